@@ -1,1 +1,1 @@
-"""Photographs in, submission out: competition → folds → data → train → bundle → predict → ensemble → submission."""
+"""Photographs in, submission out: folds → data → train → bundle → predict → ensemble."""

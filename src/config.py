@@ -40,7 +40,9 @@ def command(main: Callable[[], None]) -> None:
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """`; did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
     close = get_close_matches(name, known, n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(known)}"
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"known: {', '.join(known)}"
 
 
 def work() -> Path:
@@ -67,13 +69,13 @@ def height_width(size: int | str) -> tuple[int, int]:
     """`224` → (224, 224), `"288x224"` → (288, 224): height first, as fastai has it."""
     parts = str(size).lower().split("x")
     if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise UserError(f"size {size!r} is not a number of pixels; write 224 or 288x224 (height x width)")
+        raise UserError(f"size {size!r} is no size in pixels; write 224 or 288x224, height x width")
     return int(parts[0]), int(parts[-1])
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Everything that decides what a training produces; the notebook's parameters, a row of params.yaml."""
+    """Everything that decides what a training produces: one row of params.yaml."""
 
     arch: str
     resize: str
@@ -115,8 +117,9 @@ class Variant:
 def _check(v: Variant) -> None:
     """Refuse values no training can use, before any work."""
     for field in fields(Variant):
-        if not isinstance(getattr(v, field.name), _accepted(field.type)):
-            raise UserError(f"{field.name}={getattr(v, field.name)!r} must be {_type_name(field.type)}")
+        value = getattr(v, field.name)
+        if not isinstance(value, _accepted(field.type)):
+            raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
     rules = [
         (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
         (v.resize in RESIZES, f"resize={v.resize!r} is unknown; {nearest(v.resize, RESIZES)}"),
@@ -129,8 +132,8 @@ def _check(v: Variant) -> None:
         (v.seed >= 0, f"seed={v.seed} must be 0 or more"),
         (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
         (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),
-        (0 <= v.beta <= 1, f"beta={v.beta} (the share of the plain view) must be between 0 and 1"),
-        (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must not contain dots, slashes or spaces"),
+        (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
+        (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must be free of dots, slashes, spaces"),
     ]
     for holds, message in rules:
         if not holds:
@@ -152,7 +155,7 @@ def load_params() -> dict[str, Any]:
 
 
 def make_variant(**changes: Any) -> Variant:
-    """The defaults of params.yaml with `changes`; an unknown name is refused with the nearest ones."""
+    """The defaults of params.yaml with `changes`; an unknown name is refused."""
     known = [f.name for f in fields(Variant)]
     for name in changes:
         if name not in known:
@@ -161,7 +164,7 @@ def make_variant(**changes: Any) -> Variant:
 
 
 def load_variants() -> dict[str, Variant]:
-    """The table of params.yaml: name → Variant; a row whose key is not its derived name is refused."""
+    """The table of params.yaml, name → Variant; a key that is not the derived name is refused."""
     variants = {key: make_variant(**row) for key, row in load_params()["variants"].items()}
     for key, variant in variants.items():
         if key != variant.name:

@@ -16,7 +16,7 @@ from src.config import ROOT, UserError
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes the final name only when the block ends well.
 
-    A killed or failed write leaves `path` as it was. Raises UserError when the folder cannot be written.
+    A killed or failed write leaves `path` as it was. Raises UserError when it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
