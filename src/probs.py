@@ -57,12 +57,12 @@ def read_probs(
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing; {_remedy(path)}") from error
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is no parquet file; delete it, {_remedy(path)}") from error
+        raise UserError(f"{path} is no parquet file; delete it, then {_remedy(path)}") from error
     meta = _meta(table.schema.metadata, path)
     for key in _differing(meta, expect or {}):
         raise UserError(
             f"{path} is stale: its {key} is {_short(meta.get(key))}, wanted is "
-            f"{_short(expect[key])}; delete it, {_remedy(path)}"
+            f"{_short(expect[key])}; delete it, then {_remedy(path)}"
         )
     return _views(table, str(path), str(meta["model"])), meta
 
@@ -146,7 +146,7 @@ def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
         meta = json.loads((metadata or {})[b"paddy"])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path} does not say which model and images it belongs to; delete it, {_remedy(path)}"
+            f"{path} does not say which model and images it belongs to; delete it, then {_remedy(path)}"
         ) from error
     _check_meta(meta, str(path))
     return meta
@@ -243,5 +243,5 @@ def _short(value: Any) -> str:
 def _remedy(path: Path) -> str:
     """How to get the file at `path` again, told from its name."""
     if str(path).endswith(".valid.parquet"):
-        return "and train this model again"
-    return "then python -m src.ensemble predicts it again"
+        return "train this model again"
+    return "run python -m src.ensemble to predict it"
