@@ -146,7 +146,8 @@ def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
         meta = json.loads((metadata or {})[b"paddy"])
     except (KeyError, ValueError) as error:
         raise UserError(
-            f"{path} does not say which model and images it belongs to; delete it, then {_remedy(path)}"
+            f"{path} does not say which model and images it belongs to; delete it, then "
+            f"{_remedy(path)}"
         ) from error
     _check_meta(meta, str(path))
     return meta

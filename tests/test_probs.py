@@ -88,7 +88,7 @@ def test_the_blend_is_a_quarter_plain_and_three_quarters_views():
 def test_a_stale_file_is_refused_and_the_remedy_named(tmp_path, key, other, told):
     path = tmp_path / "a.test.parquet"
     write_probs(path, PLAIN, VIEWS, META)
-    with pytest.raises(UserError, match=f"stale: its {told} is .*delete it, then run python -m src"):
+    with pytest.raises(UserError, match=f"stale: its {told} is .*delete it, then run"):
         read_probs(path, {key: other})
     assert not is_fresh(path, {key: other})
 
