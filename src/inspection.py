@@ -1,0 +1,236 @@
+"""What is in tables and image files, and what is wrong with them; knows no competition."""
+
+import csv
+import io
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from PIL import ExifTags, Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from src.config import UserError
+from src.files import sha256
+
+TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that exchange width and height
+
+
+class Picture(NamedTuple):
+    """What one file turned out to be; `problem` is empty when it can be decoded in full."""
+
+    size: tuple[int, int] = (0, 0)  # width, height, upright
+    kind: str = ""  # "JPEG RGB": format and mode as stored
+    rotated: bool = False  # the EXIF orientation is not the usual one
+    problem: str = ""
+
+
+class Report(NamedTuple):
+    """The printed `lines` of a check, and the `obstacles` that keep training from starting."""
+
+    lines: list[str]
+    obstacles: list[str]
+
+
+def some(names: Iterable[object], shown: int = 10) -> str:
+    """The first `names` as a list, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(map(str, names[:shown])) + more
+
+
+def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
+    """The `columns` of a CSV as strings; a table without rows or with torn ones is refused."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        header, *rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
+    except OSError as error:
+        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}; {remedy}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no readable CSV ({error}); {remedy}") from None
+    problem = _shape_problem(header, rows, columns)
+    if problem:
+        raise UserError(f"{path} {problem}; {remedy}")
+    return pd.DataFrame(rows, columns=header)[columns]
+
+
+def _shape_problem(header: list[str], rows: list[list[str]], columns: list[str]) -> str:
+    """What keeps header and rows from being a table with these columns, or nothing."""
+    lacking = [column for column in columns if header.count(column) != 1]
+    torn = [(n, len(row)) for n, row in enumerate(rows, 1) if len(row) != len(header)]
+    if not header:
+        return "is empty"
+    if lacking:
+        return f"needs one column {', '.join(lacking)} and has {','.join(header)[:80]!r}"
+    if not rows:
+        return "has a header but no rows"
+    if torn:
+        return f"has {torn[0][1]} fields instead of {len(header)} in row {torn[0][0]:,}"
+    return ""
+
+
+def faults(table: pd.DataFrame, file: str) -> dict[str, list[str]]:
+    """Kinds of wrong values in a table of strings read from `file`, with the ids concerned."""
+    ids = table.image_id.replace("", "(no id)")
+    wrong = {f"{file}: empty {column}": table[column].str.strip() == "" for column in table}
+    wrong[f"{file}: id twice"] = ids.duplicated() & (table.image_id != "")
+    if "age" in table:
+        wrong[f"{file}: age is no whole number"] = ~table.age.str.fullmatch("[0-9]+")
+    return {what: list(ids[rows]) for what, rows in wrong.items()}
+
+
+def as_lines(found: dict[str, list[str]]) -> list[str]:
+    """`{"train.csv: empty label": [ids]}` → "train.csv: empty label (1): 100330.jpg"."""
+    return [f"{what} ({len(names):,}): {some(names)}" for what, names in found.items() if names]
+
+
+def look(path: Path) -> Picture:
+    """Decode `path` in full, JPEG at an eighth of its size: all its bytes are still read."""
+    try:
+        with Image.open(path) as image:
+            kind, (width, height) = f"{image.format} {image.mode}", image.size
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            image.draft("L", (1, 1))
+            image.load()
+    # PIL raises almost anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error …
+    except Exception as error:
+        return Picture(problem=_describe(path, error))
+    size = (height, width) if orientation in TURNED else (width, height)
+    return Picture(size, kind, orientation not in (0, 1))
+
+
+def _describe(path: Path, error: Exception) -> str:
+    """What is wrong with a file that PIL could not decode, without repeating its path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no picture" if path.stat().st_size else "empty file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "truncated" if "truncated" in str(error) else str(error) or type(error).__name__
+
+
+def look_at_all(paths: Iterable[Path]) -> list[Picture]:
+    """`look` at many files on all cores this process may use, in the order given."""
+    paths = list(paths)
+    # PIL decodes without holding the interpreter's lock, so threads are as good as processes.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        looks = pool.map(look, paths)
+        return list(tqdm(looks, "decoding", len(paths), unit=" images", delay=2, disable=None))
+
+
+def verify_images(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """The files that cannot be decoded in full, each with what is wrong with it."""
+    paths = list(paths)
+    pictures = zip(paths, look_at_all(paths), strict=True)
+    return [(path, picture.problem) for path, picture in pictures if picture.problem]
+
+
+def require_images(paths: Iterable[Path]) -> None:
+    """Refuse unreadable images, naming the first ten."""
+    bad = verify_images(paths)
+    if bad:
+        count = "1 unreadable image" if len(bad) == 1 else f"{len(bad):,} unreadable images"
+        names = some(f"{path.parent.name}/{path.name} ({problem})" for path, problem in bad)
+        remedy = "restore them; python -m src.competition check shows all"
+        raise UserError(f"{count}: {names}; {remedy}")
+
+
+def identical_files(paths: Iterable[Path]) -> list[list[Path]]:
+    """Groups of two or more files with the same bytes, sorted by name; empty files do not count."""
+    by_size, by_content = defaultdict(list), defaultdict(list)
+    for path in paths:
+        by_size[path.stat().st_size].append(path)
+    # Only files that share their size can be identical: in the real competition a quarter.
+    for size, same in by_size.items():
+        for path in same if size and len(same) > 1 else ():
+            by_content[sha256(path)].append(path)
+    return sorted(sorted(group) for group in by_content.values() if len(group) > 1)
+
+
+def report(
+    train: pd.DataFrame,
+    images: dict[str, list[Path]],
+    found: dict[str, list[str]],
+    obstacles: list[str],
+) -> Report:
+    """Describe the rows of train.csv and the `images` of "train" and "test".
+
+    `found` are kinds of faults in tables and folders with the names concerned: they and the
+    unreadable files are obstacles too. So is a broken test image, which would otherwise be
+    noticed only after a night of training.
+    """
+    lines, unreadable = _rows(train), {}
+    for split, paths in images.items():
+        pictures = look_at_all(paths)
+        unreadable[f"unreadable {split} images"] = [
+            f"{path.parent.name}/{path.name} ({picture.problem})"
+            for path, picture in zip(paths, pictures, strict=True)
+            if picture.problem
+        ]
+        lines += ["", *_pictures(split, [p for p in pictures if not p.problem])]
+    found = unreadable | found
+    lines += ["", *(_line(what, _count(names)) for what, names in found.items())]
+    lines += ["", *_identical(images)]
+    obstacles = [*obstacles, *as_lines(found)]
+    return Report(lines + _verdict(obstacles), obstacles)
+
+
+def _line(what: str, value: object) -> str:
+    return f"{what:<48}{value}"
+
+
+def _count(names: list[str]) -> str:
+    return f"{len(names):,}: {some(names)}" if names else "none"
+
+
+def _tally(values: Iterable[object]) -> str:
+    """The values with their counts, most frequent first."""
+    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], str(item[0])))
+    return some((f"{value} ({count:,})" for value, count in counts), shown=6) or "none"
+
+
+def _rows(train: pd.DataFrame) -> list[str]:
+    """Counts per class with their shares, varieties and ages."""
+    counts = train.label.value_counts().sort_index()
+    lines = [f"{'class':<28}{'rows':>8}{'share':>9}"]
+    lines += [f"{name:<28}{n:>8,}{n / len(train):>9.1%}" for name, n in counts.items()]
+    lines += [f"{'all':<28}{len(train):>8,}", ""]
+    lines += [_line(f"varieties: {train.variety.nunique()}", _tally(train.variety))]
+    return lines + [_line(f"ages: {train.age.nunique()}", _tally(train.age))]
+
+
+def _pictures(split: str, pictures: list[Picture]) -> list[str]:
+    """How many images, their sizes, orientations and kinds."""
+    sides = [(p.size > p.size[::-1]) - (p.size < p.size[::-1]) for p in pictures]
+    shapes = [("square", "landscape", "portrait")[side] for side in sides]
+    rotated = sum(p.rotated for p in pictures)
+    return [
+        _line(f"{split} images", f"{len(pictures):,} readable"),
+        _line("  sizes (width x height, upright)", _tally(f"{w}x{h}" for (w, h), *_ in pictures)),
+        _line("  orientation", _tally(shapes) + f", {rotated:,} of them by EXIF" * (rotated > 0)),
+        _line("  kinds", _tally(p.kind for p in pictures)),
+    ]
+
+
+def _identical(images: dict[str, list[Path]]) -> list[str]:
+    """Groups of byte-identical files within train, within test and across both."""
+    test, conflicts = set(images["test"]), []
+    places = {"train": [], "test": [], "train and test": []}
+    for group in identical_files([*images["train"], *images["test"]]):
+        labels = {path.parent.name for path in group if path not in test}
+        inside = not test.isdisjoint(group)
+        places["train and test" if labels and inside else "test" if inside else "train"] += [group]
+        if len(labels) > 1:
+            names = " = ".join(f"{path.parent.name}/{path.name}" for path in group)
+            conflicts.append(f"  identical, but labelled differently: {names}")
+    counts = {place: f"{len(g):,} ({sum(map(len, g)):,} files)" for place, g in places.items()}
+    return [_line(f"identical files within {p}", n) for p, n in counts.items()] + conflicts
+
+
+def _verdict(obstacles: list[str]) -> list[str]:
+    if not obstacles:
+        return ["", "verdict: training may start"]
+    return ["", *(f"obstacle: {o}" for o in obstacles), "verdict: training may not start"]
