@@ -1,0 +1,222 @@
+"""The competition's files: found, checked, read; never guessed.
+
+python -m src.competition check [DIR] prints what is there and whether training may start.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from src.config import ROOT, UserError, command
+from src.files import sha256_lines
+from src.inspection import Report, as_lines, faults, read_csv, report, some
+
+COMPETITION = "paddy-disease-classification"
+KAGGLE_INPUT = Path("/kaggle/input")
+LAYOUT = ("train.csv", "train_images", "test_images", "sample_submission.csv")
+TRAIN_COLUMNS = ["image_id", "label", "variety", "age"]
+SAMPLE_COLUMNS = ["image_id", "label"]
+AGAIN = "unpack the competition's zip again (or draw the demo again)"
+MEND = f"{AGAIN}, or mend the table; python -m src.competition check lists everything"
+WAYS_OUT = (
+    f"download it (kaggle competitions download -c {COMPETITION} -p data) and unzip it into "
+    f"data/{COMPETITION}, or draw the demo (make demo)"
+)
+
+
+def places() -> list[Path]:
+    """Where the competition is looked for when nothing names its folder."""
+    kaggle = [KAGGLE_INPUT / COMPETITION, KAGGLE_INPUT / "competitions" / COMPETITION]
+    return [*kaggle, ROOT / "data" / COMPETITION]
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """The files and folders of the layout that `folder` lacks."""
+    return [part for part in LAYOUT if not (folder / part).exists()]
+
+
+def find(data: str | Path = "") -> Path:
+    """The competition's folder: `data`, else `PADDY_DATA`, else Kaggle's input, else data/.
+
+    A folder that was named must hold the competition; the others are tried in turn.
+    """
+    folder = locate(data)
+    missing = missing_parts(folder)
+    if missing:
+        raise UserError(f"{folder} is no whole competition, it lacks {some(missing)}; {WAYS_OUT}")
+    return folder
+
+
+def locate(data: str | Path = "") -> Path:
+    """The folder to look into, whole or not: the first whole one, else the first there is."""
+    named = data or os.environ.get("PADDY_DATA")
+    tried = [Path(named).expanduser().resolve()] if named else places()
+    there = [folder for folder in tried if folder.is_dir()]
+    if not there:
+        source = "" if data or not named else " (from PADDY_DATA)"
+        raise UserError(f"no competition in {', '.join(map(str, tried))}{source}; {WAYS_OUT}")
+    return next((folder for folder in there if not missing_parts(folder)), there[0])
+
+
+def _refuse(folder: Path, found: dict[str, list[str]], remedy: str = MEND) -> None:
+    """Stop at the first kind of fault of which any were `found`."""
+    for line in as_lines(found)[:1]:
+        raise UserError(f"{folder}: {line}; {remedy}")
+
+
+def train_table(folder: Path) -> pd.DataFrame:
+    """train.csv sorted by image_id, the index: label, variety, age (whole days)."""
+    table = read_csv(folder / "train.csv", TRAIN_COLUMNS, AGAIN)
+    _refuse(folder, faults(table, "train.csv"))
+    return table.astype({"age": "int64"}).set_index("image_id").sort_index()
+
+
+def sample(folder: Path) -> pd.DataFrame:
+    """sample_submission.csv in its own order: image_id, label (may be empty)."""
+    table = read_csv(folder / "sample_submission.csv", SAMPLE_COLUMNS, AGAIN)
+    _refuse(folder, faults(table[["image_id"]], "sample_submission.csv"))
+    return table
+
+
+def solution(folder: Path) -> pd.Series | None:
+    """The true labels of the test images in the sample's order; only the demo has them."""
+    path, remedy = folder / "solution.csv", "delete it, or draw the demo again"
+    if not path.exists():
+        return None
+    table = read_csv(path, SAMPLE_COLUMNS, remedy)
+    ids = sample(folder).image_id
+    foreign = sorted(set(ids) ^ set(table.image_id))
+    strangers = {"solution.csv: other images than in the sample": foreign}
+    _refuse(folder, faults(table, "solution.csv") | strangers, remedy)
+    return table.set_index("image_id").label.loc[ids]
+
+
+def classes(folder: Path) -> list[str]:
+    """The labels of train.csv, sorted."""
+    return sorted(set(train_table(folder).label))
+
+
+def train_path(folder: Path, image_id: str, label: str) -> Path:
+    """Where the photograph of a row of train.csv lies."""
+    return folder / "train_images" / label / image_id
+
+
+def _whole_train(folder: Path) -> tuple[pd.Series, dict[tuple[str, str], int]]:
+    """The labels and the sizes of the images, once tables and folders agree."""
+    labels, sizes = train_table(folder).label, train_sizes(folder)
+    _refuse(folder, train_mismatches(folder, labels, sizes))
+    return labels, sizes
+
+
+def train_paths(folder: Path) -> pd.Series:
+    """image_id → path, sorted by id; tables and folders that disagree are refused."""
+    labels, _ = _whole_train(folder)
+    paths = [train_path(folder, image_id, label) for image_id, label in labels.items()]
+    return pd.Series(paths, labels.index, dtype=object)
+
+
+def test_paths(folder: Path) -> dict[str, Path]:
+    """image_id → path in the sample's order; missing and extra images are refused."""
+    ids = sample(folder).image_id
+    _refuse(folder, test_mismatches(folder, ids))
+    return {image_id: folder / "test_images" / image_id for image_id in ids}
+
+
+def train_mismatches(
+    folder: Path, labels: pd.Series, sizes: dict[tuple[str, str], int]
+) -> dict[str, list[str]]:
+    """Kinds of disagreement between train.csv and train_images/, with the names concerned."""
+    rows, files = set(zip(labels, labels.index, strict=True)), set(sizes)
+    folders, named = set(_entries(folder / "train_images", folders=True)), set(labels)
+    return {
+        "class folders that train.csv does not know": sorted(folders - named),
+        "classes of train.csv without a folder": sorted(named - folders),
+        "rows of train.csv without an image": sorted(map("/".join, rows - files)),
+        "train images without a row": sorted(map("/".join, files - rows)),
+    }
+
+
+def test_mismatches(folder: Path, ids: pd.Series) -> dict[str, list[str]]:
+    """Kinds of disagreement between the sample and test_images/, with the names concerned."""
+    files = set(_entries(folder / "test_images"))
+    return {
+        "rows of the sample without an image": sorted(set(ids) - files),
+        "test images without a row": sorted(files - set(ids)),
+    }
+
+
+def _entries(folder: Path, folders: bool = False) -> dict[str, int]:
+    """Name → bytes of the visible files of `folder`, or of its folders."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        seen = [e for e in entries if e.is_dir() == folders and not e.name.startswith(".")]
+        return {e.name: e.stat().st_size for e in seen}
+
+
+def train_sizes(folder: Path) -> dict[tuple[str, str], int]:
+    """(label, image_id) → bytes of every file below train_images/."""
+    root = folder / "train_images"
+    found = {label: _entries(root / label) for label in _entries(root, folders=True)}
+    return {(label, name): n for label, names in found.items() for name, n in names.items()}
+
+
+def train_fingerprint(folder: Path) -> str:
+    """SHA-256 over id, label and bytes of every training image, whatever their order."""
+    labels, sizes = _whole_train(folder)
+    return sha256_lines([f"{i}\t{label}\t{sizes[label, i]}" for i, label in labels.items()])
+
+
+def test_fingerprint(folder: Path) -> str:
+    """SHA-256 over id and bytes of every test image, whatever their order."""
+    sizes = _entries(folder / "test_images")
+    return sha256_lines([f"{i}\t\t{sizes[i]}" for i in test_paths(folder)])
+
+
+def _lenient(path: Path, columns: list[str], wrong: list[str]) -> pd.DataFrame:
+    """The table as far as it can be read; a reason why not is added to `wrong`."""
+    try:
+        return read_csv(path, columns, AGAIN)
+    except UserError as error:
+        wrong.append(str(error))
+        return pd.DataFrame(columns=columns, dtype=str)
+
+
+def check(folder: Path) -> Report:
+    """What `folder` holds and what keeps training from starting; stops at nothing."""
+    wrong = [f"no folder {folder / part}" for part in missing_parts(folder) if "." not in part]
+    train = _lenient(folder / "train.csv", TRAIN_COLUMNS, wrong)
+    test = _lenient(folder / "sample_submission.csv", ["image_id"], wrong)
+    found = faults(train, "train.csv") | faults(test, "sample_submission.csv")
+    sizes = train_sizes(folder)
+    if len(train):
+        found |= train_mismatches(folder, train.set_index("image_id").label, sizes)
+    if len(test):
+        found |= test_mismatches(folder, test.image_id)
+    images = {
+        "train": sorted(train_path(folder, name, label) for label, name in sizes),
+        "test": sorted(folder / "test_images" / name for name in _entries(folder / "test_images")),
+    }
+    return report(train, images, found, wrong)
+
+
+def main() -> None:
+    """The command: `python -m src.competition check [DIR]`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.competition",
+        description="Check the competition's files: exit code 0 when training may start.",
+        epilog="example: python -m src.competition check data/paddy-disease-classification",
+    )
+    parser.add_argument("action", choices=["check"], help="print what is there and what is wrong")
+    parser.add_argument("data", nargs="?", default="", metavar="DIR", help="the folder to check")
+    folder = locate(parser.parse_args().data)
+    found = check(folder)
+    print(f"competition in {folder}", "", *found.lines, sep="\n")
+    sys.exit(1 if found.obstacles else 0)
+
+
+if __name__ == "__main__":
+    command(main)
