@@ -1,0 +1,89 @@
+"""The competition's zip becomes the data folder: room, checksums, tables, then one rename."""
+
+import shutil
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from tqdm import tqdm
+
+from src import competition
+from src.config import UserError
+from src.files import sha256, write_json
+
+NOTE = "archive.json"  # beside the data: where they came from
+PUBLISHED = (13_876, 10)  # images and classes of the real competition
+GB = 1e9
+
+
+class Damaged(Exception):
+    """The zip is half or broken; its text says how."""
+
+
+def unpack(zip_file: Path, folder: Path) -> None:
+    """Unpack beside `folder`, check everything, then rename: `folder` is whole or not there.
+
+    Raises Damaged for a broken zip, UserError for a full disk or a zip of something else.
+    """
+    temporary = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        _extract(zip_file, temporary)
+        counts = _counts(zip_file, temporary)
+        source = {"archive": zip_file.name, "sha256": sha256(zip_file)}
+        when = {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_json(temporary / NOTE, source | {"bytes": zip_file.stat().st_size} | counts | when)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract(zip_file: Path, folder: Path) -> None:
+    """Every member of the zip, its checksum compared on the way."""
+    try:
+        with ZipFile(zip_file) as archive:
+            members = archive.infolist()
+            need_room(folder.parent, sum(m.file_size for m in members), "to unpack it")
+            for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
+                archive.extract(member, folder)
+    except (BadZipFile, zlib.error, EOFError) as error:
+        raise Damaged(str(error)) from error
+
+
+def need_room(folder: Path, size: int, purpose: str) -> None:
+    """Refuse when the disk of `folder` has less than `size` bytes (and 1 % more) free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size * 1.01:
+        raise UserError(
+            f"{folder} has {free / GB:.1f} GB free, {size / GB:.1f} GB are needed {purpose}; "
+            "free some space, or name another folder with PADDY_DATA"
+        )
+
+
+def _counts(zip_file: Path, folder: Path) -> dict[str, Any]:
+    """The counts of what was unpacked; a complaint names the zip, not the temporary folder."""
+    try:
+        return count(folder)
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), zip_file.name)) from error
+
+
+def count(folder: Path) -> dict[str, Any]:
+    """`images` and `classes`, once tables and files agree name by name; else UserError."""
+    missing = competition.missing_parts(folder)
+    if missing:
+        raise UserError(f"no {', '.join(missing)} inside: not the competition's own zip, take that")
+    images = len(competition.train_paths(folder)) + len(competition.test_paths(folder))
+    return {"images": images, "classes": len(competition.classes(folder))}
+
+
+def describe(folder: Path) -> str:
+    """One line on a whole data folder: its counts, and whether they are the published ones."""
+    counts = count(folder)
+    line = f"{folder}: {counts['images']:,} images, {counts['classes']} classes"
+    if (counts["images"], counts["classes"]) == PUBLISHED:
+        return f"{line}, as published"
+    return f"{line} (the real competition has {PUBLISHED[0]:,} and {PUBLISHED[1]})"

@@ -1,0 +1,241 @@
+"""A small server that plays Kaggle's side of the calls this project makes, over real HTTP.
+
+The official client, unpatched, is sent here by the environment `StandIn.env` gives it: its
+LOCALHOST endpoint and a proxy variable, so every host name ends on this loopback port and nothing
+leaves the machine. What Kaggle remembers and how it misbehaves are plain attributes a test may set.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+USER, KEY = "planted-user", "planted-key-7f3a9c51"
+STORAGE = "http://storage.stand-in"
+ETAG, MODIFIED = '"archive-1"', "Wed, 01 Jun 2022 10:00:00 GMT"
+CUT, HOLD = "cut", "hold"
+
+
+class StandIn:
+    """Kaggle's memory, and the switches for what goes wrong.
+
+    `troubles[call]` is taken from the front, one a request: `CUT` or (status, message, headers).
+    """
+
+    def __init__(self) -> None:
+        self.archive = b""
+        self.announced: int | None = None  # a size for the archive other than its own
+        self.body_troubles: list[str] = []  # CUT or HOLD half-way through the next answers
+        self.troubles: dict[str, list[Any]] = defaultdict(list)
+        self.submissions: list[dict[str, Any]] = []  # newest first, as Kaggle lists them
+        self.uploads: dict[str, bytes] = {}
+        self.loses_submissions = False
+        self.limits = {"numToday": 1, "numTotal": 3, "numAllowedNow": 4}
+        self.score_after: int | None = 1  # looks at the list; None: the score never comes
+        self.mark: Callable[[bytes], tuple[str, str]] = lambda csv: ("0.98769", "0.98732")
+        self.rejection = ""  # what Kaggle says about a file it cannot score
+        self.kernels: dict[str, dict[str, Any]] = {}
+        self.run_kernel: Callable[[dict[str, Any]], dict[str, bytes]] = lambda request: {}
+        self.kernel_states = ["QUEUED", "RUNNING", "COMPLETE"]
+        self.session_limit = 2
+        self.seen: list[tuple[str, dict[str, str], Any]] = []  # call, headers, body
+        self.release = threading.Event()
+
+    def __enter__(self) -> "StandIn":
+        handler = type("Bound", (Handler,), {"kaggle": self})
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.release.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def env(self, home: Path, **more: str) -> dict[str, str]:
+        """The environment of a user whose client talks to this server and to nobody else."""
+        proxy = f"http://127.0.0.1:{self.server.server_port}"
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "PADDY_"))}
+        proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), proxy)
+        login = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "HOME": str(home)}
+        local = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "no_proxy": "", "NO_PROXY": ""}
+        return own | proxies | local | login | more
+
+    def called(self, call: str) -> list[tuple[str, dict[str, str], Any]]:
+        """The requests of this name so far."""
+        return [request for request in self.seen if request[0] == call]
+
+    def add_submission(self, name: str, size: int, description: str, when: datetime) -> int:
+        """Put a submission on top of the list, not scored yet; returns its number."""
+        ref = 40_000_000 + len(self.submissions)
+        entry = {"ref": ref, "fileName": name, "totalBytes": size, "description": description}
+        entry |= {"date": when.isoformat() + "Z", "status": "PENDING", "looks": 0}
+        self.submissions.insert(0, entry)
+        return ref
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One answer for each call of the official client."""
+
+    protocol_version = "HTTP/1.1"
+    kaggle: StandIn
+
+    def log_message(self, *_: Any) -> None:
+        """Stay silent; `StandIn.seen` keeps the record."""
+
+    def do_POST(self) -> None:
+        """The client's calls: /api/v1/<service>/<name> with a JSON body."""
+        call = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        self.kaggle.seen.append((call, dict(self.headers), body))
+        if self.trouble(call):
+            return
+        if not self.headers.get("Authorization", "").startswith("Basic "):
+            return self.refuse(401, "Unauthenticated")
+        getattr(self, call)(body)
+
+    def do_GET(self) -> None:
+        """Stored files: the archive, in ranges, and the outputs of kernels."""
+        path = urlsplit(self.path).path
+        self.kaggle.seen.append((path, dict(self.headers), None))
+        if self.trouble(path):
+            return
+        if path == "/archive.zip":
+            return self.archive()
+        query = parse_qs(urlsplit(self.path).query)
+        self.answer(self.kaggle.kernels[query["kernel"][0]]["files"][query["file"][0]])
+
+    def do_PUT(self) -> None:
+        """The second step of a submission: the file itself."""
+        token = urlsplit(self.path).path.rsplit("/", 1)[-1]
+        self.kaggle.seen.append(("upload", dict(self.headers), None))
+        trouble = self.kaggle.troubles["upload"][:1]
+        size = int(self.headers["Content-Length"])
+        body = self.rfile.read(size // 2 if trouble == [CUT] else size)
+        if not self.trouble("upload"):
+            self.kaggle.uploads[token] = body
+            self.answer(b"")
+
+    def trouble(self, call: str) -> bool:
+        """Play the next trouble a test ordered for this call, if there is one."""
+        if not self.kaggle.troubles[call]:
+            return False
+        trouble = self.kaggle.troubles[call].pop(0)
+        if trouble == CUT:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            self.refuse(*trouble)
+        return True
+
+    def refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        """An error as Kaggle words it."""
+        self.answer({"code": status, "message": message}, status, headers)
+
+    def answer(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """JSON for a dictionary, else the bytes themselves."""
+        kind = "application/json" if isinstance(body, dict) else "application/octet-stream"
+        content = json.dumps(body).encode() if isinstance(body, dict) else body
+        self.head(status, {"Content-Type": kind, "Content-Length": len(content), **(headers or {})})
+        self.wfile.write(content)
+
+    def head(self, status: int, headers: dict[str, Any]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+
+    def DownloadDataFiles(self, _: dict[str, Any]) -> None:
+        self.head(302, {"Location": f"{STORAGE}/archive.zip?sig=x", "Content-Length": 0})
+
+    def archive(self) -> None:
+        """The archive, or the rest of it; a body trouble stops it half-way."""
+        asked = self.headers.get("Range", "")
+        start = int(asked[6:-1]) if asked and self.headers.get("If-Range") == ETAG else 0
+        whole = self.kaggle.archive
+        size = self.kaggle.announced or len(whole)
+        headers = {"Content-Length": size - start, "Content-Type": "application/zip"}
+        headers |= {"Accept-Ranges": "bytes", "ETag": ETAG, "Last-Modified": MODIFIED}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
+        self.head(206 if start else 200, headers)
+        trouble = self.kaggle.body_troubles.pop(0) if self.kaggle.body_troubles else ""
+        end = (start + len(whole)) // 2 if trouble else len(whole)
+        self.wfile.write(whole[start:end])
+        if trouble == HOLD:
+            self.kaggle.release.wait(60)
+        self.close_connection = bool(trouble) or self.kaggle.announced is not None
+
+    def StartSubmissionUpload(self, body: dict[str, Any]) -> None:
+        token = f"{len(self.kaggle.uploads)}-{body['fileName']}"
+        self.answer({"token": token, "createUrl": f"{STORAGE}/upload/{token}"})
+
+    def CreateSubmission(self, body: dict[str, Any]) -> None:
+        token = body["blobFileTokens"]
+        if not self.kaggle.loses_submissions:
+            content, name = self.kaggle.uploads[token], token.split("-", 1)[1]
+            message = body.get("submissionDescription", "")
+            self.kaggle.add_submission(name, len(content), message, days_ago(0))
+            self.kaggle.submissions[0]["scores"] = self.kaggle.mark(content)
+        if not self.trouble("CreateSubmission answer"):
+            self.answer({"message": "Successfully submitted to Paddy Doctor"})
+
+    def GetSubmissionLimits(self, _: dict[str, Any]) -> None:
+        self.answer(self.kaggle.limits)
+
+    def ListSubmissions(self, body: dict[str, Any]) -> None:
+        size, page = body.get("pageSize", 20), body.get("page", 1)
+        for entry in self.kaggle.submissions:
+            self.look(entry)
+        shown = self.kaggle.submissions[(page - 1) * size : page * size]
+        self.answer({"submissions": [{k: v for k, v in e.items() if k != "scores"} for e in shown]})
+
+    def look(self, entry: dict[str, Any]) -> None:
+        """Each look at the list brings the score nearer."""
+        entry["looks"] += 1
+        if self.kaggle.rejection:
+            entry |= {"status": "ERROR", "errorDescription": self.kaggle.rejection}
+        elif self.kaggle.score_after is not None and entry["looks"] > self.kaggle.score_after:
+            public, private = entry.get("scores", ("0.98000", "0.97900"))
+            entry |= {"status": "COMPLETE", "publicScore": public, "privateScore": private}
+
+    def SaveKernel(self, body: dict[str, Any]) -> None:
+        slug, states = body["slug"], self.kaggle.kernel_states
+        busy = [k for k in self.kaggle.kernels.values() if k["states"][0] in ("QUEUED", "RUNNING")]
+        if len(busy) >= self.kaggle.session_limit:
+            limit = self.kaggle.session_limit
+            return self.answer({"error": f"Maximum batch GPU session count of {limit} reached."})
+        version = self.kaggle.kernels.get(slug, {}).get("version", 0) + 1
+        files = self.kaggle.run_kernel(body)
+        self.kaggle.kernels[slug] = {"states": list(states), "files": files, "version": version}
+        self.answer({"ref": f"/code/{slug}", "url": f"https://www.kaggle.com/code/{slug}"}
+                    | {"versionNumber": version})
+
+    def GetKernelSessionStatus(self, body: dict[str, Any]) -> None:
+        states = self.kaggle.kernels[f"{body['userName']}/{body['kernelSlug']}"]["states"]
+        state = states.pop(0) if len(states) > 1 else states[0]
+        failure = {"failureMessage": "Your notebook hit an error"} if state == "ERROR" else {}
+        self.answer({"status": state} | failure)
+
+    def ListKernelSessionOutput(self, body: dict[str, Any]) -> None:
+        slug = f"{body['userName']}/{body['kernelSlug']}"
+        files = self.kaggle.kernels[slug]["files"]
+        log = json.dumps([{"stream_name": "stderr", "time": 1.5, "data": "its last words\n"}])
+        urls = {name: f"{STORAGE}/output?kernel={slug}&file={name}" for name in files}
+        listed = [{"fileName": name, "url": url} for name, url in urls.items()]
+        self.answer({"files": listed, "log": log})
+
+
+def days_ago(days: float) -> datetime:
+    """A moment in the past, as Kaggle dates submissions: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)
