@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -35,6 +35,12 @@ def command(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; what was finished is kept, the same command continues from there")
+
+
+def terminal() -> TextIO:
+    """Where the user who started this looks: stderr, even beneath a notebook's capture of it."""
+    beneath = getattr(sys.stderr, "_original_stdstream_copy", None)
+    return sys.stderr if beneath is None else os.fdopen(os.dup(beneath), "w", buffering=1)
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
@@ -73,6 +79,11 @@ def height_width(size: int | str) -> tuple[int, int]:
     return int(parts[0]), int(parts[-1])
 
 
+def yes_or_no(value: Any) -> Any:
+    """`"true"` and `"false"` as papermill's command line passes them on; anything else as it is."""
+    return {"true": True, "false": False}.get(str(value).lower(), value)
+
+
 @dataclass(frozen=True)
 class Variant:
     """Everything that decides what a training produces: one row of params.yaml."""
@@ -98,6 +109,7 @@ class Variant:
         for name in ("size", "item_size"):
             height, width = height_width(getattr(self, name))
             object.__setattr__(self, name, height if height == width else f"{height}x{width}")
+        object.__setattr__(self, "pretrained", yes_or_no(self.pretrained))
         _check(self)
 
     @property

@@ -35,6 +35,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
 
 
+def require_writable(folder: Path) -> None:
+    """Refuse a folder nothing can be written to, before hours are spent on what would go there."""
+    with atomic_path(folder / "writable") as temporary:
+        temporary.touch()
+    (folder / "writable").unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically, with unix line ends."""
     with atomic_path(path) as temporary:

@@ -1,0 +1,134 @@
+"""timm's side of a Variant: full names, families, sizes, weights."""
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import _registry as registry
+
+from src.config import UserError, Variant, height_width, nearest
+
+# The names of the published recipe, at the weights it used; timm's own names work too.
+ALIASES = {
+    "convnext_tiny": "convnext_tiny.fb_in22k",
+    "convnext_small": "convnext_small.fb_in22k",
+    "convnext_base": "convnext_base.fb_in22k",
+    "convnext_large": "convnext_large.fb_in22k",
+    "vit_tiny": "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "vit_small": "vit_small_patch16_224.augreg_in21k_ft_in1k",
+    "vit_base": "vit_base_patch16_224.augreg_in21k_ft_in1k",
+    "vit_large": "vit_large_patch16_224.augreg_in21k_ft_in1k",
+    "swin_tiny": "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k",
+    "swin_small": "swin_small_patch4_window7_224.ms_in22k_ft_in1k",
+    "swin_base": "swin_base_patch4_window7_224.ms_in22k_ft_in1k",
+    "swin_large": "swin_large_patch4_window7_224.ms_in22k_ft_in1k",
+    "swinv2_base": "swinv2_base_window12_192.ms_in22k",
+    "swinv2_large": "swinv2_large_window12_192.ms_in22k",
+}
+# timm's modules under the names competitors write in --weights.
+FAMILIES = {
+    "vision_transformer": "vit",
+    "swin_transformer": "swin",
+    "swin_transformer_v2": "swinv2",
+}
+# Transformers that timm builds for any whole number of patches; position embeddings are resampled.
+RESIZABLE = {"vision_transformer", "deit", "beit", "eva"}
+
+
+def timm_name(arch: str) -> str:
+    """timm's current full name of `arch`: an alias, an old name or any name timm knows."""
+    name = ALIASES.get(arch) or registry._deprecated_models.get(arch) or arch
+    model, tag = registry.split_model_name_tag(name)
+    tags = registry._model_default_cfgs[model].tags if timm.is_model(model) else []
+    if not tags or (tag and tag not in tags):
+        known = [*ALIASES, *timm.list_models(), *timm.list_pretrained()]
+        raise UserError(f"unknown architecture {arch!r}; {_near(arch, known)}")
+    return name
+
+
+def _near(arch: str, known: list[str]) -> str:
+    hint = nearest(arch, known)
+    return hint if hint.startswith("did") else "see timm.list_models() for the names"
+
+
+def _module(arch: str) -> str:
+    return registry._model_to_module[registry.split_model_name_tag(timm_name(arch))[0]]
+
+
+def family(arch: str) -> str:
+    """The family timm's registry files `arch` under, for example `vit` or `convnext`."""
+    return FAMILIES.get(_module(arch), _module(arch))
+
+
+@cache
+def _config(arch: str) -> Any:
+    return timm.get_pretrained_cfg(timm_name(arch))
+
+
+def stats(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, per channel, that the weights of `arch` expect."""
+    return _config(arch).mean, _config(arch).std
+
+
+def check_size(variant: Variant) -> None:
+    """Refuse a size `variant.arch` cannot take, naming those it can."""
+    size, config = height_width(variant.size), _config(variant.arch)
+    native = config.input_size[1:]
+    if not config.fixed_input_size:
+        fits, can = min(size) >= 32, "sizes of 32 pixels and more, best in multiples of 32"
+    elif _module(variant.arch) in RESIZABLE:
+        patch = _patch(variant.arch)
+        fits = all(side % patch == 0 for side in size)
+        can = f"multiples of {patch} (made for {native[0]})"
+    else:
+        fits, can = size == tuple(native), f"{native[0]} only"
+    if not fits:
+        raise UserError(f"size={variant.size} does not fit {variant.arch}; it takes {can}")
+
+
+def _patch(arch: str) -> int:
+    with torch.device("meta"):
+        return timm.create_model(timm_name(arch), num_classes=0).patch_embed.patch_size[0]
+
+
+def create_kwargs(variant: Variant) -> dict[str, Any]:
+    """What `timm.create_model` must be told beyond the name: image size, weights file."""
+    kwargs: dict[str, Any] = {}
+    if _config(variant.arch).fixed_input_size:
+        kwargs["img_size"] = height_width(variant.size)
+    if isinstance(variant.pretrained, str):
+        kwargs["pretrained_cfg_overlay"] = {"file": str(weights_file(variant))}
+    return kwargs
+
+
+def weights_file(variant: Variant) -> Path:
+    """The weights file `pretrained` names; UserError when it is not there."""
+    path = Path(str(variant.pretrained)).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(
+            f"pretrained={variant.pretrained!r}: no such weights file; "
+            "write true (download), false (random weights) or the path of a file"
+        )
+    return path
+
+
+def check_arch(variant: Variant) -> None:
+    """Everything about the architecture that can be refused before any work."""
+    timm_name(variant.arch)
+    check_size(variant)
+    if isinstance(variant.pretrained, str):
+        weights_file(variant)
+    logging.getLogger("timm").setLevel(logging.WARNING)
+
+
+def weights_error(variant: Variant, error: Exception) -> UserError:
+    """The one line for weights that could not be had or do not fit."""
+    source = variant.pretrained if isinstance(variant.pretrained, str) else "timm's hub"
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    return UserError(
+        f"no weights for {timm_name(variant.arch)} from {source} ({reason}); connect to the "
+        "network, give a file with -p pretrained PATH, or start from chance: -p pretrained false"
+    )

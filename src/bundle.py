@@ -1,0 +1,190 @@
+"""A bundle on disk: models/<name>.pkl, its card .json, its .valid.parquet and .test.parquet.
+
+The card is written last: a bundle without one is unfinished. A pickle is code, so a .pkl is
+loaded only when its sha256 is the one in the card.
+"""
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.config import UserError, Variant
+from src.evidence import error_phrase, wrong_of
+from src.files import sha256, write_json
+from src.probs import blend
+
+if TYPE_CHECKING:
+    from fastai.learner import Learner
+
+CARD_KEYS = ("name", "family", "variant", "classes", "notebook", "data", "sha256", "bytes")
+# These fields decide how a model is asked, not what it is: a change needs no training.
+TTA_FIELDS = ("tta", "views", "beta")
+
+
+def pkl_path(models: Path, name: str) -> Path:
+    """The exported Learner of bundle `name`."""
+    return models / f"{name}.pkl"
+
+
+def card_path(models: Path, name: str) -> Path:
+    """The model card of bundle `name`."""
+    return models / f"{name}.json"
+
+
+def probs_path(models: Path, name: str, split: str) -> Path:
+    """The probabilities of bundle `name`; `split` is `valid` or `test`."""
+    return models / f"{name}.{split}.parquet"
+
+
+def read_card(models: Path, name: str) -> dict[str, Any]:
+    """The card of bundle `name`; UserError when it, or the .pkl it describes, is not there."""
+    path = card_path(models, name)
+    if not path.is_file():
+        known = ", ".join(names(models)) or "none"
+        raise UserError(f"no finished model {name!r} in {models}; finished are: {known}")
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in CARD_KEYS if key not in card]
+    except (ValueError, TypeError):
+        missing = ["everything"]
+    if missing:
+        raise UserError(f"{path} is no model card ({', '.join(missing)} missing); {_redo(name)}")
+    pkl = pkl_path(models, name)
+    if not pkl.is_file():
+        raise UserError(f"{pkl} is missing though its card is there; put it back, or {_redo(name)}")
+    if pkl.stat().st_size != card["bytes"]:
+        raise UserError(f"{pkl} is not the file its card describes; {_redo(name)}")
+    return card
+
+
+def _redo(name: str) -> str:
+    return f"train it again: python -m src.run {name} --overwrite"
+
+
+def names(models: Path) -> list[str]:
+    """Names of everything in `models` that has a card or a .pkl, sorted."""
+    return sorted({path.stem for kind in ("*.json", "*.pkl") for path in models.glob(kind)})
+
+
+def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Finished bundles, name → card; and the others, name → why they are not finished."""
+    cards, reasons = {}, {}
+    for name in names(models):
+        if not card_path(models, name).is_file():
+            reasons[name] = "a .pkl without a card: its training did not finish"
+            continue
+        try:
+            cards[name] = read_card(models, name)
+        except UserError as error:
+            reasons[name] = str(error)
+    return cards, reasons
+
+
+def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) -> bool:
+    """Whether this very recipe on this very data is finished; another one of its name is refused.
+
+    With `overwrite` nothing counts as finished and nothing is refused.
+    """
+    if overwrite or not card_path(models, variant.name).is_file():
+        return False
+    card = read_card(models, variant.name)
+    new = {**variant.recipe, "data": data}
+    old = {**card["variant"], "data": card["data"]}
+    differ = [key for key in new if new[key] != old.get(key)]
+    if not differ:
+        return True
+    if set(differ) <= set(TTA_FIELDS):
+        asked = " ".join(f"--{key} {new[key]}" for key in differ)
+        raise UserError(
+            f"{variant.name} is trained with other {', '.join(differ)}, which need no training; "
+            f"predict again: python -m src.predict {variant.name} {asked}"
+        )
+    changes = ", ".join(f"{key} {old.get(key)!r} → {new[key]!r}" for key in differ)
+    raise UserError(
+        f"{variant.name} exists with another recipe ({changes}); give this one a name of its own "
+        "with -p desc NAME, or replace the old one with -p overwrite true"
+    )
+
+
+def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
+    """What a card tells of a fitted `learn`: how to make the model again; `facts` are added."""
+    return {
+        "name": variant.name,
+        "variant": variant.recipe,
+        "classes": list(learn.dls.vocab),
+        "versions": {"python": sys.version.split()[0]}
+        | {name: version(name) for name in ("torch", "fastai", "timm")},
+        **facts,
+    }
+
+
+def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:
+    """How the model of `card` is asked: kind of TTA, number of views, share of the plain, seed."""
+    return {key: card["variant"][key] for key in (*TTA_FIELDS, "seed")}
+
+
+def expected_meta(card: Mapping[str, Any], split: str, images: str) -> dict[str, Any]:
+    """The metadata that probabilities of this card's model must carry to be fresh."""
+    return {
+        "split": split,
+        "model": card["name"],
+        "sha256": card["sha256"],
+        "tta": tta_settings(card),
+        "images": images,
+    }
+
+
+def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, int]:
+    """Images held out and how many of them are wrong, plain and with TTA."""
+    wrong, images = wrong_of(tables["plain"], labels)
+    return {
+        "images": images,
+        "wrong_plain": wrong,
+        "wrong_tta": wrong_of(blend(tables, beta), labels)[0],
+    }
+
+
+def holdout_line(card: Mapping[str, Any]) -> str:
+    """The hold-out error of a card in one line, in images: plain, then with TTA."""
+    held = card["holdout"]
+    plain, tta = (error_phrase(held[f"wrong_{k}"], held["images"]) for k in ("plain", "tta"))
+    return f"hold-out {plain}; with TTA {tta}"
+
+
+def write_card(models: Path, card: dict[str, Any]) -> Path:
+    """Finish a bundle: the card, with the sha256 and size of the .pkl beside it."""
+    pkl = pkl_path(models, card["name"])
+    path = card_path(models, card["name"])
+    write_json(path, {**card, "sha256": sha256(pkl), "bytes": pkl.stat().st_size})
+    return path
+
+
+def load(models: Path, name: str, trust: bool = False) -> "Learner":
+    """The Learner of bundle `name`; without `trust` only if its sha256 is the one in the card."""
+    card, path = read_card(models, name), pkl_path(models, name)
+    if not trust and sha256(path) != card["sha256"]:
+        raise UserError(
+            f"{path} is not the file its card describes (sha256 differs) and a .pkl can run any "
+            f"code; {_redo(name)}, or if you know where it comes from add --trust"
+        )
+    return load_pkl(path, card["versions"])
+
+
+def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
+    """Unpickle a Learner made here; on failure the error tells the versions it was made with."""
+    from fastai.learner import load_learner
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="load_learner")
+        try:
+            return load_learner(path)
+        except (AttributeError, ImportError, RuntimeError, EOFError, ValueError) as error:
+            made = ", ".join(f"{k} {v}" for k, v in (versions or {}).items()) or "unknown versions"
+            raise UserError(
+                f"{path} cannot be loaded ({type(error).__name__}: {error}); it was made with "
+                f"{made}: install those, or train it again"
+            ) from error

@@ -1,0 +1,97 @@
+"""A fitted Learner becomes a bundle, proven on reload: the last cells of paddy_train.ipynb."""
+
+import resource
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from fastai.vision.all import Learner
+
+from src import backbone, bundle, competition
+from src.config import UserError, Variant
+from src.evidence import error_phrase, wrong_of
+from src.files import atomic_path, commit, sha256
+from src.folds import digest
+from src.notebook import Run
+from src.predict import Tables, holdout_digest, predict
+from src.probs import blend, join, write_probs
+
+PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
+
+
+def holdout_probs(learn: Learner, variant: Variant) -> Tables:
+    """Hold-out probabilities: `plain` from the Learner itself, `views` as for the test set.
+
+    To be called before `export`, which empties the Learner's datasets.
+    """
+    paths = {path.name: path for path in learn.dls.valid.dataset.items}
+    probs, _ = learn.get_preds(dl=learn.dls.valid)
+    settings = {key: variant.recipe[key] for key in (*bundle.TTA_FIELDS, "seed")}
+    tables = predict({variant.name: learn}, paths, {variant.name: settings})[variant.name]
+    plain = pd.DataFrame(probs.numpy(), tables["plain"].index, list(learn.dls.vocab))
+    return tables | {"plain": plain}
+
+
+def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame:
+    """What a reader wants first: the hold-out error, plain and with TTA, in images."""
+    labels = competition.train_table(folder).label
+    rows = {"plain": tables["plain"], "with TTA": blend(tables, beta)}
+    errors = {way: error_phrase(*wrong_of(probs, labels)) for way, probs in rows.items()}
+    return pd.DataFrame({"hold-out error": errors})
+
+
+def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
+    """Write the bundle of `variant`; the reloaded model must repeat the hold-out's `tables`.
+
+    Raises UserError, and leaves whatever was there, when the reloaded model predicts otherwise.
+    """
+    labels = competition.train_table(run.folder).label
+    held_out = list(tables["plain"].index)
+    facts = {
+        "family": backbone.family(variant.arch),
+        "timm_name": backbone.timm_name(variant.arch),
+        "notebook": run.notebook,
+        **commit(),
+        "data": competition.train_fingerprint(run.folder),
+        "folds": digest(run.folds),
+        "held_out": holdout_digest(held_out),
+        "holdout": bundle.holdout_facts(tables, labels, variant.beta),
+        "seconds": round(learn.seconds, 1),
+        "peak_memory_mb": peak_memory_mb(),
+        "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
+    }
+    card = bundle.make_card(learn, variant, facts)
+    pkl = bundle.pkl_path(run.models, variant.name)
+    with atomic_path(pkl) as temporary:
+        learn.export(temporary.resolve())
+        check_parity(temporary, learn, tables["plain"])
+    card["sha256"] = sha256(pkl)
+    meta = bundle.expected_meta(card, "valid", card["held_out"])
+    path = bundle.probs_path(run.models, variant.name, "valid")
+    write_probs(path, tables["plain"], tables.get("views"), meta)
+    bundle.write_card(run.models, card)
+    return pkl
+
+
+def check_parity(pkl: Path, learn: Learner, plain: pd.DataFrame) -> None:
+    """The file, reloaded and asked as for the test set, must repeat `plain`."""
+    paths = {path.name: path for path in learn.dls.valid.dataset.items}
+    reloaded = bundle.load_pkl(pkl)
+    none = {"tta": "none", "seed": 0}
+    again = predict({"reloaded": reloaded}, paths, {"reloaded": none})["reloaded"]["plain"]
+    stored, again = join([plain, again])
+    difference = float((stored - again).abs().to_numpy().max())
+    if not difference <= PARITY:
+        raise UserError(
+            f"the exported model is not the trained one: reloaded, its hold-out probabilities "
+            f"differ by up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written"
+        )
+
+
+def peak_memory_mb() -> int:
+    """The most memory this training took, in MB: the GPU's if there is one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated() / 2**20)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

@@ -1,0 +1,78 @@
+"""What the notebooks need before their work: checked parameters, and a reason to stop early."""
+
+import ast
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src import backbone, bundle, competition, files
+from src.config import (
+    PLACES,
+    UserError,
+    Variant,
+    make_variant,
+    models_dir,
+    nearest,
+    terminal,
+    yes_or_no,
+)
+from src.folds import get_folds
+from src.inspection import require_images
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where one run of the training notebook reads from and writes to."""
+
+    folder: Path
+    models: Path
+    notebook: str
+    folds: pd.Series
+
+
+def read_variant(namespace: dict[str, Any]) -> Variant:
+    """The Variant of the parameters cell; `namespace` is the notebook's globals().
+
+    Raises UserError for a parameter given to papermill that the notebook does not know.
+    """
+    known = [field.name for field in fields(Variant)]
+    check_names(namespace, [*known, *PLACES])
+    return make_variant(**{name: namespace[name] for name in known})
+
+
+def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bool) -> Run:
+    """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
+    backbone.check_arch(variant)
+    folder, models = competition.find(data), models_dir(models)
+    overwrite = yes_or_no(overwrite)
+    if not isinstance(overwrite, bool):
+        raise UserError(f"overwrite={overwrite!r} must be true or false")
+    if bundle.is_done(variant, models, competition.train_fingerprint(folder), overwrite):
+        print(f"finished already: {bundle.pkl_path(models, variant.name)}; nothing to do "
+              "(-p overwrite true trains it again)", file=terminal())
+        sys.exit(0)
+    files.require_writable(models)
+    require_images(competition.train_paths(folder))
+    return Run(folder, models, notebook, get_folds(folder, variant.seed, models))
+
+
+def check_names(namespace: dict[str, Any], known: list[str]) -> None:
+    """Refuse a misspelt `-p` name: papermill itself only warns about it and goes on."""
+    for name in _injected(namespace):
+        if name not in known and not name.startswith("PAPERMILL_"):
+            raise UserError(f"unknown parameter {name!r}; {nearest(name, known)}")
+
+
+def _injected(namespace: dict[str, Any]) -> list[str]:
+    """Names assigned in papermill's own cell, which starts with the comment `# Parameters`."""
+    cells = [cell for cell in namespace.get("In", []) if cell.lstrip().startswith("# Parameters")]
+    statements = [s for cell in cells for s in ast.parse(cell).body if isinstance(s, ast.Assign)]
+    return [target.id for s in statements for target in s.targets if isinstance(target, ast.Name)]
+
+
+def notebook_name(namespace: dict[str, Any]) -> str:
+    """The stem of the running notebook: the path papermill injects, else its own parameter."""
+    return Path(namespace.get("PAPERMILL_INPUT_PATH") or namespace["notebook"]).stem

@@ -1,0 +1,91 @@
+"""Rows of params.yaml through notebooks/paddy_train.ipynb, one kernel each, skipping what is done.
+
+    python -m src.run vit_small_squish_224 convnext_small_pad_224
+    python -m src.run --all
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from src import bundle, competition
+from src.config import (
+    ROOT,
+    UserError,
+    Variant,
+    command,
+    load_params,
+    load_variants,
+    models_dir,
+    nearest,
+    runs_dir,
+)
+
+TEMPLATE = "paddy_train"
+
+
+def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
+    """Execute the training notebook for `variant`; return the executed copy, kept in runs/."""
+    output = runs_dir() / f"{variant.name}.ipynb"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    places = {"data": str(data), "models": str(models), "overwrite": overwrite}
+    try:
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{TEMPLATE}.ipynb",
+            output,
+            parameters={**variant.recipe, **places, "notebook": TEMPLATE},
+            progress_bar=False,
+            cwd=ROOT,
+        )
+    except PapermillExecutionError as error:
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from error
+        raise UserError(f"{variant.name}: {error.ename}: {error.evalue}; see {output}") from error
+    return output
+
+
+def train(names: list[str], data: str, overwrite: bool) -> list[str]:
+    """Train the rows `names`, going on after a failure; return the lines of what failed."""
+    variants, folder, models = load_variants(), competition.find(data), models_dir()
+    fingerprint, failed = competition.train_fingerprint(folder), []
+    for name in names:
+        try:
+            if bundle.is_done(variants[name], models, fingerprint, overwrite):
+                print(f"{name}: finished already")
+                continue
+            print(f"{name}: training", flush=True)
+            run_notebook(variants[name], folder, models, overwrite)
+            print(f"{name}: {bundle.holdout_line(bundle.read_card(models, name))}", flush=True)
+        except UserError as error:
+            failed.append(f"{name}: {error}")
+            print(f"{name}: failed: {error}", flush=True)
+    return failed
+
+
+def main() -> None:
+    """The command: see the module's first lines."""
+    parser = argparse.ArgumentParser(prog="python -m src.run", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="rows of params.yaml")
+    parser.add_argument("--all", action="store_true", help="every row of `variants`")
+    parser.add_argument("--data", default="", help="the competition's folder")
+    parser.add_argument("--overwrite", action="store_true", help="train again what is finished")
+    args = parser.parse_args()
+    known = list(load_variants())
+    for name in args.names:
+        if name not in known:
+            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, known)}")
+    names = list(load_params()["variants"]) if args.all else args.names
+    if not names:
+        raise UserError(f"name a row of params.yaml, or --all; rows are: {', '.join(known)}")
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    failed = train(names, args.data, args.overwrite)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(names)} variants failed; first: {failed[0]}")
+
+
+if __name__ == "__main__":
+    command(main)
