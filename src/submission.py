@@ -1,0 +1,204 @@
+"""Write submissions/<notebook>.csv with its provenance beside it, and check any submission.
+
+python -m src.submission check FILE [--good FILE ...] prints what is wrong or odd with a CSV.
+"""
+
+import argparse
+import json
+import math
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256 as sha256_of
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.competition import COMPETITION, find, sample
+from src.config import UserError, command, submissions_dir
+from src.files import commit, sha256, sha256_lines, write_json, write_text
+from src.guard import Finding, guard
+from src.probs import check_probs, is_fresh, read_probs, write_probs
+
+LISTED = 20  # changed rows shown below a remark
+
+
+def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
+    """image_id and most probable label of each image, in the order of `sample`."""
+    check_probs(probs, "the averaged probabilities")
+    ids = pd.Index(sample.image_id)
+    missing, foreign = ids.difference(probs.index), probs.index.difference(ids)
+    if len(missing) or len(foreign):
+        raise UserError(
+            f"the probabilities lack {len(missing):,} images of the sample and have "
+            f"{len(foreign):,} others ({[*missing, *foreign][0]}, …); predict this test set"
+        )
+    ordered = probs.loc[ids, sorted(probs.columns)]  # sorted, so that a tie is decided by name
+    labels = ordered.columns[ordered.to_numpy().argmax(axis=1)]
+    return pd.DataFrame({"image_id": ids, "label": labels})
+
+
+def write_submission(
+    probs: pd.DataFrame,
+    folder: Path,
+    notebook: str,
+    provenance: Mapping[str, Any],
+    good: Sequence[str | Path] | None = None,
+    force: bool = False,
+) -> Path:
+    """Guard, then write submissions/<notebook>.csv, its .json and its .parquet; the CSV's path.
+
+    `force` overrides the guard and is recorded; it never overwrites a CSV that was submitted.
+    """
+    path = submissions_dir() / f"{_checked(notebook)}.csv"
+    table = to_labels(probs, sample(folder))
+    text = table.to_csv(index=False, lineterminator="\n")
+    digest = sha256_of(text.encode()).hexdigest()
+    standing = _standing(path, digest)
+    findings = guard(table, folder, known_good() if good is None else good, probs, path)
+    show(findings)
+    forced = _refuse(findings, path, force)
+    provenance = json.loads(json.dumps(dict(provenance), default=str))
+    if standing.get("sha256") == digest and path.exists() and _says(standing, provenance):
+        return path
+    record = {
+        **provenance,
+        **commit(),
+        "notebook": notebook,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rows": len(table),
+        "sha256": digest,
+        # A kill between .json and .csv leaves the new .json beside the CSV named here.
+        "replaces": sha256(path) if path.exists() else None,
+        "findings": [f"{finding.severity}: {finding.text}" for finding in findings],
+        "forced": forced,
+        "submitted": False,
+    }
+    write_json(path.with_suffix(".json"), record)
+    _keep(probs, path, notebook, digest)
+    write_text(path, text)
+    return path
+
+
+def known_good() -> list[Path]:
+    """Submissions whose provenance says `"good": true`, or `"submitted"` and not otherwise."""
+    csvs = [path.with_suffix(".csv") for path in sorted(submissions_dir().glob("*.json"))]
+    records = {path: read_provenance(path) for path in csvs if path.is_file()}
+    return [path for path, record in records.items() if record.get("good", record.get("submitted"))]
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The content of the .json beside a CSV, empty when there is none to be read."""
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) -> list[Finding]:
+    """All findings about the CSV at `path`, also whether its provenance is really its own."""
+    record, probs = read_provenance(path), None
+    table = path.with_suffix(".parquet")
+    if path.is_file() and is_fresh(table, {"sha256": sha256(path)}):
+        probs = read_probs(table)[0]["plain"]
+    findings = guard(path, folder, known_good() if good is None else good, probs)
+    if record.get("submitted"):
+        findings += [Finding("remark", "was submitted already; it would score the same")]
+    if record and record.get("sha256") != sha256(path):
+        text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
+        findings.insert(0, Finding("error", f"{text}was killed); run python -m src.ensemble again"))
+    return findings
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print each finding on its line, and below it the rows that changed, of a remark the first."""
+    for finding in findings:
+        print(f"{finding.severity}: {finding.text}")
+        rows = [] if finding.changes is None else list(finding.changes.itertuples())
+        shown = len(rows) if finding.severity == "error" else LISTED
+        for image, before, after, margin in rows[:shown]:
+            known = "" if math.isnan(margin) else f"  margin {margin:+.3f}"
+            print(f"  {image}  {before} → {after}{known}")
+        if len(rows) > shown:
+            print(f"  … and {len(rows) - shown:,} more")
+
+
+def submit_command(path: Path, message: str) -> str:
+    """The line that sends `path` to Kaggle, ready to paste."""
+    path = Path(path).resolve()
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    safe = f'"{message}"' if not set(message) & set('"$`\\!') else shlex.quote(message)
+    return f"kaggle competitions submit -c {COMPETITION} -f {shlex.quote(str(near))} -m {safe}"
+
+
+def _checked(notebook: str) -> str:
+    """`notebook`, refused where it is no plain file name."""
+    plain = re.fullmatch(r"\w([\w .+-]*[\w+-])?", notebook)
+    if not plain or notebook.endswith((".csv", ".ipynb")):
+        raise UserError(
+            f"{notebook!r} is no name for a submission; give the notebook's name without folder "
+            "and extension, for example --notebook paddy_train"
+        )
+    return notebook
+
+
+def _standing(path: Path, digest: str) -> dict[str, Any]:
+    """The provenance at `path`, when a CSV of this `digest` may be written there."""
+    record = read_provenance(path)
+    now = sha256(path) if path.exists() else digest
+    other = "choose another name with --notebook"
+    if now != digest and record.get("submitted"):
+        raise UserError(f"{path} was submitted and is never overwritten; {other}")
+    if now not in (digest, record.get("sha256"), record.get("replaces")):
+        raise UserError(f"{path} was edited or is not of this project; move it away, or {other}")
+    return record
+
+
+def _refuse(findings: Sequence[Finding], path: Path, force: bool) -> list[str]:
+    """The errors that `force` overrides; without it any error stops here."""
+    errors = [finding.text for finding in findings if finding.severity == "error"]
+    if errors and not force:
+        more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
+        raise UserError(f"{path} is not written: {errors[0]}{more}; --force writes it all the same")
+    return errors
+
+
+def _says(record: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
+    """Whether a CSV with this `record` may stay as it is, its content being the same."""
+    same = all(record.get(key) == value for key, value in provenance.items())
+    return same or bool(record.get("submitted"))
+
+
+def _keep(probs: pd.DataFrame, path: Path, notebook: str, digest: str) -> None:
+    """Keep the probabilities beside the CSV, so that a later check can give margins."""
+    images = sha256_lines(list(map(str, probs.index)))
+    meta = {"split": "test", "model": notebook, "sha256": digest, "tta": {}, "images": images}
+    write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m src.submission", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="check")
+    checker = commands.add_parser("check", help="check a CSV", description=check.__doc__)
+    checker.add_argument("file", type=Path, help="the CSV to be sent")
+    checker.add_argument(
+        "--good", nargs="+", type=Path, metavar="FILE",
+        help="CSVs known to be good (default: those of submissions/ that were submitted)",
+    )
+    checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
+    args = parser.parse_args()
+    findings = check(args.file, find(args.data), args.good)
+    show(findings)
+    errors = sum(finding.severity == "error" for finding in findings)
+    verdict = f"not fit to submit, {errors} errors" if errors else "fit to submit"
+    print(f"{args.file}: {verdict}, {len(findings) - errors} remarks")
+    sys.exit(bool(errors))
+
+
+if __name__ == "__main__":
+    command(main)
