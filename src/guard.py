@@ -15,7 +15,7 @@ import pandas as pd
 
 from src.competition import SAMPLE_COLUMNS, sample, train_table
 from src.config import UserError, submissions_dir
-from src.evidence import same_mix
+from src.evidence import same_mix, signed
 from src.inspection import some
 
 AGREEMENT = 0.9  # with a known good file; two decent models of this field agree on 95 % and more
@@ -164,10 +164,12 @@ def _mix(counts: pd.Series, known: pd.Series) -> list[Finding]:
     refused = p < REFUSE and moved > MOVED
     text = (
         f"class mix differs from training (chi-square p = {p:.1g}, {moved:.0%} of the rows): "
-        f"{excess.idxmax()} {excess.max():+,.0f}, {excess.idxmin()} {excess.min():+,.0f} rows"
+        f"{excess.idxmax()} {signed(round(excess.max()))}, "
+        f"{excess.idxmin()} {signed(round(excess.min()))}"
     )
-    remedy = "; see whether class names were exchanged" * refused
-    return [Finding("error" if refused else "remark", text.replace("-", "−") + remedy)]
+    if not refused:
+        return [Finding("remark", text)]
+    return [Finding("error", f"{text}; see whether class names were exchanged")]
 
 
 def _earlier(

@@ -57,12 +57,13 @@ def write_submission(
     table = to_labels(probs, sample(folder))
     text = table.to_csv(index=False, lineterminator="\n")
     digest = sha256_of(text.encode()).hexdigest()
-    standing = _standing(path, digest)
+    now = sha256(path) if path.exists() else ""
+    record = _standing(path, now, digest)
     findings = guard(table, folder, known_good() if good is None else good, probs, path)
     show(findings)
     forced = _refuse(findings, path, force)
     provenance = json.loads(json.dumps(dict(provenance), default=str))
-    if standing.get("sha256") == digest and path.exists() and _says(standing, provenance):
+    if now == digest == record.get("sha256") and _says(record, provenance):
         return path
     record = {
         **provenance,
@@ -72,7 +73,7 @@ def write_submission(
         "rows": len(table),
         "sha256": digest,
         # A kill between .json and .csv leaves the new .json beside the CSV named here.
-        "replaces": sha256(path) if path.exists() else None,
+        "replaces": now,
         "findings": [f"{finding.severity}: {finding.text}" for finding in findings],
         "forced": forced,
         "submitted": False,
@@ -146,14 +147,12 @@ def _checked(notebook: str) -> str:
     return notebook
 
 
-def _standing(path: Path, digest: str) -> dict[str, Any]:
-    """The provenance at `path`, when a CSV of this `digest` may be written there."""
-    record = read_provenance(path)
-    now = sha256(path) if path.exists() else digest
-    other = "choose another name with --notebook"
-    if now != digest and record.get("submitted"):
+def _standing(path: Path, now: str, digest: str) -> dict[str, Any]:
+    """The provenance at `path`, when the CSV there, `now`, may become the one with `digest`."""
+    record, other = read_provenance(path), "choose another name with --notebook"
+    if now not in ("", digest) and record.get("submitted"):
         raise UserError(f"{path} was submitted and is never overwritten; {other}")
-    if now not in (digest, record.get("sha256"), record.get("replaces")):
+    if now not in ("", digest, record.get("sha256"), record.get("replaces")):
         raise UserError(f"{path} was edited or is not of this project; move it away, or {other}")
     return record
 
