@@ -136,6 +136,8 @@ def _check(v: Variant) -> None:
         (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
         (v.resize in RESIZES, f"resize={v.resize!r} is unknown; {nearest(v.resize, RESIZES)}"),
         (v.tta in TTAS, f"tta={v.tta!r} is unknown; {nearest(v.tta, TTAS)}"),
+        (v.resize != "rect" or isinstance(v.item_size, str),
+         f"resize=rect needs a rectangle: -p item_size 640x480, not {v.item_size}"),
         (v.epochs >= 1, f"epochs={v.epochs} must be 1 or more"),
         (0 < v.lr < 10, f"lr={v.lr} must be above 0 and below 10; 0.01 is usual"),
         (v.bs >= 1, f"bs={v.bs} must be 1 or more"),
@@ -176,8 +178,9 @@ def make_variant(**changes: Any) -> Variant:
 
 
 def load_variants() -> dict[str, Variant]:
-    """The table of params.yaml, name → Variant; a key that is not the derived name is refused."""
-    variants = {key: make_variant(**row) for key, row in load_params()["variants"].items()}
+    """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
+    rows = load_params()["variants"] | load_params()["demo"]
+    variants = {key: make_variant(**row) for key, row in rows.items()}
     for key, variant in variants.items():
         if key != variant.name:
             raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")

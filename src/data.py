@@ -51,11 +51,11 @@ def item_tfms(variant: Variant) -> Resize:
 def batch_tfms(variant: Variant) -> list:
     """Random crop, flip, turn, warp and light at `size`; the weights' own mean and deviation."""
     mean, std = backbone.stats(variant.arch)
-    height, width = height_width(variant.size)
-    augment = aug_transforms(size=(height, width), min_scale=variant.min_scale)
+    height, width = height_width(variant.item_size)
+    augment = aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
     for tfm in augment:
         if isinstance(tfm, RandomResizedCropGPU):
-            tfm.ratio = (width / height,) * 2  # fastai crops squares, also for a rectangle
+            tfm.ratio = (width / height,) * 2  # fastai cuts squares, also out of a rectangle
     return [*augment, Normalize.from_stats(mean, std)]
 
 

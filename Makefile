@@ -1,0 +1,34 @@
+# make env   the environment in .venv, installed again only when the lock or pyproject changes
+# make test  environment, then all tests
+# make demo  environment, a drawn competition, three models, ensemble, submission: all inside demo/
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := $(CURDIR)/demo
+DEMO_ROWS := test_convnext_squish_128 test_vit_squish_128 test_resnet_squish_128
+
+.PHONY: env test demo
+
+env: .venv/installed
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+test: env
+	$(BIN)/python -m pytest
+
+demo: export PADDY_WORK := $(DEMO)
+demo: export PADDY_DATA := $(DEMO)/data
+demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
+demo: env
+	python -m src.demo $(DEMO)/data
+	python -m src.run $(DEMO_ROWS)
+	python -m src.ensemble
+	@echo
+	@echo "models, cards and predictions   demo/models/"
+	@echo "executed notebooks              demo/notebooks/runs/"
+	@echo "submission and where it is from demo/submissions/"
