@@ -2,10 +2,11 @@
 
 import shutil
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from tqdm import tqdm
 
@@ -20,6 +21,25 @@ GB = 1e9
 
 class Damaged(Exception):
     """The zip is half or broken; its text says how."""
+
+
+def bring(folder: Path, zip_file: Path | None, fetch: Callable[[Path], None]) -> None:
+    """Unpack `zip_file`, or what `fetch` downloads: once more if the first turns out damaged."""
+    path = zip_file or folder.with_name(f"{competition.COMPETITION}.zip")
+    remedy = "download it again in the browser" if zip_file else "run the same command again"
+    for last in (bool(zip_file), True):
+        if not zip_file and not is_zipfile(path):
+            fetch(path)
+        try:
+            unpack(path, folder)
+            break
+        except Damaged as error:
+            if last:
+                raise UserError(f"{path} is damaged ({error}); {remedy}") from error
+            print(f"{path} is damaged ({error}); downloading it again", flush=True)
+            path.unlink()
+    if not zip_file:
+        path.unlink()
 
 
 def unpack(zip_file: Path, folder: Path) -> None:

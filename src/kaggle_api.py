@@ -5,9 +5,8 @@ python -m src.kaggle_api download | submit NAME | scores | push VARIANT
 
 import argparse
 import os
-import re
+import sys
 import time
-import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cache
@@ -15,17 +14,16 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from requests.exceptions import HTTPError, RequestException
+from requests.exceptions import RequestException
 
-from src import archive
-from src.competition import COMPETITION
-from src.config import ROOT, UserError, command
+from src import archive, ledger, submission
+from src.competition import COMPETITION, find
+from src.config import ROOT, UserError, command, submissions_dir
+from src.evidence import score_in_images
+from src.kaggle_errors import TOKEN, explain, pause
 
-PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}"
-TOKEN = "make a token at https://www.kaggle.com/settings and save it as ~/.kaggle/access_token"
-RULES = f"join the competition and accept its rules at {PAGE}/rules, then try again"
-PATIENCE = 60  # seconds at most that one "come back later" of Kaggle is waited for
-PASSING = (429, 500, 502, 503, 504)
+DELAYS = (0.5, 2, 8)  # seconds before a failed question is asked again
+PAGE_SIZE = 100
 
 
 @cache
@@ -50,63 +48,22 @@ def talk(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
         with redirect_stdout(StringIO()):
             return call(*args, **kwargs)
-    except RequestException as error:
-        raise UserError(explain(error)) from error
-    except (ValueError, KeyError) as error:
-        raise UserError(f"Kaggle's client: {_line(error)}") from error
+    except (RequestException, ValueError, KeyError) as error:
+        secrets = [client().config_values.get(name) for name in ("key", "token")]
+        raise UserError(explain(error, filter(None, secrets))) from error
 
 
 def ask(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """`talk`, tried again after a passing trouble; only for calls that change nothing."""
-    for delay in (1, 3, 9):
+    for delay in DELAYS:
         try:
             return talk(call, *args, **kwargs)
         except UserError as error:
-            pause = _pause(error.__cause__, delay)
-            if pause is None:
+            wait = pause(error.__cause__, delay)
+            if wait is None:
                 raise
-            time.sleep(pause)
+            time.sleep(wait)
     return talk(call, *args, **kwargs)
-
-
-def _pause(error: BaseException | None, delay: float) -> float | None:
-    """Seconds to wait before the next try; None where trying again cannot help."""
-    response = getattr(error, "response", None)
-    if response is None:
-        return delay if isinstance(error, RequestException) else None
-    asked = response.headers.get("Retry-After", "")
-    wait = float(asked) if asked.isdigit() else delay
-    return wait if response.status_code in PASSING and wait <= PATIENCE else None
-
-
-def explain(error: RequestException) -> str:
-    """What a failed call means for the user, and what to do, on one line without any secret."""
-    if not isinstance(error, HTTPError) or error.response is None:
-        return "no connection to Kaggle, or it broke off; run the same command again"
-    code, said = error.response.status_code, _line(error)
-    remedies = {
-        401: f"the credentials are wrong or out of date; {TOKEN}",
-        403: f"{RULES}, with the account these credentials belong to",
-        404: "nothing there by that name, or it is closed",
-        429: f"too many requests; wait {error.response.headers.get('Retry-After', 'some')} seconds",
-    }
-    remedy = remedies.get(code, "run the same command again later" if code >= 500 else "")
-    if re.search(r"\brules?\b", said, re.I):
-        remedy = RULES
-    elif re.search(r"\b(deadline|closed|ended|no longer)\b", said, re.I):
-        remedy = f"the competition takes no submissions; {PAGE} says until when it did"
-    elif re.search(r"\b(limit|maximum)\b", said, re.I) and code != 429:
-        remedy = "the daily allowance is used up; it is renewed at midnight UTC"
-    return f"Kaggle refuses ({code}: {said}): {remedy}".removesuffix(": ")
-
-
-def _line(error: BaseException) -> str:
-    """The text of `error` on one short line, with nothing in it that logs in."""
-    text = re.sub(r"\s+", " ", str(error)).strip(" .")[:200]
-    for name in ("key", "token"):
-        secret = client().config_values.get(name) if client.cache_info().currsize else None
-        text = text.replace(secret, "***") if secret else text
-    return text
 
 
 def download(data: str = "", zip_file: str = "") -> None:
@@ -116,27 +73,8 @@ def download(data: str = "", zip_file: str = "") -> None:
     if folder.is_dir() and any(folder.iterdir()):
         print(f"{archive.describe(folder)}: already here, nothing to do")
         return
-    _bring(folder, Path(zip_file).expanduser() if zip_file else None)
+    archive.bring(folder, Path(zip_file).expanduser() if zip_file else None, _fetch)
     print(archive.describe(folder))
-
-
-def _bring(folder: Path, zip_file: Path | None) -> None:
-    """Unpack the user's zip, or download one: once more if the first turns out damaged."""
-    path = zip_file or folder.with_name(f"{COMPETITION}.zip")
-    remedy = "download it again in the browser" if zip_file else "run the same command again"
-    for last in (bool(zip_file), True):
-        if not zip_file and not zipfile.is_zipfile(path):
-            _fetch(path)
-        try:
-            archive.unpack(path, folder)
-            break
-        except archive.Damaged as error:
-            if last:
-                raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-            print(f"{path} is damaged ({error}); downloading it again", flush=True)
-            path.unlink()
-    if not zip_file:
-        path.unlink()
 
 
 def _fetch(path: Path) -> None:
@@ -155,6 +93,122 @@ def _fetch(path: Path) -> None:
         talk(api.download_file, response, str(path), kaggle.http_client(), False, True)
 
 
+def submit(name: str, message: str, wait: bool, every: float, patience: float) -> None:
+    """Guard, upload, and believe only Kaggle's own list; then wait for the score."""
+    path = submissions_dir() / f"{Path(name).name.removesuffix('.csv')}.csv"
+    message = message or ledger.default_message(path)
+    _guard(path, message)
+    known = {entry["ref"] for entry in listed(pages=1)}
+    trouble = _upload(path, message)
+    entry = _confirmed(path, known, trouble, every)
+    ledger.lock(path)
+    ledger.record([entry])
+    print(f"{path.name} is on Kaggle's list as {entry['ref']}: {message}", flush=True)
+    if wait:
+        _await_score(entry, every, patience)
+
+
+def _guard(path: Path, message: str) -> None:
+    """Refuse a file the guard finds errors in; its remarks are only said."""
+    findings = submission.check(path, find())
+    submission.show(findings)
+    errors = [finding.text for finding in findings if finding.severity == "error"]
+    if errors:
+        anyway = submission.submit_command(path, message)
+        raise UserError(f"{path.name} is not sent: {errors[0]}; to send it all the same: {anyway}")
+
+
+def _upload(path: Path, message: str) -> UserError | None:
+    """Send the file; what went wrong on the way is returned, for the list has the last word."""
+    api = client()
+    try:
+        answer = talk(api.competition_submit, str(path), message, COMPETITION)
+    except UserError as error:
+        return error
+    if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+        return UserError("the upload broke off, nothing was submitted; run the same command again")
+    return None
+
+
+def _confirmed(
+    path: Path, known: set[int], trouble: UserError | None, every: float
+) -> dict[str, Any]:
+    """The new entry of Kaggle's list for `path`; UserError when none appears."""
+    passing = trouble is None or pause(trouble.__cause__, every) is not None
+    for delay in [0, every, every, every] if passing else [0]:
+        time.sleep(delay)
+        for entry in listed(pages=1):
+            if entry["ref"] not in known and entry["name"] == path.name:
+                return entry
+    raise trouble or UserError(
+        f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; "
+        "it does not count as submitted"
+    )
+
+
+def _allowance() -> str:
+    """What Kaggle says about today's submissions, as far as it says anything."""
+    try:
+        limits = ask(client().competition_get_submission_limits, COMPETITION)
+    except UserError:
+        return ""
+    if limits.num_allowed_now == 0:
+        return " (the daily limit is reached: none left today, renewed at midnight UTC)"
+    return f" ({limits.num_allowed_now} submissions are left today)"
+
+
+def _await_score(entry: dict[str, Any], every: float, patience: float) -> None:
+    """Look at the list until the score is there, telling how long it has been."""
+    start = time.monotonic()
+    while entry["status"] == "PENDING" and time.monotonic() - start < patience:
+        waited = f"{time.monotonic() - start:4.0f} s"
+        print(f"\rwaiting for the score {waited}", end="", flush=True, file=sys.stderr)
+        time.sleep(every)
+        entry = next(e for e in [*listed(pages=1), entry] if e["ref"] == entry["ref"])
+    print(file=sys.stderr)
+    ledger.record([entry])
+    if entry["status"] == "ERROR":
+        raise UserError(f"Kaggle cannot score {entry['name']}: {entry['error'] or 'no reason'}")
+    if entry["status"] == "PENDING":
+        print(f"submitted, but no score after {patience:.0f} s; python -m src.kaggle_api scores "
+              "will fetch it")
+    else:
+        print(f"public: {score_in_images(entry['public'])}")
+
+
+def listed(pages: int = 50) -> list[dict[str, Any]]:
+    """Kaggle's list of our submissions, newest first, `pages` of it at most."""
+    entries: dict[int, dict[str, Any]] = {}
+    for page in range(1, pages + 1):
+        call = client().competition_submissions
+        found = ask(call, COMPETITION, page_number=page, page_size=PAGE_SIZE) or []
+        new = {entry["ref"]: entry for entry in map(_entry, found)}
+        if not new.keys() - entries.keys():
+            break
+        entries |= new
+    return list(entries.values())
+
+
+def _entry(s: Any) -> dict[str, Any]:
+    """What is used of the client's submission object."""
+    facts = {"ref": s.ref, "name": s.file_name, "time": s.date, "bytes": s.total_bytes}
+    scores = {"public": s.public_score or "", "private": s.private_score or ""}
+    return facts | scores | {"status": s.status.name, "error": s.error_description or ""}
+
+
+def scores() -> None:
+    """Fill the ledger from Kaggle's list and print what it says."""
+    entries = listed()
+    for entry in entries:
+        path = ledger.sent_file(entry)
+        if path:
+            ledger.lock(path)
+    table = ledger.record(entries)
+    if table.empty:
+        raise UserError("Kaggle lists no submission of yours; python -m src.kaggle_api submit NAME")
+    print(ledger.board(table), ledger.relation(table), ledger.choose(table), sep="\n\n")
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m src.kaggle_api", description=__doc__)
@@ -163,6 +217,15 @@ def main() -> None:
     get.add_argument("--data", default="", help="folder to fill; default PADDY_DATA, else data/")
     get.add_argument("--zip", default="", dest="zip_file", help="a zip downloaded in the browser")
     get.set_defaults(run=download)
+    send = commands.add_parser("submit", help="guard, upload, wait for the score")
+    send.add_argument("name", help="a submission of submissions/, without .csv")
+    send.add_argument("-m", "--message", default="", help="default: notebook, models, error")
+    send.add_argument("--no-wait", dest="wait", action="store_false", help="not for the score")
+    send.add_argument("--every", type=float, default=10, help="seconds between two looks (10)")
+    send.add_argument("--patience", type=float, default=600, help="seconds to wait at most (600)")
+    send.set_defaults(run=submit)
+    board = commands.add_parser("scores", help="fill submissions/ledger.csv, print the board")
+    board.set_defaults(run=scores)
     args = vars(parser.parse_args())
     args.pop("command")
     args.pop("run")(**args)

@@ -20,13 +20,14 @@ from urllib.parse import parse_qs, urlsplit
 USER, KEY = "planted-user", "planted-key-7f3a9c51"
 STORAGE = "http://storage.stand-in"
 ETAG, MODIFIED = '"archive-1"', "Wed, 01 Jun 2022 10:00:00 GMT"
-CUT, HOLD = "cut", "hold"
+CUT, HOLD, FINE = "cut", "hold", "fine"
 
 
 class StandIn:
     """Kaggle's memory, and the switches for what goes wrong.
 
-    `troubles[call]` is taken from the front, one a request: `CUT` or (status, message, headers).
+    `troubles[call]` is taken from the front, one a request: `CUT`, (status, message, headers) or
+    `FINE`, no trouble this time.
     """
 
     def __init__(self) -> None:
@@ -131,6 +132,8 @@ class Handler(BaseHTTPRequestHandler):
         if not self.kaggle.troubles[call]:
             return False
         trouble = self.kaggle.troubles[call].pop(0)
+        if trouble == FINE:
+            return False
         if trouble == CUT:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -237,5 +240,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def days_ago(days: float) -> datetime:
-    """A moment in the past, as Kaggle dates submissions: UTC without a zone."""
+    """So many days before now, as Kaggle dates submissions: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)

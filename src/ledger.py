@@ -1,0 +1,204 @@
+"""submissions/ledger.csv: which file, notebook and commit made which score, and the board from it.
+
+A row for each submission on Kaggle's list; scores also as images, since one image is the finest
+step the board can show.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.config import UserError, submissions_dir
+from src.evidence import PRIVATE, PUBLIC, images_right
+from src.files import sha256, write_json, write_text
+from src.submission import read_provenance
+
+BOARDS = {"public": PUBLIC, "private": PRIVATE}
+COLUMNS = [
+    "ref", "time", "file", "sha256", "notebook", "commit", "members", "holdout_wrong",
+    "holdout_images", "holdout_error", "public", "private", "public_right", "private_right",
+]  # fmt: skip
+# A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
+CLOCKS = timedelta(minutes=5)
+
+
+def ledger_path() -> Path:
+    """Where the ledger is kept."""
+    return submissions_dir() / "ledger.csv"
+
+
+def read_ledger() -> pd.DataFrame:
+    """The ledger as text, indexed by Kaggle's submission number, oldest first."""
+    if not ledger_path().exists():
+        return pd.DataFrame(columns=COLUMNS, dtype=str).set_index("ref")
+    table = pd.read_csv(ledger_path(), dtype=str, keep_default_na=False)
+    return table.reindex(columns=COLUMNS, fill_value="").set_index("ref")
+
+
+def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Put what Kaggle lists into the ledger and return it; rows that are there get their scores.
+
+    An entry has ref, name, time (datetime, UTC), bytes, public and private (text, maybe empty).
+    """
+    table = read_ledger()
+    for entry in entries:
+        ref = str(entry["ref"])
+        old = table.loc[ref].to_dict() if ref in table.index else _new_row(entry)
+        table.loc[ref] = pd.Series({**old, **_scores(entry, old)})
+    table = table.fillna("").sort_values("time", kind="stable")
+    write_text(ledger_path(), table.reset_index().to_csv(index=False, lineterminator="\n"))
+    return table
+
+
+def _scores(entry: Mapping[str, Any], old: Mapping[str, str]) -> dict[str, str]:
+    """Scores as Kaggle prints them, and as images right; what is known already stays."""
+    found = {}
+    for board, images in BOARDS.items():
+        score = entry[board] or old.get(board, "")
+        found |= {board: score, f"{board}_right": _right(score, images)}
+    return found
+
+
+def _right(score: str, images: int) -> str:
+    """Images right behind a score; empty where there is none or it is of another board."""
+    try:
+        return str(images_right(score, images)) if score else ""
+    except UserError:
+        return ""
+
+
+def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of a submission: Kaggle's side, and ours if the file sent is still here."""
+    time = entry["time"].isoformat(timespec="seconds")
+    return {"time": time, "file": entry["name"], **_facts(sent_file(entry))}
+
+
+def sent_file(entry: Mapping[str, Any]) -> Path | None:
+    """Our file that was sent as `entry`: of its name and size, and not younger than it."""
+    path = submissions_dir() / Path(entry["name"]).name
+    if not path.is_file() or (entry["bytes"] and path.stat().st_size != entry["bytes"]):
+        return None
+    made = read_provenance(path).get("created")
+    stamp = pd.Timestamp(made) if made else pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC")
+    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+    return path if stamp.tz_localize(None) <= entry["time"] + CLOCKS else None
+
+
+def lock(path: Path) -> None:
+    """Remember that the CSV at `path` was sent; from then on it is read-only for everyone."""
+    record = {"notebook": path.stem, "sha256": sha256(path), **read_provenance(path)}
+    write_json(path.with_suffix(".json"), {**record, "submitted": True})
+    path.chmod(path.stat().st_mode & ~0o222)
+
+
+def _facts(path: Path | None) -> dict[str, str]:
+    """Our columns for the file at `path`."""
+    if path is None:
+        return {}
+    origin = read_provenance(path)
+    return {
+        "sha256": sha256(path),
+        "notebook": origin.get("notebook", ""),
+        "commit": origin.get("commit", ""),
+        "members": " ".join(map(_member, origin.get("members", []))),
+    } | holdout(origin)
+
+
+def _member(member: Mapping[str, Any]) -> str:
+    """A member's name, with its weight where that is not 1."""
+    return member["name"] + ("" if member["weight"] == 1 else f"*{member['weight']:g}")
+
+
+def holdout(origin: Mapping[str, Any]) -> dict[str, str]:
+    """The ensemble's hold-out error from its provenance, in images and as a share."""
+    held = origin.get("holdout") or {}
+    wrong, images = held.get("wrong"), held.get("images")
+    if not images:
+        return {}
+    share = f"{wrong / images:.5f}"
+    return {"holdout_wrong": str(wrong), "holdout_images": str(images), "holdout_error": share}
+
+
+def default_message(path: Path) -> str:
+    """`<notebook> · <n> models · hold-out <error> · <commit>`, as far as they are known."""
+    origin = read_provenance(path)
+    held = holdout(origin)
+    parts = [
+        origin.get("notebook", path.stem),
+        f"{len(origin['members'])} models" if origin.get("members") else "",
+        f"hold-out {held['holdout_error']}" if held else "",
+        origin.get("commit", "")[:8] + "+" * bool(origin.get("dirty") and origin.get("commit")),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def band(count: int, images: int) -> float:
+    """One standard error, in images, of `count` right of `images`: what chance alone moves."""
+    return math.sqrt(count * (images - count) / images)
+
+
+def board(table: pd.DataFrame) -> str:
+    """The submissions as images right with their noise band, best public score first."""
+    lines = [f"{'file':32} {'sent':16} {'hold-out':>18} {'public':>18} {'private':>16}"]
+    scored = pd.to_numeric(table.public_right, errors="coerce").fillna(-1)
+    for _, row in table.loc[scored.sort_values(ascending=False, kind="stable").index].iterrows():
+        held = f"{row.holdout_wrong} of {row.holdout_images} wrong" if row.holdout_wrong else "-"
+        public, private = (_cell(row[f"{b}_right"], n) for b, n in BOARDS.items())
+        sent = row.time[:16].replace("T", " ")
+        lines += [f"{row.file[:32]:32} {sent:16} {held:>18} {public:>18} {private:>16}"]
+    return "\n".join([*lines, f"images right of {PUBLIC:,} public and {PRIVATE} private; "
+                      "± one standard error, two files within it are equal"])
+
+
+def _cell(count: str, images: int) -> str:
+    return f"{int(count):,} ± {band(int(count), images):.1f}" if count else "-"
+
+
+def relation(table: pd.DataFrame) -> str:
+    """How well the hold-out error foretold the public score, in one sentence."""
+    known = table[(table.holdout_error != "") & (table.public != "")]
+    if known.empty:
+        return "no file has both a hold-out error and a score yet"
+    error, missed = known.holdout_error.astype(float), 1 - known.public.astype(float)
+    text = f"hold-out error {error.mean():.2%}, public error {missed.mean():.2%} on average"
+    if min(error.nunique(), missed.nunique()) < 3:
+        return f"{text}; three different files are needed to say how they move together"
+    return f"{text}; over {len(known)} files they correlate {error.corr(missed):.2f}"
+
+
+def choose(table: pd.DataFrame) -> str:
+    """The two submissions for the end: the best hold-out, and the most different as good one.
+
+    As good means: not more than one standard error of the best behind it.
+    """
+    known = table[table.holdout_error != ""].drop_duplicates("sha256")
+    if known.empty:
+        return "no submission with a hold-out error: nothing to choose by"
+    known = known.assign(error=known.holdout_error.astype(float)).sort_values("error")
+    best = known.iloc[0]
+    images = int(best.holdout_images)
+    limit = best.error + band(int(best.holdout_wrong), images) / images
+    changes = {ref: differing(best, row) for ref, row in known[known.error <= limit].iterrows()}
+    changes = {ref: count for ref, count in changes.items() if count}
+    first = f"1. {best.file} (best hold-out, {best.holdout_wrong} of {images:,} wrong)"
+    if not changes:
+        return f"{first}\n2. no other file here is as good and different"
+    ref = max(changes, key=changes.__getitem__)
+    other = known.loc[ref]
+    said = f"{other.holdout_wrong} of {int(other.holdout_images):,} wrong"
+    return f"{first}\n2. {other.file} ({said}, {changes[ref]:,} labels differ from the first)"
+
+
+def differing(one: pd.Series, other: pd.Series) -> int | None:
+    """Test images two submissions label differently; None when a file is no longer as sent."""
+    labels = []
+    for row in (one, other):
+        path = submissions_dir() / row.file
+        if not path.is_file() or sha256(path) != row.sha256:
+            return None
+        labels.append(pd.read_csv(path, dtype=str).set_index("image_id").label)
+    return int((labels[0] != labels[1].reindex(labels[0].index)).sum())
