@@ -1,0 +1,141 @@
+"""The table of submissions: rows, scores in images, the board, the choice of two at the end."""
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from src import ledger
+from src.files import sha256
+
+IDS = [f"2{n:05}.jpg" for n in range(20)]
+NOON = datetime(2026, 5, 1, 12, 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
+    (tmp_path / "submissions").mkdir()
+    return tmp_path / "submissions"
+
+
+def write(folder: Path, name: str, wrong: int, changed: int = 0, made: str = "11:00") -> Path:
+    """A submission that says hispa for the first `changed` images, with its provenance."""
+    labels = ["hispa"] * changed + ["blast"] * (len(IDS) - changed)
+    path = folder / f"{name}.csv"
+    pd.DataFrame({"image_id": IDS, "label": labels}).to_csv(path, index=False)
+    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1}]
+    facts = {"notebook": "paddy_train", "commit": "0123456789abcdef", "members": members}
+    facts |= {"holdout": {"wrong": wrong, "images": 2081}}
+    created = {"created": f"2026-05-01T{made}:00+00:00"}
+    path.with_suffix(".json").write_text(json.dumps(facts | created))
+    return path
+
+
+def entry(path: Path, public: str = "", private: str = "", ref: int = 1, **more: Any) -> dict:
+    facts = {"ref": ref, "name": path.name, "time": NOON, "bytes": path.stat().st_size}
+    return facts | {"public": public, "private": private} | more
+
+
+def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(folder):
+    path = write(folder, "one", wrong=37)
+    ledger.record([entry(path, "0.98846", "0.98732")])
+    row = pd.read_csv(folder / "ledger.csv", dtype=str).iloc[0]
+    assert dict(row) == {
+        "ref": "1", "time": "2026-05-01T12:00:00", "file": "one.csv", "sha256": sha256(path),
+        "notebook": "paddy_train", "commit": "0123456789abcdef", "members": "vit_a*2 swin_b",
+        "holdout_wrong": "37", "holdout_images": "2081", "holdout_error": "0.01778",
+        "public": "0.98846", "private": "0.98732", "public_right": "2571", "private_right": "857",
+    }  # fmt: skip
+
+
+def test_scores_that_arrive_later_fill_the_row_and_nothing_is_lost_again(folder):
+    path = write(folder, "one", wrong=37)
+    ledger.record([entry(path)])
+    path.write_text("edited since")
+    ledger.record([entry(path, "0.98846")])
+    ledger.record([entry(path)])
+    table = ledger.read_ledger()
+    assert len(table) == 1 and table.public["1"] == "0.98846" and len(table.sha256["1"]) == 64
+
+
+@pytest.mark.parametrize(
+    "made, change, known",
+    [("11:59", {}, True), ("12:04", {}, True), ("12:30", {}, False), ("11:00", {"bytes": 7}, False),
+     ("11:00", {"name": "other.csv"}, False), ("11:00", {"bytes": 0}, True)],
+)  # fmt: skip
+def test_a_file_is_matched_by_name_size_and_time(folder, made, change, known):
+    path = write(folder, "one", wrong=37, made=made)
+    assert (ledger.sent_file({**entry(path), **change}) == path) is known
+
+
+def test_without_provenance_the_clock_of_the_file_decides(folder):
+    path = write(folder, "one", wrong=37)
+    path.with_suffix(".json").unlink()
+    os.utime(path, (0, 0))
+    assert ledger.sent_file(entry(path)) == path
+    assert ledger.sent_file(entry(path, time=datetime(1969, 12, 31))) is None
+
+
+def test_a_score_of_another_board_is_kept_but_not_counted_in_images(folder):
+    table = ledger.record([entry(write(folder, "one", wrong=37), "0.5")])
+    assert (table.public["1"], table.public_right["1"]) == ("0.5", "")
+
+
+def test_the_board_shows_images_with_their_band_best_first(folder):
+    entries = [
+        entry(write(folder, "low", 60), "0.97770", "0.97004", ref=1),
+        entry(write(folder, "high", 37), "0.98769", "", ref=2),
+        entry(write(folder, "waiting", 37), ref=3),
+    ]
+    lines = ledger.board(ledger.record(entries)).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["high.csv", "low.csv", "waiting.csv"]
+    assert "2,569 ± 5.6" in lines[1] and "37 of 2081 wrong" in lines[1]
+    assert "2,543 ± 7.5" in lines[2] and "842 ± 5.0" in lines[2]
+
+
+def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(folder):
+    assert "yet" in ledger.relation(ledger.read_ledger())
+    scores = ["0.98769", "0.98423", "0.97770"]
+    entries = [
+        entry(write(folder, f"n{wrong}", wrong), score, ref=wrong)
+        for wrong, score in zip([30, 40, 50], scores, strict=True)
+    ]
+    two = ledger.record(entries[:2])
+    assert "three" in ledger.relation(two)
+    line = ledger.relation(ledger.record(entries))
+    assert "hold-out error 1.92%, public error 1.68%" in line and "correlate 0.98" in line
+
+
+def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folder):
+    table = ledger.record([
+        entry(write(folder, "best", wrong=30, changed=0), ref=1),
+        entry(write(folder, "near", wrong=33, changed=2), ref=2),
+        entry(write(folder, "far", wrong=35, changed=9), ref=3),
+        entry(write(folder, "worse", wrong=60, changed=15), ref=4),
+    ])
+    first, second = ledger.choose(table).splitlines()
+    assert first.startswith("1. best.csv") and "30 of 2,081 wrong" in first
+    assert second.startswith("2. far.csv") and "9 labels differ" in second
+    (folder / "far.csv").write_text("changed since\n")
+    assert ledger.choose(table).splitlines()[1].startswith("2. near.csv")
+
+
+def test_with_one_file_there_is_no_second_to_choose(folder):
+    path = write(folder, "one", wrong=37)
+    table = ledger.record([entry(path, ref=1), entry(path, ref=2)])
+    assert "2. no other file" in ledger.choose(table)
+    assert "nothing to choose" in ledger.choose(table.iloc[:0])
+
+
+def test_a_locked_file_keeps_its_provenance_and_cannot_be_written(folder):
+    path = write(folder, "one", wrong=37)
+    ledger.lock(path)
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert facts["submitted"] is True and facts["commit"] == "0123456789abcdef"
+    assert path.stat().st_mode & 0o222 == 0
+    assert ledger.default_message(path) == "paddy_train · 2 models · hold-out 0.01778 · 01234567"
