@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from hashlib import sha256
+from math import fsum
 from pathlib import Path
 
 import pandas as pd
@@ -58,13 +59,10 @@ def assign_folds(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS
     totals, fold_of = Counter(labels), {}
     held = [Counter() for _ in range(n)]
     for group in sorted(members, key=lambda g: (-members[g].total(), _shuffle(g, seed))):
-        fold = min(
-            range(n), key=lambda k: (_crowding(members[group], held[k], totals), held[k].total(), k)
-        )
-        held[fold] += members[group]
-        fold_of[group] = fold
-    folds = groups.map(fold_of).rename("fold").rename_axis("image_id")
-    return folds.sort_index()
+        crowded = [(_crowding(members[group], fold, totals), fold.total()) for fold in held]
+        fold_of[group] = crowded.index(min(crowded))
+        held[fold_of[group]] += members[group]
+    return groups.map(fold_of).rename("fold").rename_axis("image_id").sort_index()
 
 
 def _shuffle(name: str, seed: int) -> str:
@@ -73,8 +71,8 @@ def _shuffle(name: str, seed: int) -> str:
 
 
 def _crowding(group: Counter, held: Counter, totals: Counter) -> float:
-    """How full a fold already is of the group's labels, each as a share of its class."""
-    return sum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
+    """How full a fold already is of the labels of a group, each as a share of its class."""
+    return fsum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
 
 
 def digest(folds: pd.Series) -> str:
