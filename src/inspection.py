@@ -108,7 +108,7 @@ def _describe(path: Path, error: Exception) -> str:
         return "no picture" if path.stat().st_size else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return "truncated" if "truncated" in str(error) else str(error) or type(error).__name__
+    return "truncated" if "truncated" in str(error).lower() else str(error) or type(error).__name__
 
 
 def look_at_all(paths: Iterable[Path]) -> list[Picture]:
