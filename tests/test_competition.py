@@ -1,0 +1,250 @@
+"""The competition's files: found where they are looked for, read strictly, faults named."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src import competition
+from src.config import ROOT, UserError
+
+ROWS = "\n".join(
+    f"10000{n}.jpg,{label},ADT45,{45 + n}" for n, label in enumerate(["blast"] * 3 + ["normal"] * 3)
+)
+HEADER = "image_id,label,variety,age\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes of three files, two test files: nothing here is decoded, so text will do."""
+    folder = tmp_path / "data"
+    (folder / "test_images").mkdir(parents=True)
+    for row in ROWS.splitlines():
+        name, label, *_ = row.split(",")
+        (folder / "train_images" / label).mkdir(parents=True, exist_ok=True)
+        (folder / "train_images" / label / name).write_text(row)
+    for name in ("200000.jpg", "200001.jpg"):
+        (folder / "test_images" / name).write_text(name)
+    (folder / "train.csv").write_text(f"{HEADER}{ROWS}\n")
+    (folder / "sample_submission.csv").write_text("image_id,label\n200001.jpg,\n200000.jpg,\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the machine's own competition, if it has one, out of the tests."""
+    monkeypatch.delenv("PADDY_DATA", raising=False)
+    monkeypatch.setattr(competition, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(competition, "ROOT", tmp_path / "root")
+
+
+def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def reverse_rows(path: Path) -> None:
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows[::-1]]))
+
+
+# Finding
+
+
+@pytest.mark.parametrize("place", ["input", "input/competitions", "root/data"])
+def test_the_usual_places_are_tried(data: Path, tmp_path: Path, place: str):
+    (tmp_path / place).mkdir(parents=True)
+    folder = data.rename(tmp_path / place / competition.COMPETITION)
+    assert competition.find() == folder
+
+
+def test_argument_then_environment_then_kaggle_then_data(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    places = [tmp_path / name / competition.COMPETITION for name in ("root/data", "input")]
+    for place in places:
+        place.parent.mkdir(parents=True)
+        place.symlink_to(data)
+        assert competition.find() == place
+    monkeypatch.setenv("PADDY_DATA", str(data))
+    assert competition.find() == data
+    monkeypatch.setenv("PADDY_DATA", str(tmp_path / "nowhere"))
+    assert competition.find(data) == data
+
+
+def test_an_incomplete_kaggle_input_does_not_hide_complete_data(data: Path, tmp_path: Path):
+    (tmp_path / "input" / competition.COMPETITION).mkdir(parents=True)
+    (tmp_path / "root/data").mkdir(parents=True)
+    folder = data.rename(tmp_path / "root/data" / competition.COMPETITION)
+    assert competition.find() == folder
+
+
+def test_nothing_found_names_the_places_and_the_two_ways_out():
+    with pytest.raises(UserError) as error:
+        competition.find()
+    line = one_line(error)
+    for part in (*map(str, competition.places()), "kaggle competitions download -c", "make demo"):
+        assert part in line
+
+
+@pytest.mark.parametrize("part", competition.LAYOUT)
+def test_a_folder_that_lacks_a_part_is_refused_and_the_part_named(data: Path, part: str):
+    (data / part).rename(data / "away")
+    with pytest.raises(UserError, match=f"lacks {part};"):
+        competition.find(data)
+
+
+def test_a_named_place_never_falls_through(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "input").mkdir()
+    data.rename(tmp_path / "input" / competition.COMPETITION)
+    competition.find()
+    with pytest.raises(UserError, match="nowhere"):
+        competition.find(tmp_path / "nowhere")
+    monkeypatch.setenv("PADDY_DATA", str(tmp_path / "gone"))
+    with pytest.raises(UserError, match="gone .from PADDY_DATA"):
+        competition.find()
+
+
+# Tables
+
+
+def test_tables_are_read_as_they_are_meant(data: Path):
+    table = competition.train_table(data)
+    assert table.index.name == "image_id"
+    assert list(table.columns) == ["label", "variety", "age"]
+    assert table.loc["100002.jpg"].to_list() == ["blast", "ADT45", 47]
+    assert table.age.dtype.kind == "i"
+    assert competition.classes(data) == ["blast", "normal"]
+    sample = competition.sample(data)  # in its own order
+    assert sample.values.tolist() == [["200001.jpg", ""], ["200000.jpg", ""]]
+
+
+@pytest.mark.parametrize("end, start", [("\r\n", b""), ("\n", b"\xef\xbb\xbf"), ("\n\n", b"")])
+def test_line_ends_blank_lines_and_a_byte_order_mark_change_nothing(data: Path, end, start):
+    def read() -> list:
+        marks = competition.train_fingerprint(data), competition.test_fingerprint(data)
+        tables = competition.train_table(data), competition.sample(data)
+        return [*marks, *(table.reset_index().to_dict() for table in tables)]
+
+    before = read()
+    for name in ("train.csv", "sample_submission.csv"):
+        content = (data / name).read_text().replace("\n", end)
+        (data / name).write_bytes(start + content.encode())
+    assert read() == before
+
+
+def test_ids_and_labels_that_look_like_numbers_or_nothing_stay_text(data: Path):
+    (data / "sample_submission.csv").write_text("image_id,label\n007,\nNA,\n1e5,\n")
+    assert competition.sample(data).image_id.to_list() == ["007", "NA", "1e5"]
+    (data / "train.csv").write_text(HEADER + ROWS.replace("blast", "NA").replace("normal", "1"))
+    assert competition.classes(data) == ["1", "NA"]
+
+
+def test_the_demo_has_answers_and_the_real_competition_has_none(data: Path):
+    assert competition.solution(data) is None
+    (data / "solution.csv").write_text("image_id,label\n200000.jpg,blast\n200001.jpg,normal\n")
+    answers = competition.solution(data)
+    assert list(answers.items()) == [("200001.jpg", "normal"), ("200000.jpg", "blast")]
+    (data / "solution.csv").write_text("image_id,label\n200000.jpg,blast\n300000.jpg,normal\n")
+    with pytest.raises(UserError, match="other images than in the sample .2.: 200001.jpg, 3000"):
+        competition.solution(data)
+
+
+# Tables against folders
+
+
+def test_paths_lead_to_the_photographs(data: Path):
+    reverse_rows(data / "train.csv")
+    paths = competition.train_paths(data)
+    assert list(paths.index) == sorted(paths.index)
+    assert paths["100004.jpg"] == data / "train_images/normal/100004.jpg"
+    assert all(path.is_file() for path in paths) and len(paths) == 6
+    assert list(competition.test_paths(data)) == ["200001.jpg", "200000.jpg"]
+    assert all(path.is_file() for path in competition.test_paths(data).values())
+
+
+MISMATCHES = [
+    ("train_images/blast", "class folders that train.csv does not know (1): moved"),
+    ("train_images/normal", "classes of train.csv without a folder (1): normal"),
+    ("train_images/blast/100001.jpg", "rows of train.csv without an image (1): blast/100001.jpg"),
+    ("train_images/normal/100003.jpg", "train images without a row (1): normal/moved"),
+    ("test_images/200000.jpg", "rows of the sample without an image (1): 200000.jpg"),
+    ("test_images/200001.jpg", "test images without a row (1): moved"),
+]
+
+
+@pytest.mark.parametrize("moved, message", MISMATCHES)
+def test_tables_and_folders_that_disagree_are_refused(data: Path, moved: str, message: str):
+    (data / moved).rename((data / moved).with_name("moved"))
+    read = competition.test_paths if "test" in moved else competition.train_paths
+    with pytest.raises(UserError, match=f"{data}: .*; unpack"):
+        read(data)
+    assert message in competition.check(data).obstacles
+
+
+def test_only_the_first_ten_missing_images_are_named(data: Path):
+    rows = "".join(f"\n9000{n:02}.jpg,blast,x,1" for n in range(12))
+    (data / "train.csv").write_text(HEADER + ROWS + rows)
+    with pytest.raises(UserError) as error:
+        competition.train_paths(data)
+    assert "(12): blast/900000.jpg, " in one_line(error)
+    assert "blast/900009.jpg and 2 more" in one_line(error)
+    assert "900010" not in one_line(error)
+
+
+def test_hidden_files_and_folders_do_not_count(data: Path):
+    (data / "train_images/.ipynb_checkpoints").mkdir()
+    (data / "test_images/.DS_Store").write_bytes(b"x")
+    assert len(competition.train_paths(data)) == 6
+    assert len(competition.test_paths(data)) == 2
+
+
+def test_fingerprints_change_with_what_they_stand_for(data: Path):
+    marks = {competition.train_fingerprint(data)}
+    path = data / "train_images/blast/100001.jpg"
+    path.write_text("other bytes")
+    marks.add(competition.train_fingerprint(data))
+    path.rename(data / "train_images/normal/100001.jpg")
+    (data / "train.csv").write_text(HEADER + ROWS.replace("100001.jpg,blast", "100001.jpg,normal"))
+    marks.add(competition.train_fingerprint(data))
+    assert len(marks) == 3
+    before = competition.test_fingerprint(data)
+    (data / "sample_submission.csv").write_text("image_id,label\n200000.jpg,x\n200001.jpg,y\n")
+    assert competition.test_fingerprint(data) == before  # the sample's labels mean nothing
+    (data / "test_images/200000.jpg").write_text("other bytes")
+    assert competition.test_fingerprint(data) != before
+
+
+def test_fingerprints_do_not_depend_on_order_or_place(data: Path, tmp_path: Path):
+    marks = competition.train_fingerprint(data), competition.test_fingerprint(data)
+    reverse_rows(data / "train.csv")
+    reverse_rows(data / "sample_submission.csv")
+    moved = data.rename(tmp_path / "moved")
+    assert (competition.train_fingerprint(moved), competition.test_fingerprint(moved)) == marks
+
+
+def test_reading_the_tables_loads_no_torch():
+    code = "import sys, src.folds, src.competition; sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
+
+
+def test_a_command_without_a_competition_is_one_line_on_stderr(tmp_path: Path):
+    nowhere = str(tmp_path / "nowhere")
+    for arguments, named in ([nowhere], {}), ([], {"PADDY_DATA": nowhere}):
+        command = [sys.executable, "-m", "src.competition", "check", *arguments]
+        environment = {**os.environ, **named}
+        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(r"error: no competition in .*nowhere.*make demo.*\n", result.stderr)
+
+
+def test_help_shows_the_use():
+    command = [sys.executable, "-m", "src.competition", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0 and "python -m src.competition check" in result.stdout

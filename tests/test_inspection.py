@@ -1,0 +1,248 @@
+"""What is in tables and image files: torn tables and damaged pictures named, the rest counted."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from PIL import ExifTags, Image
+
+from src import competition
+from src.config import ROOT, UserError
+from src.inspection import identical_files, look, require_images, verify_images
+
+HEADER = b"image_id,label,variety,age\n"
+
+
+def picture(path: Path, red: int = 1, size=(12, 16), mode: str = "RGB", **save) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (red, 90, 40)).convert(mode).save(path, "JPEG", **save)
+
+
+def truncate(path: Path, lost: int = 200) -> None:
+    path.write_bytes(path.read_bytes()[:-lost])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes of three photographs, two test photographs, all different."""
+    folder, rows = tmp_path / "data", []
+    for n in range(6):
+        label, name = ("blast", "normal")[n // 3], f"10000{n}.jpg"
+        picture(folder / "train_images" / label / name, 30 * n)
+        rows.append(f"{name},{label},ADT45,{45 + n}\n")
+    for n in range(2):
+        picture(folder / "test_images" / f"20000{n}.jpg", 200 + 30 * n)
+    (folder / "train.csv").write_text(HEADER.decode() + "".join(rows))
+    (folder / "sample_submission.csv").write_text("image_id,label\n200001.jpg,\n200000.jpg,\n")
+    return folder
+
+
+def run_check(folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "src.competition", "check", str(folder)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+BAD_TRAIN = {
+    "is empty": b"",
+    "has a header but no rows": HEADER,
+    "needs one column label": b"image_id,klass,variety,age\na.jpg,blast,x,1\n",
+    "needs one column variety, age": b"image_id,label\na.jpg,blast\n",
+    "needs one column image_id, label": b"<!doctype html>\n<p>log in\n",
+    "has 5 fields instead of 4 in row 1": HEADER + b"a.jpg,blast,x,1,2\n",
+    "has 1 fields instead of 4 in row 2": HEADER + b"a,blast,x,1\nb.j",
+    "is no readable CSV .'utf-8": b"\xff\xd8\xff\xe0",
+    "is no readable CSV .unexpected end": HEADER + b'a.jpg,"blast,x,1\n',
+    "id twice .1.: a.jpg": HEADER + b"a.jpg,blast,x,1\na.jpg,blast,x,1\n",
+    "empty image_id .1.: .no id.": HEADER + b",blast,x,1\nb.jpg,blast,x,1\n",
+    "empty label .1.: b.jpg": HEADER + b"a.jpg,blast,x,1\nb.jpg, ,x,1\n",
+    "empty variety .1.: a.jpg": HEADER + b"a.jpg,blast,,1\n",
+    "age is no whole number .2.: a, b": HEADER + b"a,c,x,old\nb,c,x,4.5\n",
+}
+BAD_SAMPLE = {
+    "needs one column label": b"image_id\n200000.jpg\n",
+    "id twice .1.: 200000.jpg": b"image_id,label\n200000.jpg,\n200000.jpg,\n",
+    "empty image_id": b"image_id,label\n,\n",
+}
+BAD_TABLES = [("train.csv", *case) for case in BAD_TRAIN.items()]
+BAD_TABLES += [("sample_submission.csv", *case) for case in BAD_SAMPLE.items()]
+
+
+@pytest.mark.parametrize("name, problem, content", BAD_TABLES)
+def test_a_bad_table_is_refused_with_file_and_remedy(tmp_path: Path, name, problem, content):
+    (tmp_path / name).write_bytes(content)
+    read = competition.train_table if name == "train.csv" else competition.sample
+    with pytest.raises(UserError, match=f"{name}.*{problem}") as error:
+        read(tmp_path)
+    assert str(error.value).count("unpack the competition's zip again") == 1
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_table_is_named(tmp_path: Path):
+    with pytest.raises(UserError, match="train.csv: no such file.*; unpack"):
+        competition.train_table(tmp_path)
+
+
+def test_pictures_of_every_kind_are_accepted_and_measured_upright(tmp_path: Path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture(tmp_path / "gray.jpg", 1, mode="L")
+    picture(tmp_path / "cmyk.jpg", 1, mode="CMYK")
+    picture(tmp_path / "turned.jpg", 1, size=(40, 30), exif=exif)
+    picture(tmp_path / "wide.jpg", 1, size=(640, 480))
+    picture(tmp_path / "tiny.jpg", 1, size=(3, 2))
+    picture(tmp_path / "progressive.jpg", 1, size=(64, 64), progressive=True)
+    Image.new("RGBA", (5, 6)).save(tmp_path / "rgba.jpg", "PNG")
+    looks = {path.stem: look(path) for path in tmp_path.glob("*.jpg")}
+    assert {name: p.kind for name, p in looks.items() if p.kind != "JPEG RGB"} == {
+        "gray": "JPEG L",
+        "cmyk": "JPEG CMYK",
+        "rgba": "PNG RGBA",
+    }
+    assert [p.problem for p in looks.values()] == [""] * 7
+    assert looks["turned"].size == (30, 40) and looks["turned"].rotated
+    assert looks["wide"].size == (640, 480) and not looks["wide"].rotated
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("bytes_lost", [2, 100, 0.5])
+def test_a_jpeg_that_lost_its_end_is_noticed(tmp_path: Path, bytes_lost, progressive: bool):
+    path = tmp_path / "cut.jpg"
+    noise = Image.frombytes("RGB", (96, 128), Random(0).randbytes(96 * 128 * 3))
+    noise.save(path, "JPEG", progressive=progressive)
+    assert verify_images([path]) == []
+    truncate(path, bytes_lost if bytes_lost > 1 else path.stat().st_size // 2)
+    assert verify_images([path]) == [(path, "truncated")]
+
+
+def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path):
+    picture(tmp_path / "good.jpg", 1)
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("image_id,label\n")
+    (tmp_path / "folder.jpg").mkdir()
+    names = ("good.jpg", "empty.jpg", "text.jpg", "folder.jpg", "gone.jpg")
+    assert [(path.name, why) for path, why in verify_images(tmp_path / n for n in names)] == [
+        ("empty.jpg", "empty file"),
+        ("text.jpg", "no picture"),
+        ("folder.jpg", "is a directory"),
+        ("gone.jpg", "no such file or directory"),
+    ]
+
+
+def test_a_damaged_picture_of_another_format_is_a_problem_not_a_crash(tmp_path: Path):
+    path = tmp_path / "broken.jpg"
+    Image.frombytes("RGB", (64, 64), Random(0).randbytes(64 * 64 * 3)).save(path, "PNG")
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+    assert [p for p, why in verify_images([path]) if why] == [path]
+
+
+def test_unreadable_images_stop_a_training_and_the_first_ten_are_named(tmp_path: Path):
+    paths = [tmp_path / "blast" / f"{n:02}.jpg" for n in range(13)]
+    for path in paths:
+        picture(path, 1)
+    require_images(paths)
+    for path in paths[1:]:
+        truncate(path, 200)
+    with pytest.raises(UserError) as error:
+        require_images(paths)
+    line = str(error.value)
+    assert line.startswith("12 unreadable images: blast/01.jpg (truncated), blast/02.jpg")
+    assert "blast/10.jpg (truncated) and 2 more; " in line
+    assert "python -m src.competition check" in line
+
+
+def test_identical_files_are_those_with_the_same_bytes(tmp_path: Path):
+    contents = {"a": b"12", "b": b"34", "c": b"12", "d": b"123", "e": b"", "f": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    groups = identical_files(tmp_path / name for name in "fedcba")
+    assert groups == [[tmp_path / "a", tmp_path / "c"]]
+
+
+# The report
+
+
+def test_check_describes_a_good_competition_and_lets_training_start(data: Path):
+    picture(data / "train_images/blast/100000.jpg", 3, (16, 12))
+    result = run_check(data)
+    assert (result.returncode, result.stderr) == (0, "")
+    for line in [
+        r"^blast +3 +50\.0%$",
+        r"^all +6$",
+        r"^varieties: 1 +ADT45 \(6\)$",
+        r"^ages: 6 +45 \(1\), 46",
+        r"^train images +6 readable$",
+        r"^test images +2 readable$",
+        r"sizes .* +12x16 \(5\), 16x12 \(1\)$",
+        r"orientation +portrait \(5\), landscape \(1\)$",
+        r"^train\.csv: id twice +none$",
+        r"^identical files within train +0 \(0 files\)$",
+        r"^verdict: training may start$",
+    ]:
+        assert re.search(line, result.stdout, re.MULTILINE), line
+
+
+def test_check_counts_pictures_upright(data: Path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    picture(data / "train_images/blast/100000.jpg", 3, (16, 12), exif=exif)
+    report = "\n".join(competition.check(data).lines)
+    assert re.search(r"12x16 \(6\)\n +orientation +portrait \(6\), 1 of them by EXIF", report)
+
+
+def test_check_names_unreadable_files_and_forbids_training(data: Path):
+    truncate(data / "train_images/blast/100001.jpg")
+    (data / "test_images/200000.jpg").write_text("no photograph")
+    result = run_check(data)
+    assert (result.returncode, result.stderr) == (1, "")
+    assert "obstacle: unreadable train images (1): blast/100001.jpg (truncated)" in result.stdout
+    assert "unreadable test images (1): test_images/200000.jpg (no picture)" in result.stdout
+    assert result.stdout.endswith("\nverdict: training may not start\n")
+
+
+def test_check_remarks_on_identical_files_but_lets_training_start(data: Path):
+    train, test = data / "train_images", data / "test_images"
+    same = (train / "blast/100000.jpg").read_bytes()
+    for path in (train / "blast/100001.jpg", test / "200000.jpg", train / "normal/100003.jpg"):
+        path.write_bytes(same)
+    (train / "normal/100005.jpg").write_bytes((train / "normal/100004.jpg").read_bytes())
+    report = competition.check(data)
+    assert report.obstacles == []
+    text = "\n".join(report.lines)
+    assert re.search(r"within train +1 \(2 files\)", text)
+    assert re.search(r"within test +0 \(0 files\)", text)
+    assert re.search(r"within train and test +1 \(4 files\)", text)
+    names = "blast/100000.jpg = blast/100001.jpg = normal/100003.jpg"
+    assert f"labelled differently: test_images/200000.jpg = {names}" in text
+
+
+def test_check_finds_ids_that_occur_twice(data: Path):
+    text = (data / "train.csv").read_text()
+    (data / "train.csv").write_text(text + text.splitlines()[1] + "\n")
+    report = competition.check(data)
+    assert report.obstacles == ["train.csv: id twice (1): 100000.jpg"]
+
+
+@pytest.mark.parametrize("part", competition.LAYOUT)
+def test_check_prints_what_it_can_when_a_part_is_missing(data: Path, part: str):
+    (data / part).rename(data / "away")
+    report = competition.check(data)
+    assert any(part in obstacle for obstacle in report.obstacles)
+    assert report.lines[-1] == "verdict: training may not start"
+    counts = "\n".join(report.lines)
+    assert re.search(rf"^train images +{0 if part == 'train_images' else 6} ", counts, re.MULTILINE)
+    assert re.search(rf"^all +{0 if part == 'train.csv' else 6}$", counts, re.MULTILINE)
+
+
+def test_check_survives_an_empty_folder_and_torn_tables(data: Path, tmp_path: Path):
+    (data / "train.csv").write_bytes(BAD_TRAIN["is no readable CSV .'utf-8"])
+    (data / "sample_submission.csv").write_text("")
+    assert len(competition.check(data).obstacles) == 2
+    (tmp_path / "empty").mkdir()
+    result = run_check(tmp_path / "empty")
+    assert (result.returncode, result.stderr) == (1, "")
+    assert result.stdout.count("\nobstacle: ") == 4
