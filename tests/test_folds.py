@@ -1,0 +1,230 @@
+"""The saved split: stratified, lasting, the same everywhere, identical files together."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from src.config import ROOT, UserError
+from src.folds import FOLDS, assign_folds, digest, get_folds, identical_groups
+
+COUNTS = {"blast": 23, "hispa": 11, "normal": 37, "tungro": 5}
+IDENTICAL = [("blast", 0, "blast", 22), ("normal", 3, "normal", 4), ("hispa", 2, "tungro", 1)]
+
+
+def name(label: str, n: int) -> str:
+    return f"{list(COUNTS).index(label) + 1}{n:05}.jpg"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four classes of unequal size and three pairs of identical files, one with two labels."""
+    folder, rows = tmp_path / "data", ["image_id,label,variety,age"]
+    for label, count in COUNTS.items():
+        (folder / "train_images" / label).mkdir(parents=True)
+        for n in range(count):
+            (folder / "train_images" / label / name(label, n)).write_text(f"{label} {n}")
+            rows.append(f"{name(label, n)},{label},ADT45,45")
+    for label, n, other, m in IDENTICAL:
+        for kind, k in (label, n), (other, m):
+            (folder / "train_images" / kind / name(kind, k)).write_text(f"twins of {label} {n}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def labels() -> pd.Series:
+    return pd.Series({name(label, n): label for label in COUNTS for n in range(COUNTS[label])})
+
+
+def alone(labels: pd.Series) -> pd.Series:
+    return pd.Series(labels.index, labels.index)
+
+
+def spread(labels: pd.Series, folds: pd.Series) -> pd.DataFrame:
+    return pd.crosstab(labels, folds[labels.index]).reindex(columns=range(FOLDS), fill_value=0)
+
+
+# The split
+
+
+def test_every_image_has_one_fold_and_every_class_is_spread_evenly(labels: pd.Series):
+    folds = assign_folds(labels, alone(labels), seed=42)
+    assert sorted(folds.index) == sorted(labels.index)
+    counts = spread(labels, folds)
+    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1
+    assert counts.sum().max() - counts.sum().min() <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together_and_unbalance_a_class_by_no_more_than_their_size(labels, seed):
+    groups = alone(labels)
+    for size, label in (4, "normal"), (3, "blast"), (2, "hispa"):
+        members = labels.index[labels == label][:size]
+        groups[members] = members[0]
+    folds = assign_folds(labels, groups, seed)
+    assert folds.groupby(groups).nunique().max() == 1
+    counts = spread(labels, folds)
+    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1  # the single ones fill up
+
+
+def test_large_groups_of_mixed_labels_are_spread_as_evenly_as_they_allow():
+    # Ten sessions of ten images each, every other one with a disease of its own kind.
+    ids = [f"{n:03}.jpg" for n in range(100)]
+    labels = pd.Series([("blast", "normal")[n // 10 % 2] for n in range(100)], ids)
+    labels.iloc[::10] = "tungro"
+    folds = assign_folds(labels, pd.Series([n // 10 for n in range(100)], ids).astype(str), 42)
+    assert (spread(labels, folds).loc["tungro"] == 2).all()
+    assert (spread(labels, folds).loc["blast"] == 9).all()
+
+
+def test_the_order_of_the_rows_does_not_matter(labels: pd.Series):
+    folds = assign_folds(labels, alone(labels), 42)
+    shuffled = labels.sample(frac=1, random_state=1)
+    assert assign_folds(shuffled, alone(shuffled), 42).equals(folds)
+    assert assign_folds(shuffled, alone(labels), 42).equals(folds)
+
+
+def test_the_split_is_the_same_on_every_machine(labels: pd.Series):
+    """A fixed answer: it may only change together with a note that old splits are void."""
+    assert digest(assign_folds(labels, alone(labels), 42)) == "5f98e5fce8f86138"
+
+
+def test_another_seed_makes_another_split_just_as_even(labels: pd.Series):
+    folds = [assign_folds(labels, alone(labels), seed) for seed in range(20)]
+    assert len({digest(f) for f in folds}) == 20
+    agreement = [(a == b).mean() for a in folds for b in folds if a is not b]
+    assert 0.1 < sum(agreement) / len(agreement) < 0.3  # one in five, by chance
+
+
+def test_the_folds_have_nothing_to_do_with_the_order_of_the_ids():
+    labels = pd.Series("normal", [f"{n:06}.jpg" for n in range(1000)])
+    folds = assign_folds(labels, alone(labels), 42)
+    assert 150 < (folds.to_numpy()[1:] == folds.to_numpy()[:-1]).sum() < 250  # 200 by chance
+
+
+def test_rare_classes_leave_no_fold_empty():
+    labels = pd.Series({"a": "blast", "b": "blast", "c": "hispa", "d": "hispa", "e": "normal"})
+    assert sorted(assign_folds(labels, alone(labels), 42)) == [0, 1, 2, 3, 4]
+
+
+def test_too_few_different_images_are_refused(labels: pd.Series):
+    few = labels[:6]
+    groups = alone(few)
+    groups.iloc[:3] = groups.iloc[0]
+    with pytest.raises(UserError, match="4 different images cannot make 5 folds"):
+        assign_folds(few, groups, 42)
+
+
+def test_digest_is_of_the_table_not_of_its_order(labels: pd.Series):
+    folds = assign_folds(labels, alone(labels), 42)
+    assert digest(folds[::-1]) == digest(folds)
+    assert len(digest(folds)) == 16
+    moved = folds.copy()
+    moved.iloc[0] = (moved.iloc[0] + 1) % FOLDS
+    assert digest(moved) != digest(folds)
+
+
+# The saved table
+
+
+def test_byte_identical_files_share_a_fold_even_across_labels(data: Path, tmp_path: Path):
+    for seed in range(6):  # 1 in 125 by chance each
+        folds = get_folds(data, seed, tmp_path / "models")
+        for label, n, other, m in IDENTICAL:
+            assert folds[name(label, n)] == folds[name(other, m)]
+
+
+def test_groups_are_named_after_their_first_image(data: Path):
+    paths = pd.Series({path.name: path for path in sorted(data.glob("train_images/*/*"))})
+    groups = identical_groups(paths)
+    assert groups[name("blast", 22)] == name("blast", 0)
+    assert groups[name("tungro", 1)] == name("hispa", 2)
+    assert groups[name("normal", 5)] == name("normal", 5)
+    assert groups.nunique() == len(paths) - len(IDENTICAL)
+
+
+def test_the_split_is_written_once_and_read_afterwards(data: Path, tmp_path: Path):
+    models = tmp_path / "models"
+    folds = get_folds(data, 42, models)
+    (path,) = models.iterdir()
+    assert path.name.startswith("folds_") and path.name.endswith("_seed42.csv")
+    rows = path.read_bytes().decode().split("\n")
+    assert rows[0] == "image_id,fold" and len(rows) == sum(COUNTS.values()) + 2
+    # A split moved by hand is what is read: nothing is computed again.
+    image_id, fold = rows[1].split(",")
+    rows[1] = f"{image_id},{(int(fold) + 1) % FOLDS}"
+    path.write_text("\n".join(rows))
+    again = get_folds(data, 42, models)
+    assert again[image_id] == (folds[image_id] + 1) % FOLDS
+    assert (again != folds).sum() == 1
+
+
+def test_what_is_read_back_equals_what_was_made(data: Path, tmp_path: Path):
+    made, read = (get_folds(data, 42, tmp_path / "models") for _ in range(2))
+    assert made.equals(read)
+    assert made.dtype.kind == "i" and made.index.name == "image_id"
+    elsewhere = get_folds(data.rename(tmp_path / "moved"), 42, tmp_path / "others")
+    assert elsewhere.equals(made)
+
+
+def test_other_data_and_other_seeds_have_tables_of_their_own(data: Path, tmp_path: Path):
+    models = tmp_path / "models"
+    get_folds(data, 42, models)
+    get_folds(data, 43, models)
+    (data / "train_images/blast" / name("blast", 1)).write_text("another photograph")
+    get_folds(data, 42, models)
+    assert len(list(models.iterdir())) == 3
+
+
+DAMAGES = {
+    "an image lost": lambda rows: rows[:-1],
+    "an image twice": lambda rows: [*rows, rows[1]],
+    "a foreign image": lambda rows: [*rows[:-1], "x.jpg,1"],
+    "a fold 5": lambda rows: [*rows[:-1], rows[-1][:-1] + "5"],
+    "no number": lambda rows: [*rows[:-1], rows[-1][:-1] + "one"],
+    "a fold without images": lambda rows: [row.replace(",4", ",3") for row in rows],
+    "another header": lambda rows: ["id,fold", *rows[1:]],
+    "nothing": lambda rows: [],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_table_is_refused_with_its_name_and_the_remedy(data, tmp_path, damage: str):
+    models = tmp_path / "models"
+    folds = get_folds(data, 42, models)
+    (path,) = models.iterdir()
+    content = "\n".join(DAMAGES[damage](path.read_text().splitlines()))
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path.name} .*delete it") as error:
+        get_folds(data, 42, models)
+    assert "\n" not in str(error.value)
+    assert path.read_text() == content
+    path.unlink()
+    assert get_folds(data, 42, models).equals(folds)  # the remedy is one
+
+
+def test_two_processes_at_once_leave_one_whole_table(data: Path, tmp_path: Path):
+    code = (
+        "import sys, pathlib; from src.folds import digest, get_folds; "
+        "print(digest(get_folds(pathlib.Path(sys.argv[1]), 42, pathlib.Path(sys.argv[2]))))"
+    )
+    command = [sys.executable, "-c", code, str(data), str(tmp_path / "models")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = {process.communicate()[0].strip() for process in both}
+    assert answers == {digest(get_folds(data, 42, tmp_path / "models"))}
+    assert len(list((tmp_path / "models").iterdir())) == 1
+
+
+def test_a_models_folder_that_cannot_be_written_is_one_line(data: Path, tmp_path: Path):
+    (tmp_path / "models").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot write .*folds_") as error:
+        get_folds(data, 42, tmp_path / "models")
+    assert "\n" not in str(error.value)
