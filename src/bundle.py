@@ -138,14 +138,14 @@ def expected_meta(card: Mapping[str, Any], split: str, images: str) -> dict[str,
     }
 
 
-def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, int]:
-    """Images held out and how many of them are wrong, plain and with TTA."""
-    wrong, images = wrong_of(tables["plain"], labels)
-    return {
-        "images": images,
-        "wrong_plain": wrong,
-        "wrong_tta": wrong_of(blend(tables, beta), labels)[0],
-    }
+def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
+    """Images held out, and how many of them and what share are wrong, plain and with TTA."""
+    ways = {"plain": tables["plain"], "tta": blend(tables, beta)}
+    wrong = {way: wrong_of(table, labels)[0] for way, table in ways.items()}
+    images = len(tables["plain"])
+    counts = {f"wrong_{way}": count for way, count in wrong.items()}
+    rates = {f"error_{way}": round(count / images, 6) for way, count in wrong.items()}
+    return {"images": images, **counts, **rates}
 
 
 def holdout_line(card: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from src import bundle, competition
-from src.config import TTAS, UserError, command, make_variant, models_dir
+from src.config import TTAS, UserError, command, make_variant, models_dir, terminal
 from src.data import open_image, workers
 from src.files import sha256_lines
 from src.folds import get_folds
@@ -52,8 +52,9 @@ def predict(
         learn.dls.valid.after_item.split_idx = 1
     loader = DataLoader(Resized(list(paths.values()), resizes), BATCH, num_workers=workers())
     parts: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in learners}
-    with tqdm(total=len(paths), unit=" images", desc="predict") as bar, torch.inference_mode():
-        for number, batch in enumerate(loader):
+    bar = tqdm(total=len(paths), unit=" images", desc="predict", file=terminal())
+    with bar, torch.inference_mode():
+        for number, batch in enumerate(_readable(loader)):
             for name, learn in learners.items():
                 images = batch[_resize_key(learn)].to(next(learn.model.parameters()).device)
                 parts[name].append(_ask(learn, images, tta[name], number))
@@ -61,6 +62,14 @@ def predict(
     return {
         name: _tables(part, list(paths), learners[name].dls.vocab) for name, part in parts.items()
     }
+
+
+def _readable(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
+    """The batches; an unreadable image is told in one line, without the worker's traceback."""
+    try:
+        yield from loader
+    except UserError as error:
+        raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2]) from error
 
 
 def _resize_key(learn: Learner) -> str:

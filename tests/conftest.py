@@ -1,0 +1,94 @@
+"""A tiny competition and one trained bundle, made once and copied where a test changes them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {
+    "arch": "test_resnet",
+    "item_size": 48,
+    "size": 32,
+    "epochs": 1,
+    "bs": 8,
+    "pretrained": False,
+    "views": 2,
+}
+
+
+def draw_competition(folder: Path, classes: int = 3, each: int = 10, test: int = 9) -> Path:
+    """A competition in Kaggle's layout: every class is a stripe of its own colour in noise."""
+    rng = np.random.default_rng(7)
+    colours = rng.permutation(np.eye(3, dtype=int)[np.arange(classes) % 3] * 120)
+    rows, answers = [], []
+    for number in range(classes * each + test):
+        label = f"disease_{'abcdefghij'[number % classes]}"
+        pixels = rng.integers(0, 120, (64, 48, 3)) + colours[number % classes]
+        training = number < classes * each
+        name = f"{100001 + number if training else 200001 + number - classes * each}.jpg"
+        path = folder / ("train_images/" + label if training else "test_images") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+        (rows if training else answers).append((name, label, "ADT45", 45 + number % 3))
+    columns = ["image_id", "label", "variety", "age"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "train.csv", index=False)
+    answers = pd.DataFrame(answers, columns=columns)[["image_id", "label"]]
+    answers.to_csv(folder / "solution.csv", index=False)
+    answers.assign(label="").to_csv(folder / "sample_submission.csv", index=False)
+    return folder
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """A command as a user types it, from the repository's root."""
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, env=os.environ | environment,
+        capture_output=True, text=True, timeout=600,
+    )
+
+
+def train_notebook(data: Path, work: Path, **parameters: object) -> subprocess.CompletedProcess:
+    """The real training notebook through the real papermill, on tiny settings."""
+    words = [w for k, v in (TINY | parameters).items() for w in ("-p", k, str(v))]
+    copy = work / "executed.ipynb"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    template = ROOT / "notebooks" / "paddy_train.ipynb"
+    return run("-m", "papermill", str(template), str(copy), *words,
+               PADDY_DATA=str(data), PADDY_WORK=str(work))
+
+
+@pytest.fixture(scope="session")
+def competition_once(tmp_path_factory) -> Path:
+    return draw_competition(tmp_path_factory.mktemp("competition"))
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory, competition_once) -> Path:
+    """A work folder with two finished models, test_resnet and test_vit."""
+    work = tmp_path_factory.mktemp("trained")
+    for parameters in ({}, {"arch": "test_vit"}):
+        done = train_notebook(competition_once, work, **parameters)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return work
+
+
+@pytest.fixture
+def data(competition_once, tmp_path, monkeypatch) -> Path:
+    """A tiny competition of the test's own, named by PADDY_DATA."""
+    folder = shutil.copytree(competition_once, tmp_path / "competition")
+    monkeypatch.setenv("PADDY_DATA", str(folder))
+    return folder
+
+
+@pytest.fixture
+def work(trained_once, tmp_path, monkeypatch) -> Path:
+    """A work folder of the test's own with two finished models, named by PADDY_WORK."""
+    folder = shutil.copytree(trained_once, tmp_path / "work")
+    monkeypatch.setenv("PADDY_WORK", str(folder))
+    return folder
