@@ -47,7 +47,7 @@ def guard(
     if not isinstance(submission, pd.DataFrame):
         itself = Path(submission)
         submission, findings = read_submission(itself)
-    ids, known = list(sample(folder).image_id), train_table(folder).label
+    ids, known = sample(folder).image_id.tolist(), train_table(folder).label
     if submission is not None:
         findings += _rows(submission, ids) + _labels(submission.label, known)
         labels = aligned(submission, ids)
@@ -76,7 +76,7 @@ def read_submission(path: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
         text = f"{len(torn):,} rows have not {len(header)} fields, first line {torn[0]:,}"
         findings += [Finding("error", f"{text}; write it again")]
     elif usable:
-        return pd.DataFrame(rows, columns=header)[SAMPLE_COLUMNS], findings
+        return pd.DataFrame(rows, columns=header, dtype=object)[SAMPLE_COLUMNS], findings
     return None, findings
 
 
@@ -103,9 +103,10 @@ def _form(raw: bytes, header: list[str]) -> list[Finding]:
 
 def aligned(table: pd.DataFrame | None, ids: Sequence[str]) -> pd.Series | None:
     """The labels in the order of `ids`; None when the table holds other images."""
-    if table is None or len(table) != len(ids) or set(table.image_id) != set(ids):
+    labels = {} if table is None else dict(zip(table.image_id, table.label, strict=True))
+    if table is None or len(table) != len(ids) or labels.keys() != set(ids):
         return None
-    return table.set_index("image_id").label.loc[list(ids)]
+    return pd.Series([labels[name] for name in ids], ids, dtype=object)
 
 
 def _rows(table: pd.DataFrame, ids: list[str]) -> list[Finding]:
@@ -176,13 +177,13 @@ def _earlier(
     labels: pd.Series, good: list[Path], probs: pd.DataFrame | None, itself: Path | None
 ) -> list[Finding]:
     """`labels` beside the known good files, and which earlier file says the same."""
-    findings = []
+    findings, ids = [], labels.index.tolist()
     folders = {submissions_dir(), *([itself.parent] if itself else [])}
     others = [path for folder in sorted(folders) for path in sorted(folder.glob("*.csv"))]
     for path in dict.fromkeys([*good, *(path.resolve() for path in others)]):
         if itself and path == itself.resolve():
             continue
-        known = aligned(read_submission(path)[0], list(labels.index))
+        known = aligned(read_submission(path)[0], ids)
         if known is not None and (known == labels).all():
             findings += [Finding("remark", f"identical to {path}; it would score the same")]
         elif path in good:
@@ -197,7 +198,7 @@ def _beside(
     if known is None:
         return Finding("remark", f"not compared with {path}, which has other images or no table")
     same = (labels == known).to_numpy()
-    text = f"{(~same).sum():,} of {len(same):,} rows differ from {path} ({same.mean():.1%} agree)"
+    text = f"{(~same).sum():,} of {len(same):,} rows differ from {path} ({same.mean():.2%} agree)"
     changes = changed_rows(labels, known, probs)
     if same.mean() >= AGREEMENT:
         return Finding("remark", text, changes)

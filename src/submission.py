@@ -38,7 +38,7 @@ def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
         )
     ordered = probs.loc[ids, sorted(probs.columns)]  # sorted, so that a tie is decided by name
     labels = ordered.columns[ordered.to_numpy().argmax(axis=1)]
-    return pd.DataFrame({"image_id": ids, "label": labels})
+    return pd.DataFrame({"image_id": ids, "label": labels}, dtype=object)
 
 
 def write_submission(
@@ -73,7 +73,7 @@ def write_submission(
         "rows": len(table),
         "sha256": digest,
         # A kill between .json and .csv leaves the new .json beside the CSV named here.
-        "replaces": now,
+        "replaces": now or None,
         "findings": [f"{finding.severity}: {finding.text}" for finding in findings],
         "forced": forced,
         "submitted": False,

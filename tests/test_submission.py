@@ -13,7 +13,14 @@ from src.config import ROOT, UserError
 from src.files import sha256
 from src.guard import changed_rows, guard, shifted
 from src.probs import read_probs
-from src.submission import check, known_good, submit_command, to_labels, write_submission
+from src.submission import (
+    check,
+    known_good,
+    show,
+    submit_command,
+    to_labels,
+    write_submission,
+)
 
 CLASSES = ["blast", "hispa", "normal"]
 IDS = [f"2{number:05d}.jpg" for number in range(400)]
@@ -215,7 +222,7 @@ def test_small_changes_against_a_good_file_are_remarked_and_listed(folder, tmp_p
     good = csv_of(tmp_path / "good" / "g.csv", TRUTH)
     (found,) = guard(csv_of(tmp_path / "a.csv", with_changes(TRUTH, 2)), folder, [good])
     assert found.severity == "remark"
-    assert found.text.startswith("2 of 400 rows differ from ") and "(99.5% agree)" in found.text
+    assert found.text.startswith("2 of 400 rows differ from ") and "(99.50% agree)" in found.text
     assert list(found.changes.index) == IDS[:2]
     assert list(found.changes.before) == list(TRUTH[:2])
 
@@ -240,6 +247,15 @@ def test_changed_rows_carry_both_labels_and_the_margin(folder):
     assert list(table.after) == list(new[:2]) and list(table.before) == list(TRUTH[:2])
     # 0.8 - 0.1 and 0.5 - 0.25, the surest first
     assert table.margin.tolist() == pytest.approx([0.7, 0.25])
+
+
+def test_a_remark_shows_the_first_changed_rows_and_counts_the_others(folder, tmp_path, capsys):
+    good = csv_of(tmp_path / "good" / "g.csv", TRUTH)
+    show(guard(csv_of(tmp_path / "a.csv", with_changes(TRUTH, 25)), folder, [good]))
+    first, *rows, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("remark: 25 of 400 rows differ")
+    assert len(rows) == 20 and "margin" not in rows[0]
+    assert last == "  … and 5 more"
 
 
 def test_only_the_closest_good_file_lists_its_rows(folder, tmp_path):
