@@ -114,7 +114,7 @@ def read_members(
     if stale:
         from src.predict import predict_bundles  # the only branch that needs torch
 
-        predict_bundles(stale, models, folder, trust)
+        predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
         cards |= {name: bundle.read_card(models, name) for name in stale}
     return [
         Member(card, weights[name], _read(models, card, "valid", card["held_out"]),

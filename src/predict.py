@@ -2,6 +2,8 @@
 
     python -m src.predict vit_small_squish_224 …           missing or stale probabilities
     python -m src.predict vit_small_squish_224 --tta none  the same model, asked another way
+
+How a model is asked is, first of these that is there: the flags, its row of params.yaml, its card.
 """
 
 import argparse
@@ -16,7 +18,15 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from src import bundle, competition
-from src.config import TTAS, UserError, command, make_variant, models_dir, terminal
+from src.config import (
+    TTAS,
+    UserError,
+    command,
+    load_variants,
+    make_variant,
+    models_dir,
+    terminal,
+)
 from src.data import open_image, workers
 from src.files import sha256_lines
 from src.folds import get_folds
@@ -103,15 +113,15 @@ def _tables(parts: list[dict], images: list[str], vocab: list[str]) -> Tables:
 
 
 def predict_bundles(
-    names: list[str], models: Path, data: str = "", trust: bool = False, **tta: Any
+    tta: Mapping[str, Mapping[str, Any]], models: Path, data: str | Path = "", trust: bool = False
 ) -> list[str]:
     """Make what is missing or stale of the bundles' probabilities; return the names predicted.
 
-    `tta` changes how the models are asked: the hold-out is then predicted again too.
+    `tta`, by bundle name, changes how a model is asked: its hold-out is predicted again too.
     """
-    cards = {name: bundle.read_card(models, name) for name in names}
-    for card in cards.values():
-        card["variant"] = make_variant(**{**card["variant"], **tta}).recipe
+    cards = {name: bundle.read_card(models, name) for name in tta}
+    for name, card in cards.items():
+        card["variant"] = make_variant(**{**card["variant"], **tta[name]}).recipe
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
     stale_valid = [n for n, c in cards.items() if not _is_fresh(models, c, "valid", c["held_out"])]
@@ -175,10 +185,16 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     parser.add_argument("--trust", action="store_true", help="load a .pkl of another sha256")
     args = parser.parse_args()
-    tta = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
-    done = predict_bundles(args.names, models_dir(), args.data, args.trust, **tta)
+    flags = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
+    tta = {name: _row_settings(name) | flags for name in args.names}
+    done = predict_bundles(tta, models_dir(), args.data, args.trust)
     for name in args.names:
         print(f"{name}: {'predicted' if name in done else 'up to date'}")
+
+
+def _row_settings(name: str) -> dict[str, Any]:
+    row = load_variants().get(name)
+    return {key: row.recipe[key] for key in bundle.TTA_FIELDS} if row else {}
 
 
 if __name__ == "__main__":
