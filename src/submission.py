@@ -65,19 +65,9 @@ def write_submission(
     provenance = json.loads(json.dumps(dict(provenance), default=str))
     if now == digest == record.get("sha256") and _says(record, provenance):
         return path
-    record = {
-        **provenance,
-        **commit(),
-        "notebook": notebook,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rows": len(table),
-        "sha256": digest,
-        # A kill between .json and .csv leaves the new .json beside the CSV named here.
-        "replaces": now or None,
-        "findings": [f"{finding.severity}: {finding.text}" for finding in findings],
-        "forced": forced,
-        "submitted": False,
-    }
+    about = {"notebook": notebook, "rows": len(table), "sha256": digest, "replaces": now or None}
+    record = {**provenance, **commit(), **about, **_outcome(findings, forced)}
+    # A kill between .json and .csv leaves the new .json beside the CSV it says it replaces.
     write_json(path.with_suffix(".json"), record)
     _keep(probs, path, notebook, digest)
     write_text(path, text)
@@ -170,6 +160,16 @@ def _says(record: Mapping[str, Any], provenance: Mapping[str, Any]) -> bool:
     """Whether a CSV with this `record` may stay as it is, its content being the same."""
     same = all(record.get(key) == value for key, value in provenance.items())
     return same or bool(record.get("submitted"))
+
+
+def _outcome(findings: Sequence[Finding], forced: list[str]) -> dict[str, Any]:
+    """When the CSV was made, what was found about it and what of that was overridden."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "findings": [f"{finding.severity}: {finding.text}" for finding in findings],
+        "forced": forced,
+        "submitted": False,
+    }
 
 
 def _keep(probs: pd.DataFrame, path: Path, notebook: str, digest: str) -> None:
