@@ -16,7 +16,7 @@ from typing import Any
 
 from requests.exceptions import RequestException
 
-from src import archive, ledger, submission
+from src import archive, ledger, remote, submission
 from src.competition import COMPETITION, find
 from src.config import ROOT, UserError, command, submissions_dir
 from src.evidence import score_in_images
@@ -209,6 +209,12 @@ def scores() -> None:
     print(ledger.board(table), ledger.relation(table), ledger.choose(table), sep="\n\n")
 
 
+def push(names: list[str], dataset: list[str], internet: bool | None, every: float) -> None:
+    """Train rows of params.yaml on Kaggle's GPU and bring their bundles back."""
+    asked = remote.Asked(dataset, internet, every)
+    remote.train_rows(names, asked, remote.Line(client(), talk, ask))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m src.kaggle_api", description=__doc__)
@@ -226,6 +232,14 @@ def main() -> None:
     send.set_defaults(run=submit)
     board = commands.add_parser("scores", help="fill submissions/ledger.csv, print the board")
     board.set_defaults(run=scores)
+    away = commands.add_parser("push", help="train on Kaggle's GPU, bring the models back")
+    away.add_argument("names", nargs="+", metavar="VARIANT", help="rows of params.yaml")
+    away.add_argument("--dataset", action="append", default=[], metavar="OWNER/NAME",
+                      help="attach this data set, for weights that need no internet")
+    away.add_argument("--internet", action=argparse.BooleanOptionalAction,
+                      help="default: only where weights must be fetched")
+    away.add_argument("--every", type=float, default=60, help="seconds between two looks (60)")
+    away.set_defaults(run=push)
     args = vars(parser.parse_args())
     args.pop("command")
     args.pop("run")(**args)
