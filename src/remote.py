@@ -138,6 +138,9 @@ def bring_home(variant: Variant, folder: Path) -> None:
     """Check the bundle a kernel left in `folder`/output and move it into models/, card last."""
     output, pushed = folder / "output", json.loads((folder / PUSHED).read_text(encoding="utf-8"))
     card = check(variant, output, pushed["push"])
+    if card["variant"] != variant.recipe:
+        (folder / PUSHED).unlink()
+        raise UserError("Kaggle trained another recipe, the row was changed since; push it again")
     if not card["commit"]:
         card |= {"commit": pushed["commit"], "dirty": pushed["dirty"]}
     models = models_dir()
@@ -163,8 +166,6 @@ def check(variant: Variant, output: Path, push: str) -> dict[str, Any]:
     if made != push:
         raise UserError(f"Kaggle's output is not that of this push yet; {again}")
     card = bundle.read_card(models, variant.name)
-    if card["variant"] != variant.recipe:
-        raise UserError("Kaggle trained another recipe, the row was changed since; push it again")
     if sha256(bundle.pkl_path(models, variant.name)) != card["sha256"]:
         raise UserError(f"the .pkl did not arrive whole, its sha256 is not the card's; {again}")
     for split in ("valid", "test"):

@@ -1,0 +1,157 @@
+"""Kernels through the real client and the stand-in: pushed once, followed, and fetched whole."""
+
+import hashlib
+import json
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from src import bundle, remote
+from src.config import ROOT, UserError, load_variants
+from src.probs import write_probs
+from tests.kaggle_stand_in import StandIn
+from tests.kaggle_user import command, folder_of, refusal, run, run_each, stand_in
+
+ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path):
+    with stand_in(tmp_path) as server:
+        server.run_kernel = lambda request: outputs(tmp_path, request)
+        yield server
+
+
+def outputs(home: Path, request: dict[str, Any], **facts: Any) -> dict[str, bytes]:
+    """What a kernel leaves: a bundle with its probabilities, and the number of its push."""
+    text = request["text"]
+    name = ONE if request["slug"].endswith(ONE.replace("_", "-")) else TWO
+    push = re.search(r'push\\": \\"([0-9a-f]{32})', text)[1]
+    pkl = b"a model's bytes"
+    card = {"name": name, "variant": load_variants()[name].recipe, "notebook": "paddy_train"}
+    card |= {"family": "vit", "classes": ["a", "b"], "data": "0" * 64, "commit": "", "dirty": True}
+    card |= {"held_out": "1" * 64, "holdout": {"images": 4, "wrong_plain": 1, "wrong_tta": 1}}
+    card |= {"versions": {"python": "3.12.1", "torch": "2.6.0+cu124", "timm": version("timm")}}
+    card |= {"bytes": len(pkl), "sha256": hashlib.sha256(pkl).hexdigest()} | facts
+    files = {"push.json": json.dumps({"push": push}).encode(), f"models/{name}.pkl": pkl}
+    table = pd.DataFrame(np.full((4, 2), 0.5, np.float32), list("wxyz"), ["a", "b"])
+    for split in ("valid", "test"):
+        path = home / f"{split}.parquet"
+        write_probs(path, table.rename_axis("image_id"), None,
+                    bundle.expected_meta(card, split, "1" * 64))
+        files[f"models/{name}.{split}.parquet"] = path.read_bytes()
+    return files | {f"models/{name}.json": json.dumps(card).encode(), "notes.txt": b"not ours"}
+
+
+def push(kaggle: StandIn, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return run(kaggle, home, "push", *(args or [ONE]), "--every", "0.05")
+
+
+def models(home: Path) -> list[str]:
+    return sorted(path.name for path in (home / "work" / "models").glob("*"))
+
+
+def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_path):
+    done, again = run_each(kaggle, tmp_path, *[f"push {ONE} --every 0.05"] * 2)
+    assert done.returncode == 0, done.stderr
+    endings = (".json", ".pkl", ".test.parquet", ".valid.parquet")
+    assert models(tmp_path) == [f"{ONE}{ending}" for ending in endings]
+    assert f"torch 2.6.0 (here {version('torch').split('+')[0]})" in done.stdout
+    assert "timm" not in done.stdout and "running" in done.stdout
+    card = json.loads((tmp_path / "work" / "models" / f"{ONE}.json").read_text())
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert card["commit"] == head.stdout.strip() != ""
+    assert "finished already" in again.stdout and len(kaggle.called("SaveKernel")) == 1
+
+
+def test_a_kernel_that_fails_tells_its_last_words_and_can_be_pushed_again(kaggle, tmp_path):
+    kaggle.kernel_states = ["RUNNING", "ERROR"]
+    line = refusal(push(kaggle, tmp_path))
+    assert "Your notebook hit an error" in line and "its last words" in line
+    kaggle.kernel_states = ["COMPLETE"]
+    assert push(kaggle, tmp_path).returncode == 0
+    assert len(kaggle.called("SaveKernel")) == 2 and len(models(tmp_path)) == 4
+
+
+DAMAGES = {
+    f"models/{ONE}.pkl": "sha256",
+    f"models/{ONE}.json": "no model card",
+    f"models/{ONE}.valid.parquet": "parquet",
+    f"models/{ONE}.test.parquet": "parquet",
+    "push.json": "this push",
+}
+
+
+def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path):
+    assert "sha256" in refusal(fetched_damaged(kaggle, tmp_path, f"models/{ONE}.pkl"))
+    assert models(tmp_path) == []
+    output = tmp_path / "work" / "notebooks" / "runs" / "kaggle" / ONE / "output"
+    whole = kaggle.run_kernel(kaggle.called("SaveKernel")[0][2])
+    for name, said in DAMAGES.items():
+        for path, content in whole.items():
+            (output / path).write_bytes(b"b" * len(content) if path == name else content)
+        push = json.loads(whole["push.json"])["push"]
+        with pytest.raises(UserError, match=said):
+            remote.check(load_variants()[ONE], output, push)
+
+
+def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """The push of a kernel whose file `name` arrives with other bytes."""
+    whole = kaggle.run_kernel
+    kaggle.run_kernel = lambda r: whole(r) | {name: b"b" * len(whole(r)[name])}
+    done = push(kaggle, home)
+    kaggle.run_kernel = whole
+    return done
+
+
+def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(kaggle, tmp_path):
+    whole, older = kaggle.run_kernel, {**load_variants()[ONE].recipe, "epochs": 99}
+    kaggle.run_kernel = lambda request: outputs(tmp_path, request, variant=older)
+    assert "another recipe" in refusal(push(kaggle, tmp_path)) and models(tmp_path) == []
+    kaggle.run_kernel = whole
+    assert push(kaggle, tmp_path).returncode == 0 and len(kaggle.called("SaveKernel")) == 2
+
+
+def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path):
+    kaggle.session_limit = 1
+    done = push(kaggle, tmp_path, ONE, TWO)
+    assert done.returncode == 0, done.stderr
+    assert "Maximum batch GPU session count of 1 reached" in done.stdout
+    assert {f"{ONE}.json", f"{TWO}.json"} < set(models(tmp_path))
+
+
+def test_one_failure_does_not_stop_the_others(kaggle, tmp_path):
+    whole = kaggle.run_kernel
+    kaggle.run_kernel = lambda r: {} if "squish" in r["slug"] else whole(r)
+    line = refusal(push(kaggle, tmp_path, ONE, TWO))
+    assert "1 of 2" in line and ONE in line and f"{TWO}.json" in models(tmp_path)
+
+
+def test_a_command_that_was_killed_follows_the_kernel_it_pushed(kaggle, tmp_path):
+    kaggle.kernel_states = ["RUNNING"]
+    places = {"PADDY_DATA": str(folder_of(tmp_path)), "PADDY_WORK": str(tmp_path / "work")}
+    process = subprocess.Popen(command("push", ONE), env=kaggle.env(tmp_path, **places), cwd=ROOT,
+                               text=True, stdout=subprocess.PIPE)
+    assert any("running" in line for line in process.stdout)
+    process.kill()
+    process.wait()
+    kaggle.kernels["planted-user/paddy-vit-small-squish-224"]["states"] = ["COMPLETE"]
+    done = push(kaggle, tmp_path)
+    assert "pushed by an earlier call" in done.stdout and done.returncode == 0
+    assert len(kaggle.called("SaveKernel")) == 1 and len(models(tmp_path)) == 4
+
+
+def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
+    kaggle.troubles["SaveKernel"] = [(403, "Phone verification is required")]
+    results = run_each(kaggle, tmp_path, f"push {ONE}", "push vit_smal_squish_224",
+                       f"push {ONE} --no-internet")
+    said = ["Phone verification", "did you mean 'vit_small_squish_224'", "--dataset"]
+    for words, done in zip(said, results, strict=True):
+        assert words in refusal(done)
+    assert kaggle.kernels == {} and models(tmp_path) == []
