@@ -17,11 +17,10 @@ from src.probs import FLOOR, join
 
 BAGS, PICKS = 20, 25  # of the greedy selection
 COLDEST, HOTTEST = 0.1, 10.0  # temperatures
-TINY = 1e-30  # single precision; so small that it never bends the loss away from its gradient
 
 
 class Holdout(NamedTuple):
-    """The members on the images all of them held out; images and models in sorted order."""
+    """The members on the images all of them held out; all in sorted order."""
 
     models: list[str]
     families: list[str]  # one per model
@@ -46,12 +45,23 @@ def gather(
     models = sorted(tables)
     if missing := [name for name in models if name not in families]:
         raise UserError(f"no family for {missing[0]!r}; {nearest(missing[0], list(families))}")
-    joined = join([tables[models[0]].sort_index(), *(tables[name] for name in models[1:])])
+    first = tables[models[0]].sort_index().sort_index(axis=1)
+    joined = join([first, *(tables[name] for name in models[1:])])
     stack = np.stack([table.to_numpy(dtype=np.float64) for table in joined])
-    first = joined[0]
-    wrong_of(first, labels)  # refuses a label that is no class
-    truth = first.columns.get_indexer(labels.reindex(first.index))
-    return Holdout(models, [families[m] for m in models], first.index, first.columns, stack, truth)
+    kinds = [families[name] for name in models]
+    return Holdout(models, kinds, first.index, first.columns, stack, _truth(first, labels))
+
+
+def calibrate(probs: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
+    """The temperature that fits `probs` to the `labels` best, and `probs` with it."""
+    heat = fit_temperature(probs.to_numpy(), _truth(probs, labels))
+    values = temper(probs.to_numpy(), heat)
+    return heat, pd.DataFrame(values, index=probs.index, columns=probs.columns)
+
+
+def _truth(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
+    wrong_of(probs, labels)  # refuses a label that is no class
+    return probs.columns.get_indexer(labels.reindex(probs.index))
 
 
 def apply(blend: Blend, stack: np.ndarray) -> np.ndarray:
@@ -101,11 +111,9 @@ def simplex(likelihood: np.ndarray) -> np.ndarray:
         return -np.log(mean).mean(), -(likelihood @ (1 / mean)) / images
 
     one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}
-    start = np.full(members, 1 / members)
-    found = minimize(loss, start, jac=True, method="SLSQP", bounds=[(0, 1)] * members,
-                     constraints=one, options={"ftol": 1e-7, "maxiter": 300})
-    weights = np.clip(found.x, 0, 1)
-    return weights / weights.sum()
+    found = minimize(loss, np.full(members, 1 / members), jac=True, method="SLSQP",
+                     bounds=[(0, 1)] * members, constraints=one, options={"ftol": 1e-7})
+    return np.clip(found.x, 0, 1) / np.clip(found.x, 0, 1).sum()
 
 
 def greedy(held: Holdout, rows: np.ndarray) -> Blend:
@@ -193,7 +201,9 @@ def stacked(held: Holdout, rows: np.ndarray) -> Blend:
         weights = ((1 + x[:models]) / models).astype(np.float32)
         logits = (weights @ features).reshape(classes, -1) + x[models:, None].astype(np.float32)
         probs = softmax(logits, axis=0).ravel()
-        value = -np.log(np.maximum(probs[at], TINY)).sum(dtype=np.float64) + (x @ x) / 2
+        # Not FLOOR, where the loss would stop following its own gradient.
+        likelihood = np.maximum(probs[at], np.finfo(np.float32).tiny)
+        value = -np.log(likelihood).sum(dtype=np.float64) + (x @ x) / 2
         probs[at] -= 1  # now the gradient by the logits
         slope = [features @ probs / models, probs.reshape(classes, -1).sum(axis=1)]
         return float(value), np.concatenate(slope).astype(np.float64) + x

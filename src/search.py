@@ -57,7 +57,7 @@ def search(
             f"all members together held out {len(held.images)} images, too few to search for "
             "weights; use --select equal, or members of the same fold"
         )
-    incumbent = average([tables[name].loc[held.images] for name in held.models])
+    incumbent = average([tables[name].loc[held.images, held.classes] for name in held.models])
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     for name, method in methods.items():
         probs, weights = nested(method, held, repeats, seed)
@@ -129,7 +129,7 @@ def _sentence(name: str, c: Comparison) -> str:
 
 
 def trials_text(trials: Mapping[str, Trial], labels: pd.Series) -> str:
-    """The search as aligned text, and how to read it."""
+    """The search as aligned text, a method a line."""
     rows = []
     for name, (probs, c, weights) in trials.items():
         verdict = "the incumbent" if c is None else _verdict(trials[name])
