@@ -20,7 +20,8 @@ from src.probs import blend
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
-CARD_KEYS = ("name", "family", "variant", "classes", "notebook", "data", "sha256", "bytes")
+CARD_KEYS = ("name", "family", "variant", "classes", "versions", "notebook", "commit", "data",
+             "held_out", "holdout", "sha256", "bytes")
 # These fields decide how a model is asked, not what it is: a change needs no training.
 TTA_FIELDS = ("tta", "views", "beta")
 
@@ -53,6 +54,8 @@ def read_card(models: Path, name: str) -> dict[str, Any]:
         missing = ["everything"]
     if missing:
         raise UserError(f"{path} is no model card ({', '.join(missing)} missing); {_redo(name)}")
+    if card["name"] != name:
+        raise UserError(f"{path} is a copy of the card of {card['name']}; give it that name back")
     pkl = pkl_path(models, name)
     if not pkl.is_file():
         raise UserError(f"{pkl} is missing though its card is there; put it back, or {_redo(name)}")
@@ -182,9 +185,10 @@ def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
         warnings.filterwarnings("ignore", message="load_learner")
         try:
             return load_learner(path)
-        except (AttributeError, ImportError, RuntimeError, EOFError, ValueError) as error:
+        except Exception as error:  # unpickling another version's file, or none, raises anything
+            reason = str(error).partition("\n")[0]
             made = ", ".join(f"{k} {v}" for k, v in (versions or {}).items()) or "unknown versions"
             raise UserError(
-                f"{path} cannot be loaded ({type(error).__name__}: {error}); it was made with "
+                f"{path} cannot be loaded ({type(error).__name__}: {reason}); it was made with "
                 f"{made}: install those, or train it again"
             ) from error

@@ -1,0 +1,154 @@
+"""Commands called in this process, and bundles made by hand: no model is inside, none is needed."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from subprocess import CompletedProcess
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from src import bundle, competition
+from src.config import command, make_variant
+from src.files import sha256, sha256_lines
+from src.probs import read_probs, write_probs
+
+CLASSES = ["disease_a", "disease_b", "disease_c"]  # of conftest's competition
+
+
+def call(main: Callable[[], None], *words: object) -> CompletedProcess:
+    """What a command answers to `words`, without the seconds a new process takes to start."""
+    out, err = io.StringIO(), io.StringIO()
+    with patch.object(sys, "argv", ["command", *map(str, words)]):
+        with redirect_stdout(out), redirect_stderr(err):
+            code = _exit_code(main)
+    return CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def _exit_code(main: Callable[[], None]) -> int:
+    try:
+        command(main)
+    except SystemExit as stop:  # with a text, the interpreter prints it and exits with 1
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+            return 1
+        return stop.code or 0
+    return 0
+
+
+def refused(done: CompletedProcess) -> str:
+    """The one `error:` line that a refusal says last; anything else fails."""
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 1 and lines, done
+    assert lines[-1].startswith("error: ") and "Traceback" not in done.stderr, done.stderr
+    assert sum("error:" in line for line in lines) == 1, done.stderr
+    assert len(lines[-1]) > len("error: "), "nothing is said"
+    return lines[-1]
+
+
+def snapshot(*folders: Path) -> dict[str, str]:
+    """path → sha256 of every file below `folders`, hidden ones too."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {str(path): sha256(path) for path in files}
+
+
+def sure(labels: dict[str, str], classes: list[str], share: float = 0.8) -> pd.DataFrame:
+    """A table that gives `share` to the label of each image, the rest to the other classes."""
+    values = np.full((len(labels), len(classes)), (1 - share) / (len(classes) - 1))
+    for row, label in enumerate(labels.values()):
+        values[row, classes.index(label)] = share
+    return pd.DataFrame(values, pd.Index(list(labels), name="image_id"), classes)
+
+
+def spoil(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """`change` the rows of a probability file behind the back of its contract."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_schema(path).metadata
+    table = pa.Table.from_pandas(change(pd.read_parquet(path)))
+    schema = {**table.schema.metadata, b"paddy": metadata[b"paddy"]}
+    pq.write_table(table.replace_schema_metadata(schema), path)
+
+
+def bundle_in(
+    models: Path,
+    folder: Path,
+    name: str,
+    family: str = "vit",
+    valid: pd.DataFrame | None = None,
+    test: pd.DataFrame | None = None,
+    **card: object,
+) -> dict:
+    """A finished bundle for the competition in `folder`, asked without TTA; the card's content.
+
+    By default it is right about every image; the .pkl beside it holds its name and no model.
+    """
+    truth, classes = competition.train_table(folder).label, competition.classes(folder)
+    if valid is None:
+        valid = sure(dict(truth.iloc[:6]), classes)
+    if test is None:
+        test = sure(dict(competition.solution(folder)), classes)
+    models.mkdir(parents=True, exist_ok=True)
+    pkl = bundle.pkl_path(models, name)
+    pkl.write_bytes(name.encode())
+    content = {
+        "name": name,
+        "family": family,
+        "variant": make_variant(arch="test_vit", tta="none").recipe,
+        "classes": classes,
+        "versions": {"fastai": "2.8.12"},
+        "notebook": "paddy_train",
+        "commit": "c0ffee",
+        "dirty": False,
+        "data": competition.train_fingerprint(folder),
+        "held_out": sha256_lines(list(valid.index)),
+        "holdout": bundle.holdout_facts({"plain": valid}, truth, 0.25),
+        "sha256": sha256(pkl),
+        "bytes": pkl.stat().st_size,
+        **card,
+    }
+    bundle.write_card(models, content)
+    images = competition.test_fingerprint(folder)
+    for split, table, seen in (("valid", valid, content["held_out"]), ("test", test, images)):
+        path = bundle.probs_path(models, name, split)
+        write_probs(path, table, None, bundle.expected_meta(content, split, seen))
+    return content
+
+
+def three_in(models: Path, data: Path) -> None:
+    """Bundles of two ViTs and a ResNet that disagree about the test images."""
+    kinds = {"vit_one": "vit", "vit_two": "vit", "resnet_one": "resnet"}
+    for seed, (name, family) in enumerate(kinds.items()):
+        bundle_in(models, data, name, family, test=random_table(data, seed))
+
+
+def random_table(data, seed, classes=CLASSES):
+    """Probabilities of the test images without any sense."""
+    ids = pd.Index(competition.sample(data).image_id, name="image_id")
+    values = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(ids))
+    return pd.DataFrame(values, ids, classes)
+
+
+def record(models, name="paddy_train"):
+    """The provenance of a submission."""
+    return json.loads((models.parent / "submissions" / f"{name}.json").read_text())
+
+
+def labels_of(models, name="paddy_train"):
+    """The labels of a submission, by image id."""
+    return pd.read_csv(models.parent / "submissions" / f"{name}.csv", index_col="image_id").label
+
+
+def probabilities(models, name="paddy_train"):
+    """The averaged probabilities kept beside a submission."""
+    return read_probs(models.parent / "submissions" / f"{name}.parquet")[0]["plain"]
+
+
+def weights_of(models):
+    """Member → weight, as the provenance tells."""
+    return {member["name"]: member["weight"] for member in record(models)["members"]}
