@@ -210,7 +210,8 @@ def _parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help="models that vote (default: all that fit)")
-    add("--weights", nargs="+", default=[], metavar="NAME=W", help="by family or model; usual is 1")
+    add("--weights", nargs="+", action="extend", default=[], metavar="NAME=W",
+        help="by family or model; usual is 1")
     add("--notebook", default="", help="source notebook, and the name of the submission")
     add("--good", nargs="+", type=Path, metavar="FILE", help="submissions known to be good")
     add("--force", action="store_true", help="write what the guard refuses; it is recorded")

@@ -1,0 +1,220 @@
+"""The vote: who takes part, with which weight, what is printed, what is written."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run
+from small_bundles import (
+    CLASSES,
+    bundle_in,
+    call,
+    labels_of,
+    probabilities,
+    random_table,
+    record,
+    refused,
+    snapshot,
+    sure,
+    three_in,
+    weights_of,
+)
+
+from src import bundle, competition
+from src.ensemble import main
+
+
+@pytest.fixture
+def models(data, tmp_path, monkeypatch) -> Path:
+    """An empty models folder in a work folder of the test's own."""
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    return tmp_path / "work" / "models"
+
+
+@pytest.fixture
+def family(models, data) -> Path:
+    """Two ViTs and a ResNet that disagree about the test images."""
+    three_in(models, data)
+    return models
+
+
+# Weights
+
+
+def test_a_family_weight_of_two_equals_listing_every_model_of_it_twice(family, data):
+    assert call(main, "--weights", "vit=2", "--notebook", "weighted").returncode == 0
+    weighted = probabilities(family, "weighted")
+    for seed, name in enumerate(("vit_one", "vit_two")):
+        bundle_in(family, data, f"{name}_again", "vit", test=random_table(data, seed))
+    assert call(main, "--notebook", "listed").returncode == 0
+    assert len(record(family, "listed")["members"]) == 5
+    pd.testing.assert_frame_equal(weighted, probabilities(family, "listed"), atol=1e-7)
+    assert call(main, "--notebook", "other", "vit_one", "vit_two", "resnet_one").returncode == 0
+    assert not np.allclose(weighted, probabilities(family, "other"), atol=1e-3)
+
+
+def test_the_average_is_the_weighted_mean_worked_by_hand(models, data):
+    ids = dict.fromkeys(competition.sample(data).image_id, "disease_a")
+    bundle_in(models, data, "one", "vit", test=sure(ids, CLASSES, 0.6))
+    bundle_in(models, data, "two", "swin", test=sure(ids, CLASSES, 0.2))
+    assert call(main, "--weights", "vit=3", "--force").returncode == 0
+    row = probabilities(models).iloc[0]
+    # (3 × 0.6 + 0.2) / 4 = 0.5, the rest is shared by the other two classes.
+    assert row.to_list() == pytest.approx([0.5, 0.25, 0.25], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--weights", "vit=2", "vit_one=5"),
+        ("--weights", "vit_one=5", "vit=2"),
+        ("--weights", "vit=2", "--weights", "vit_one=5"),
+    ],
+)
+def test_a_model_s_own_weight_goes_before_its_family_s(family, words):
+    assert call(main, *words).returncode == 0
+    assert weights_of(family) == {"resnet_one": 1.0, "vit_one": 5.0, "vit_two": 2.0}
+
+
+@pytest.mark.parametrize(
+    "word, told",
+    [
+        ("vitt=2", "did you mean 'vit'"),
+        ("mamba=2", "known: resnet, vit, resnet_one, vit_one, vit_two"),
+        ("vit=-1", "'vit=-1'"),
+        ("vit=two", "write vit=2, a number of 0 or more"),
+        ("vit=", "'vit='"),
+        ("vit", "'vit'"),
+        ("vit=nan", "'vit=nan'"),
+        ("vit=inf", "'vit=inf'"),
+        ("=2", "known: "),
+    ],
+)
+def test_a_weight_that_makes_no_sense_is_refused_and_nothing_written(family, word, told):
+    before = snapshot(family.parent)
+    assert told in refused(call(main, "--weights", word))
+    assert snapshot(family.parent) == before
+
+
+def test_weights_that_are_all_zero_are_refused(family):
+    assert "weights are 0" in refused(call(main, "--weights", "vit=0", "resnet=0"))
+
+
+def test_a_weight_of_zero_keeps_a_model_out_of_the_vote_and_of_its_hold_out(models, data):
+    truth = competition.train_table(data).label
+    bundle_in(models, data, "one", valid=sure(dict(truth.iloc[:6]), CLASSES))
+    bundle_in(models, data, "two", "swin", valid=sure(dict(truth.iloc[4:8]), CLASSES),
+              test=random_table(data, 1))
+    done = call(main, "--weights", "swin=0")
+    assert done.returncode == 0, done.stderr
+    assert weights_of(models) == {"one": 1.0}
+    assert record(models)["holdout"] == {"wrong": 0, "images": 6}
+    assert list(labels_of(models)) == list(competition.solution(data))
+
+
+# The hold-out error
+
+
+def test_the_hold_out_error_is_that_of_the_images_all_members_held_out(models, data):
+    truth = competition.train_table(data).label  # 100001 a, 100002 b, 100003 c, 100004 a, …
+    one = sure(dict(truth.iloc[:4]), CLASSES, 0.5)  # 0.5, 0.25, 0.25
+    two = sure(dict(truth.iloc[2:6]), CLASSES, 0.5)
+    two.loc["100003.jpg"] = [0.9, 0.05, 0.05]  # is c: (0.9 + 0.25) / 2 against (0.05 + 0.5) / 2
+    bundle_in(models, data, "one", valid=one)
+    bundle_in(models, data, "two", "swin", valid=two)
+    done = call(main)
+    assert "all of them held out: 1 of 2 wrong (50.00 %" in done.stdout
+    assert record(models)["holdout"] == {"wrong": 1, "images": 2}
+    assert re.search(r"^ *one +vit +0 of 4 wrong.* 0 of 4 wrong", done.stdout, re.M)
+    assert re.search(r"^ *two +swin +1 of 4 wrong", done.stdout, re.M)
+    # Four to one: 0.38 for a, 0.41 for c.
+    assert "held out: 0 of 2 wrong" in call(main, "--weights", "vit=4").stdout
+
+
+def test_without_a_common_hold_out_no_error_is_claimed(models, data):
+    truth = competition.train_table(data).label
+    bundle_in(models, data, "one", valid=sure(dict(truth.iloc[:4]), CLASSES))
+    bundle_in(models, data, "two", valid=sure(dict(truth.iloc[4:8]), CLASSES))
+    done = call(main)
+    assert done.returncode == 0 and "no error is known" in done.stdout
+    assert record(models)["holdout"] == {"wrong": None, "images": 0}
+
+
+# What is written
+
+
+def test_the_csv_is_in_the_order_of_the_sample(family, data):
+    assert call(main).returncode == 0
+    expected = labels_of(family)
+    sample = pd.read_csv(data / "sample_submission.csv").sample(frac=1, random_state=3)
+    sample.to_csv(data / "sample_submission.csv", index=False)
+    assert call(main, "--notebook", "shuffled").returncode == 0
+    shuffled = labels_of(family, "shuffled")
+    assert list(shuffled.index) == list(sample.image_id) != list(expected.index)
+    assert shuffled.sort_index().equals(expected.sort_index())
+
+
+def test_the_provenance_tells_members_weights_hold_out_error_and_commit(family):
+    assert call(main, "--weights", "vit=2").returncode == 0
+    told = record(family)
+    card = bundle.read_card(family, "vit_two")
+    assert told["members"][2] == {
+        "name": "vit_two", "family": "vit", "sha256": card["sha256"], "commit": "c0ffee",
+        "weight": 2.0,
+    }
+    assert [member["name"] for member in told["members"]] == ["resnet_one", "vit_one", "vit_two"]
+    assert told["holdout"] == {"wrong": 0, "images": 6}
+    assert {"commit", "dirty", "created", "sha256"} < told.keys()
+    assert (told["notebook"], told["rows"], told["submitted"]) == ("paddy_train", 9, False)
+
+
+def test_a_csv_that_was_submitted_is_never_overwritten(family):
+    assert call(main).returncode == 0
+    path = family.parent / "submissions" / "paddy_train.json"
+    path.write_text(json.dumps(record(family) | {"submitted": True}))
+    before = snapshot(family.parent)
+    line = refused(call(main, "--weights", "vit=0", "--force"))
+    assert "submitted" in line and "--notebook" in line
+    assert snapshot(family.parent) == before
+    assert call(main, "--weights", "vit=0", "--force", "--notebook", "second").returncode == 0
+
+
+def test_the_printed_line_submits_the_file(family):
+    out = call(main).stdout
+    words = shlex.split(out.splitlines()[-1])
+    assert words[:5] == ["kaggle", "competitions", "submit", "-c", "paddy-disease-classification"]
+    assert Path.cwd() / words[words.index("-f") + 1] == family.parent / "submissions" / (
+        "paddy_train.csv"
+    )
+    assert "3 models" in words[words.index("-m") + 1] and len(words) == 9
+
+
+def test_where_the_answers_are_known_each_model_s_right_images_are_told(models, data):
+    bundle_in(models, data, "one")
+    wrong = competition.solution(data).copy()
+    wrong.iloc[0] = "disease_b"
+    bundle_in(models, data, "two", test=sure(dict(wrong), CLASSES, 0.5))
+    out = call(main).stdout
+    assert re.search(r"one +9 of 9", out) and re.search(r"two +8 of 9", out)
+    assert re.search(r"ensemble +9 of 9", out)
+    (data / "solution.csv").unlink()
+    assert "right" not in call(main).stdout
+
+
+def test_one_class_for_all_images_is_refused(models, data):
+    ids = dict.fromkeys(competition.sample(data).image_id, "disease_a")
+    bundle_in(models, data, "one", test=sure(ids, CLASSES))
+    assert "every row says disease_a" in refused(call(main))
+    assert not list((models.parent / "submissions").glob("*.csv"))
+
+
+# The command
+
+
+def test_help_shows_the_use():
+    done = run("-m", "src.ensemble", "--help")
+    assert done.returncode == 0 and "python -m src.ensemble --weights vit=2" in done.stdout
