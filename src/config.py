@@ -130,7 +130,8 @@ def _check(v: Variant) -> None:
     """Refuse values no training can use, before any work."""
     for field in fields(Variant):
         value = getattr(v, field.name)
-        if not isinstance(value, _accepted(field.type)):
+        yes_no = isinstance(value, bool) and field.name != "pretrained"  # Python counts with True
+        if yes_no or not isinstance(value, _accepted(field.type)):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
     rules = [
         (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
@@ -165,7 +166,11 @@ def _type_name(kind: Any) -> str:
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
-    return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    try:
+        return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        raise UserError(f"params.yaml is no readable YAML ({what}); mend that line") from error
 
 
 def make_variant(**changes: Any) -> Variant:
