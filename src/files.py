@@ -39,7 +39,7 @@ def require_writable(folder: Path) -> None:
     """Refuse a folder nothing can be written to, before hours are spent on what would go there."""
     with atomic_path(folder / "writable") as temporary:
         temporary.touch()
-    (folder / "writable").unlink()
+    (folder / "writable").unlink(missing_ok=True)  # another run may be asking the same
 
 
 def write_text(path: Path, text: str) -> None:
