@@ -24,7 +24,13 @@ class Damaged(Exception):
 
 
 def bring(folder: Path, zip_file: Path | None, fetch: Callable[[Path], None]) -> None:
-    """Unpack `zip_file`, or what `fetch` downloads: once more if the first turns out damaged."""
+    """Unpack `zip_file`, or what `fetch` downloads: once more if the first turns out damaged.
+
+    Nothing is done when `folder` holds the whole competition.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        print(f"{_still_whole(folder)}: already here, nothing to do")
+        return
     path = zip_file or folder.with_name(f"{competition.COMPETITION}.zip")
     remedy = "download it again in the browser" if zip_file else "run the same command again"
     for last in (bool(zip_file), True):
@@ -40,6 +46,15 @@ def bring(folder: Path, zip_file: Path | None, fetch: Callable[[Path], None]) ->
             path.unlink()
     if not zip_file:
         path.unlink()
+    print(describe(folder))
+
+
+def _still_whole(folder: Path) -> str:
+    """The line on a folder that was there before; how to begin anew when it is not whole."""
+    try:
+        return describe(folder)
+    except UserError as error:
+        raise UserError(f"{error}; or delete {folder} and run the same command again") from error
 
 
 def unpack(zip_file: Path, folder: Path) -> None:

@@ -1,6 +1,9 @@
 """The door to Kaggle: download, submit, scores and training on its GPUs, by the official client.
 
-python -m src.kaggle_api download | submit NAME | scores | push VARIANT
+    python -m src.kaggle_api download                  or with --zip, from the browser
+    python -m src.kaggle_api submit paddy_train        guard, upload, wait for the score
+    python -m src.kaggle_api scores                    the ledger and the board, in images
+    python -m src.kaggle_api push vit_small_squish_224 train on Kaggle's GPU
 """
 
 import argparse
@@ -29,8 +32,8 @@ PAGE_SIZE = 100
 @cache
 def client() -> Any:
     """The official client, logged in with the credentials it finds where it always looks."""
-    # Told to be verbose, the client prints its request headers, and with them the key.
-    os.environ.pop("VERBOSE", None), os.environ.pop("VERBOSE_OUTPUT", None)
+    for name in ("VERBOSE", "VERBOSE_OUTPUT"):
+        os.environ.pop(name, None)  # else the client tells its request headers, with the key
     try:
         with redirect_stdout(StringIO()):
             from kaggle import api
@@ -70,11 +73,7 @@ def download(data: str = "", zip_file: str = "") -> None:
     """Bring the competition's data to `data`; nothing is done when they are there."""
     named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / COMPETITION
     folder = Path(named).expanduser().resolve()
-    if folder.is_dir() and any(folder.iterdir()):
-        print(f"{archive.describe(folder)}: already here, nothing to do")
-        return
     archive.bring(folder, Path(zip_file).expanduser() if zip_file else None, _fetch)
-    print(archive.describe(folder))
 
 
 def _fetch(path: Path) -> None:
@@ -217,7 +216,8 @@ def push(names: list[str], dataset: list[str], internet: bool | None, every: flo
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m src.kaggle_api", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m src.kaggle_api", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     get = commands.add_parser("download", help="the competition's data, checked and unpacked")
     get.add_argument("--data", default="", help="folder to fill; default PADDY_DATA, else data/")

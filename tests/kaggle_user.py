@@ -1,8 +1,10 @@
 """A user of the Kaggle commands: a small competition, a home folder, and what the commands say."""
 
+import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from src.config import ROOT
-from tests.kaggle_stand_in import KEY, StandIn
+from tests.kaggle_stand_in import KEY, USER, StandIn
 
 SLUG = "paddy-disease-classification"
+SECRETS = (KEY, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
 LABELS = ("blast", "hispa", "normal")
 
 
@@ -24,7 +27,8 @@ def stand_in(home: Path) -> Iterator[StandIn]:
         kaggle.archive = zip_of(competition_files())
         yield kaggle
     for path in home.rglob("*"):
-        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+        content = path.read_bytes() if path.is_file() else b""
+        assert not any(secret.encode() in content for secret in SECRETS), path
 
 
 def competition_files(images: int = 4, tests: int = 6, size: int = 3000) -> dict[str, bytes]:
@@ -88,10 +92,12 @@ def call(
     kaggle: StandIn, home: Path, line: list[str], cwd: Path = ROOT, **env: str
 ) -> subprocess.CompletedProcess[str]:
     places = {"PADDY_DATA": str(home / "data" / SLUG), "PADDY_WORK": str(home / "work")}
-    places |= kaggle.env(home, **places | env)
+    verbose = {"VERBOSE": "1"}  # the client then tells its requests, unless it is kept from it
+    places |= kaggle.env(home, **places | verbose | env)
     done = subprocess.run(line, env=places, cwd=cwd, text=True, capture_output=True, timeout=400)
-    assert KEY not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    for secret in SECRETS:
+        assert secret not in done.stdout + done.stderr
+    assert not re.search("Traceback|DEBUG", done.stderr), done.stderr
     return done
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.config import ROOT
+from src import archive
+from src.config import ROOT, UserError
 from tests.kaggle_stand_in import CUT, HOLD, KEY
 from tests.kaggle_user import (
     SLUG,
@@ -63,6 +64,32 @@ def test_a_killed_download_is_continued_by_the_next_call(kaggle, tmp_path):
     here = part.stat().st_size
     assert run(kaggle, tmp_path, "download").returncode == 0
     assert kaggle.called("/archive.zip")[-1][1]["Range"] == f"bytes={here}-"
+
+
+def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggle, tmp_path):
+    path = tmp_path / "archive.zip"
+    path.write_bytes(zip_of(competition_files(images=1500, size=50)))
+    line = ["download", "--zip", str(path)]
+    env = kaggle.env(tmp_path, PADDY_DATA=str(folder_of(tmp_path)))
+    process = subprocess.Popen(command(*line), env=env, cwd=ROOT, stderr=subprocess.DEVNULL)
+    begun = tmp_path / "data" / f".{SLUG}.unpacking" / "train_images"
+    while not begun.exists():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert begun.exists() and not folder_of(tmp_path).exists()
+    done = run(kaggle, tmp_path, *line)
+    assert "4,506 images" in done.stdout and left_over(tmp_path) == []
+
+
+def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(tmp_path):
+    for name, content in competition_files().items():
+        (tmp_path / SLUG / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / SLUG / name).write_bytes(content)
+    archive.bring(tmp_path / SLUG, None, lambda path: pytest.fail("nothing to fetch"))
+    (tmp_path / SLUG / "test_images" / "200002.jpg").unlink()
+    with pytest.raises(UserError, match="200002.jpg.*delete .* and run the same command again"):
+        archive.bring(tmp_path / SLUG, None, lambda path: pytest.fail("nothing to fetch"))
 
 
 def test_a_damaged_archive_is_said_so_and_downloaded_again(kaggle, tmp_path):
@@ -148,8 +175,3 @@ def test_without_credentials_the_line_says_where_they_belong(kaggle, tmp_path):
     bare = {k: v for k, v in env.items() if k not in ("KAGGLE_USERNAME", "KAGGLE_KEY")}
     done = subprocess.run(command("download"), env=bare, cwd=ROOT, text=True, capture_output=True)
     assert "~/.kaggle/access_token" in refusal(done) and kaggle.seen == []
-
-
-def test_a_client_told_to_be_verbose_still_shows_no_credentials(kaggle, tmp_path):
-    done = run(kaggle, tmp_path, "download", VERBOSE="1")
-    assert done.returncode == 0 and "Authorization" not in done.stdout + done.stderr

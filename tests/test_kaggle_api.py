@@ -166,8 +166,7 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, work):
     assert "Successfully submitted" in done.stdout, done.stderr
     kaggle.add_submission("paddy_train.csv", csv.stat().st_size, "an older one", days_ago(3))
     kaggle.add_submission("elsewhere.csv", 99, "from the website", days_ago(2))
-    run(kaggle, tmp_path, "scores")
-    done = run(kaggle, tmp_path, "scores")
+    _, done = run_each(kaggle, tmp_path, "scores", "scores")
     assert done.returncode == 0, done.stderr
     rows = {row["time"]: row for row in read_ledger(work).values()}
     old, website, mine = (rows[time] for time in sorted(rows))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import bundle, remote
+from src import bundle, kernel, remote
 from src.config import ROOT, UserError, load_variants
 from src.probs import write_probs
 from tests.kaggle_stand_in import StandIn
@@ -110,12 +110,21 @@ def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.Comple
     return done
 
 
-def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(kaggle, tmp_path):
-    whole, older = kaggle.run_kernel, {**load_variants()[ONE].recipe, "epochs": 99}
-    kaggle.run_kernel = lambda request: outputs(tmp_path, request, variant=older)
-    assert "another recipe" in refusal(push(kaggle, tmp_path)) and models(tmp_path) == []
-    kaggle.run_kernel = whole
-    assert push(kaggle, tmp_path).returncode == 0 and len(kaggle.called("SaveKernel")) == 2
+def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    variant = load_variants()[ONE]
+    folder, number = kernel.folder_of(variant), "0" * 32
+    older = {**variant.recipe, "epochs": 99}
+    text = f'push\\": \\"{number}'
+    made = outputs(tmp_path, {"slug": ONE.replace("_", "-"), "text": text}, variant=older)
+    for name, content in made.items():
+        path = folder / "output" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / remote.PUSHED).write_text(json.dumps({"push": number}))
+    with pytest.raises(UserError, match="another recipe"):
+        remote.bring_home(variant, folder)
+    assert models(tmp_path) == [] and not (folder / remote.PUSHED).exists()
 
 
 def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path):

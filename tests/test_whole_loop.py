@@ -89,7 +89,7 @@ def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_pat
 
     assert pasted.startswith("kaggle competitions submit -c paddy-disease-classification -f ")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    plain = call(kaggle, tmp_path, ["sh", "-c", pasted], PATH=path)
+    plain = call(kaggle, tmp_path, ["sh", "-c", pasted], PATH=path, VERBOSE="")
     assert "Successfully submitted" in plain.stdout, plain.stderr
     kaggle.score_after = 0
     board = run(kaggle, tmp_path, "scores")
