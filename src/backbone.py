@@ -44,7 +44,7 @@ def timm_name(arch: str) -> str:
     model, tag = registry.split_model_name_tag(name)
     tags = registry._model_default_cfgs[model].tags if timm.is_model(model) else []
     if not tags or (tag and tag not in tags):
-        known = [*ALIASES, *timm.list_models(), *timm.list_pretrained()]
+        known = list({*ALIASES, *timm.list_models(), *timm.list_pretrained()})
         raise UserError(f"unknown architecture {arch!r}; {_near(arch, known)}")
     return name
 

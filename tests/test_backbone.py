@@ -1,0 +1,253 @@
+"""timm's names, families, sizes and weights, as a variant asks for them."""
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from conftest import TINY
+from safetensors.torch import save_file
+
+from src import backbone, data
+from src.config import UserError, load_variants, make_variant
+from src.folds import get_folds
+from src.train import get_learner
+
+VARIANTS = load_variants()
+
+
+def tiny(**changes):
+    """The tiny variant of the tests, with `changes`."""
+    return make_variant(**TINY | changes)
+
+
+def refusal(function, *arguments) -> str:
+    """The one line `function` refuses `arguments` with."""
+    with pytest.raises(UserError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [
+        # aliases
+        ("vit_small", "vit_small_patch16_224.augreg_in21k_ft_in1k"),
+        ("convnext_small", "convnext_small.fb_in22k"),
+        ("swinv2_base", "swinv2_base_window12_192.ms_in22k"),
+        # any timm name, with or without its tag
+        ("resnet26d", "resnet26d"),
+        ("convnext_large.fb_in22k_ft_in1k", "convnext_large.fb_in22k_ft_in1k"),
+        ("test_vit", "test_vit"),
+        # old names
+        ("convnext_large_in22k", "convnext_large.fb_in22k"),
+        ("swinv2_large_window12_192_22k", "swinv2_large_window12_192.ms_in22k"),
+        ("vit_base_patch16_224_in21k", "vit_base_patch16_224.augreg_in21k"),
+    ],
+)
+def test_aliases_old_names_and_timm_names_are_known(arch, name):
+    assert backbone.timm_name(arch) == name
+
+
+@pytest.mark.parametrize("arch", backbone.ALIASES)
+def test_every_alias_is_a_timm_name_with_weights(arch):
+    assert backbone.timm_name(arch) in timm.list_pretrained()
+
+
+@pytest.mark.parametrize(
+    ("arch", "nearest"),
+    [
+        ("vit_smal", "'vit_small'"),
+        ("convnext_smol", "'convnext_small'"),
+        ("resnet_50", "'resnet50'"),
+        ("swinv2_base_window12_193", "'swinv2_base_window12_192'"),
+        ("convnext_small.fb_in23k", "'convnext_small.fb_in22k'"),  # a tag that timm does not have
+    ],
+)
+def test_unknown_name_is_refused_with_the_nearest(arch, nearest):
+    line = refusal(backbone.timm_name, arch)
+    assert line.startswith(f"unknown architecture {arch!r}; did you mean ")
+    assert nearest in line
+
+
+def test_no_name_is_suggested_twice():
+    names = refusal(backbone.timm_name, "convnext_smol").split("did you mean ")[1].split(" or ")
+    assert len(names) == len({name.strip("?") for name in names}) > 1
+
+
+@pytest.mark.parametrize("arch", ["zzz", "", "hf_hub:timm/resnet18"])
+def test_name_like_no_other_is_told_where_the_names_are(arch):
+    assert "timm.list_models()" in refusal(backbone.timm_name, arch)
+
+
+# families
+
+
+@pytest.mark.parametrize(
+    ("arch", "family"),
+    [
+        ("vit_small", "vit"),
+        ("vit_base_patch16_224.augreg_in1k", "vit"),
+        ("test_vit", "vit"),
+        ("swin_small", "swin"),
+        ("swinv2_base", "swinv2"),  # "swin" by its text, another module in timm
+        ("swinv2_cr_small_224", "swin_transformer_v2_cr"),
+        ("convnext_small", "convnext"),
+        ("convnextv2_tiny", "convnext"),
+        ("test_convnext", "convnext"),
+        ("resnet50", "resnet"),
+        ("wide_resnet50_2", "resnet"),  # the text before the underscore is "wide"
+        ("test_resnet", "resnet"),
+    ],
+)
+def test_family_is_what_the_registry_says(arch, family):
+    assert backbone.family(arch) == family
+
+
+# sizes
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_row_of_params_yaml_is_known_to_timm_and_fits_its_size(name):
+    backbone.check_arch(VARIANTS[name])
+
+
+@pytest.mark.parametrize(
+    ("arch", "size", "can"),
+    [
+        ("vit_small", 225, "multiples of 16 (made for 224)"),
+        ("vit_small", "288x230", "multiples of 16"),
+        ("swinv2_base", 224, "192 only"),
+        ("swinv2_base", "192x224", "192 only"),
+        ("swin_small", 256, "224 only"),
+        ("convnext_small", 31, "32 pixels and more"),
+        ("test_resnet", "64x16", "32 pixels and more"),
+    ],
+)
+def test_size_that_does_not_fit_is_refused_with_those_that_do(arch, size, can):
+    line = refusal(backbone.check_arch, make_variant(arch=arch, size=size))
+    assert line.startswith(f"size={size} does not fit {arch}; it takes ") and can in line
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"),
+    [
+        ("test_vit", 32),
+        ("test_vit", "64x48"),
+        ("test_convnext", "96x64"),
+        ("test_resnet", 50),
+        ("vit_tiny", "288x224"),
+        ("swinv2_tiny_window8_256", 256),
+        ("swin_tiny", 224),
+    ],
+)
+def test_size_that_is_accepted_really_passes_the_network(arch, size):
+    variant = make_variant(arch=arch, size=size, pretrained=False)
+    backbone.check_arch(variant)
+    height, width = backbone.height_width(size)
+    with torch.device("meta"):  # shapes alone: no weights, no time
+        kwargs = backbone.create_kwargs(variant)
+        model = timm.create_model(backbone.timm_name(arch), num_classes=0, **kwargs)
+        out = model.eval()(torch.zeros(2, 3, height, width))
+    assert out.shape == (2, model.num_features)
+
+
+def test_statistics_are_those_of_the_weights():
+    half, imagenet = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+    assert backbone.stats("vit_small") == (half, half)
+    assert backbone.stats("convnext_small")[0] == imagenet
+
+
+# weights
+
+
+@pytest.fixture(scope="module")
+def dls(competition_once, tmp_path_factory):
+    """DataLoaders on the tiny competition, made once: these tests train nothing."""
+    folds = get_folds(competition_once, 42, tmp_path_factory.mktemp("models"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "workers", lambda: 0)
+        return data.get_dls(competition_once, folds, tiny())
+
+
+@pytest.fixture
+def weights():
+    """Random weights of the tiny ResNet, as a headless timm model has them."""
+    return timm.create_model("test_resnet", num_classes=0).state_dict()
+
+
+def body_weights(learn) -> dict:
+    return learn.model[0].model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "save"), [("own.safetensors", save_file), ("own.pth", torch.save)]
+)
+def test_local_weights_are_the_body_of_the_learner(dls, weights, tmp_path, name, save):
+    save(weights, tmp_path / name)
+    learn = get_learner(dls, tiny(pretrained=str(tmp_path / name)))
+    body = body_weights(learn)
+    assert body.keys() == weights.keys()
+    assert all(torch.equal(body[key], weights[key]) for key in body)
+
+
+def test_without_weights_the_body_is_random_and_seeded(dls, weights):
+    bodies = [body_weights(get_learner(dls, tiny(seed=seed))) for seed in (1, 1, 2)]
+    one, again, other = (body["conv1.0.weight"] for body in bodies)
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_missing_weights_file_is_refused_before_any_work(tmp_path):
+    line = refusal(backbone.check_arch, tiny(pretrained=str(tmp_path / "none.safetensors")))
+    assert "no such weights file" in line and "none.safetensors" in line
+    assert "true (download), false (random weights) or the path of a file" in line
+
+
+def test_folder_in_place_of_a_weights_file_is_refused(tmp_path):
+    assert "no such weights file" in refusal(backbone.check_arch, tiny(pretrained=str(tmp_path)))
+
+
+def half_of(path, save, weights):
+    """A file that was cut while it was copied."""
+    save(weights, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("text.pth", lambda path, _: path.write_text("these are no weights\n" * 50)),
+        ("text.safetensors", lambda path, _: path.write_text("these are no weights\n" * 50)),
+        ("empty.pth", lambda path, _: path.write_bytes(b"")),
+        ("empty.safetensors", lambda path, _: path.write_bytes(b"")),
+        ("half.pth", lambda path, weights: half_of(path, torch.save, weights)),
+        ("half.safetensors", lambda path, weights: half_of(path, save_file, weights)),
+        ("list.pth", lambda path, _: torch.save([1, 2], path)),
+        ("larger.safetensors", lambda path, _: save_file(
+            timm.create_model("resnet10t", num_classes=0).state_dict(), path)),
+    ],
+)
+def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, name, write):
+    path = tmp_path / name
+    write(path, weights)
+    line = refusal(get_learner, dls, tiny(pretrained=str(path)))
+    assert line.startswith(f"no weights for test_resnet from {path} (")
+    assert "-p pretrained PATH" in line and "-p pretrained false" in line
+
+
+def test_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(dls, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    line = refusal(get_learner, dls, tiny(pretrained=True))
+    assert line.startswith("no weights for test_resnet from timm's hub (")
+    for way in ("connect to the network", "-p pretrained PATH", "-p pretrained false"):
+        assert way in line
+
+
+def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
+    monkeypatch.setattr("src.train.create_kwargs", lambda variant: {"nonsense": 1})
+    with pytest.raises(TypeError):
+        get_learner(dls, tiny())
