@@ -68,6 +68,8 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     """Training and hold-out DataLoaders: the images of fold `variant.fold` are held out."""
     paths = competition.train_paths(folder)
     held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
+    if variant.bs > (training := len(paths) - len(held_out)):  # only full batches are trained on
+        raise UserError(f"bs={variant.bs} is more than the {training} training images; lower it")
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor),
