@@ -64,7 +64,10 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     card = bundle.make_card(learn, variant, facts)
     pkl = bundle.pkl_path(run.models, variant.name)
     with atomic_path(pkl) as temporary:
-        learn.export(temporary.resolve())
+        try:
+            learn.export(temporary.resolve())
+        except RuntimeError as error:  # how torch tells of a full disk
+            raise OSError(str(error).partition("\n")[0]) from error
         check_parity(temporary, learn, tables["plain"])
     card["sha256"] = sha256(pkl)
     meta = bundle.expected_meta(card, "valid", card["held_out"])

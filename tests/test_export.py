@@ -1,0 +1,250 @@
+"""A fitted Learner becomes a bundle: proven on reload, whole or not there at all."""
+
+import json
+import os
+import resource
+import signal
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, TINY, run
+from fastai.learner import load_learner
+from small_bundles import snapshot
+
+from src import bundle, competition
+from src.config import UserError, make_variant
+from src.data import get_dls
+from src.export import export, holdout_probs, holdout_table
+from src.files import sha256
+from src.folds import digest, get_folds
+from src.notebook import Run
+from src.probs import blend, read_probs
+from src.train import get_learner
+
+VARIANT = make_variant(**TINY)
+NAME = VARIANT.name
+
+
+def untrained(folder, models):
+    """A Learner that could be exported; training would not change what is shown here."""
+    learn = get_learner(get_dls(folder, get_folds(folder, 42, models), VARIANT), VARIANT)
+    learn.seconds = 1.25
+    return learn
+
+
+@pytest.fixture(scope="module")
+def learn(competition_once, tmp_path_factory):
+    """One Learner for all tests of this file."""
+    return untrained(competition_once, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def tables(learn):
+    """Its hold-out probabilities."""
+    return holdout_probs(learn, VARIANT)
+
+
+@pytest.fixture
+def here(competition_once, tmp_path) -> Run:
+    """An empty models folder to export into."""
+    models = tmp_path / "models"
+    return Run(competition_once, models, "paddy_train", get_folds(competition_once, 42, models))
+
+
+def held_out_files(here):
+    """The image files of fold 0, sorted by id."""
+    paths = competition.train_paths(here.folder)
+    return paths[here.folds.loc[paths.index] == 0]
+
+
+def test_an_export_leaves_a_bundle_and_nothing_else(learn, tables, here):
+    before = set(here.models.iterdir())
+    assert export(learn, VARIANT, tables, here) == here.models / f"{NAME}.pkl"
+    new = {path.name for path in set(here.models.iterdir()) - before}
+    assert new == {f"{NAME}.pkl", f"{NAME}.json", f"{NAME}.valid.parquet"}
+    assert bundle.survey(here.models)[0].keys() == {NAME}
+
+
+def test_the_stored_plain_probabilities_are_those_of_the_learner(learn, tables, here):
+    probs, targets = learn.get_preds()
+    export(learn, VARIANT, tables, here)
+    stored = read_probs(here.models / f"{NAME}.valid.parquet")[0]["plain"]
+    assert list(stored.index) == list(held_out_files(here).index)
+    assert list(stored.columns) == list(learn.dls.vocab) == competition.classes(here.folder)
+    np.testing.assert_allclose(stored.to_numpy(), probs.numpy(), atol=1e-6)
+    labels = competition.train_table(here.folder).label.loc[stored.index]
+    assert [learn.dls.vocab[t] for t in targets] == list(labels)
+
+
+def test_a_plain_load_learner_repeats_the_hold_out(learn, tables, here):
+    reloaded = load_learner(export(learn, VARIANT, tables, here))
+    probs, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(list(held_out_files(here))))
+    np.testing.assert_allclose(tables["plain"].to_numpy(), probs.numpy(), atol=1e-4)
+
+
+def test_the_card_tells_how_to_make_the_model_again(learn, tables, here):
+    export(learn, VARIANT, tables, here)
+    card, labels = bundle.read_card(here.models, NAME), competition.train_table(here.folder).label
+    assert card["variant"] == VARIANT.recipe
+    assert (card["family"], card["timm_name"]) == ("resnet", "test_resnet")
+    assert (card["data"], card["folds"]) == (
+        competition.train_fingerprint(here.folder), digest(here.folds)
+    )
+    held = card["holdout"]
+    for way, table in (("plain", tables["plain"]), ("tta", blend(tables, VARIANT.beta))):
+        wrong = int((table.idxmax(axis=1) != labels.loc[table.index]).sum())
+        assert held[f"wrong_{way}"] == wrong
+        assert held[f"error_{way}"] == pytest.approx(wrong / 6, abs=1e-6)
+    assert (held["images"], card["seconds"]) == (6, 1.2)
+    meta = read_probs(here.models / f"{NAME}.valid.parquet")[1]
+    assert (meta["split"], meta["model"], meta["sha256"]) == ("valid", NAME, card["sha256"])
+    assert meta["tta"] == {"tta": "random", "views": 2, "beta": 0.25, "seed": 42}
+
+
+def test_the_table_for_the_reader_counts_in_images(tables, here):
+    shown = holdout_table(tables, here.folder, 0.25)
+    assert list(shown.index) == ["plain", "with TTA"]
+    assert shown["hold-out error"].str.fullmatch(r"\d of 6 wrong \(.* %\)").all()
+
+
+def test_without_tta_no_views_are_kept(learn, here):
+    variant = make_variant(**TINY, tta="none")
+    export(learn, variant, holdout_probs(learn, variant), here)
+    views, meta = read_probs(here.models / f"{NAME}.valid.parquet")
+    assert list(views) == ["plain"] and meta["tta"]["tta"] == "none"
+    held = bundle.read_card(here.models, NAME)["holdout"]
+    assert held["wrong_tta"] == held["wrong_plain"]
+
+
+@pytest.mark.parametrize("lie", [lambda p: p.iloc[::-1].set_axis(p.index), lambda p: p * np.nan])
+def test_a_model_that_answers_otherwise_on_reload_is_not_written(learn, tables, here, lie):
+    wrong = tables | {"plain": lie(tables["plain"])}
+    before = snapshot(here.models)
+    with pytest.raises(UserError, match="exported model is not the trained one.*nothing was"):
+        export(learn, VARIANT, wrong, here)
+    assert snapshot(here.models) == before
+
+
+def test_a_failing_export_leaves_the_older_bundle(learn, tables, here):
+    export(learn, VARIANT, tables, here)
+    before = snapshot(here.models)
+    with pytest.raises(UserError):
+        export(learn, VARIANT, tables | {"plain": tables["plain"].iloc[:, ::-1] * 0 + 1 / 3}, here)
+    assert snapshot(here.models) == before
+
+
+# Accidents: this file, run as a script, prepares one export and forks it into each of them
+
+
+def prepare(accident: str) -> None:
+    """Arrange what shall happen to this process: `full`, `torn`, or a kill before file 1, 2, 3."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if accident in ("full", "torn"):  # a file may have 100 kB: not enough for a model
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    if accident == "torn":  # the signal that Python ignores kills in the midst of a write
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if accident.isdigit():
+        replace, countdown = os.replace, iter(range(int(accident) - 1, -1, -1))
+        os.replace = lambda *paths: (
+            replace(*paths) if next(countdown) else os.kill(os.getpid(), signal.SIGKILL)
+        )
+
+
+def attempt(folder: Path, models: Path, accident: str, learn, tables) -> int:
+    """The exit code of a process that exports into `models` and has this `accident`."""
+    if pid := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    place = Run(folder, models, "paddy_train", get_folds(folder, 42, models))
+    prepare(accident)
+    try:
+        export(learn, VARIANT, tables, place)
+        os._exit(0)
+    except UserError as error:
+        os.write(2, f"error: {error}\n".encode())
+        os._exit(1)
+    finally:
+        os._exit(2)
+
+
+def have_accidents(folder: Path, places: Path, accidents: list[str]) -> None:
+    """Print {accident: exit code}; each happens in the models folder of its own name."""
+    learn = untrained(folder, places)
+    tables = holdout_probs(learn, VARIANT)
+    kinds = {name: name.removeprefix("new-") for name in accidents}
+    codes = {name: attempt(folder, places / name, k, learn, tables) for name, k in kinds.items()}
+    print(json.dumps(codes))
+
+
+@pytest.fixture(scope="module")
+def wrecked(competition_once, trained_once, tmp_path_factory):
+    """Folders named after accidents, with the exit codes and what was there before.
+
+    The `new-` ones were empty, in the others an older bundle of the same name was to be replaced.
+    """
+    places, old = tmp_path_factory.mktemp("wrecked"), trained_once / "models"
+    accidents = ["torn", "1", "2", "3", "full", "new-torn", "new-2", "new-full", "none"]
+    for name in accidents:
+        (places / name).mkdir()
+        for path in [] if name.startswith("new-") else old.glob(f"{NAME}.*"):
+            (places / name / path.name).write_bytes(path.read_bytes())
+    done = run(__file__, str(competition_once), str(places), *accidents, PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return places, json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def visible(folder):
+    """name → sha256 of what stands in `folder` under a final name, the split aside."""
+    files = {p.name: sha256(p) for p in folder.iterdir() if not p.name.startswith((".", "folds"))}
+    return dict(sorted(files.items()))
+
+
+def test_the_accidents_happened(wrecked):
+    _, codes, _ = wrecked
+    kills = {"1", "2", "3", "new-2"}
+    assert {name for name, code in codes.items() if code == -signal.SIGKILL} == kills
+    assert codes["torn"] == codes["new-torn"] == -signal.SIGXFSZ
+    assert (codes["full"], codes["new-full"], codes["none"]) == (1, 1, 0)
+
+
+def test_a_kill_while_the_model_is_written_leaves_what_was_there(wrecked, trained_once):
+    places, _, _ = wrecked
+    old = {p.name: sha256(p) for p in sorted((trained_once / "models").glob(f"{NAME}.*"))}
+    assert visible(places / "torn") == visible(places / "1") == old
+    assert visible(places / "new-torn") == {}
+    assert bundle.survey(places / "1")[0].keys() == {NAME}
+
+
+@pytest.mark.parametrize("accident", ["2", "3", "new-2"])
+def test_a_kill_between_the_files_leaves_whole_ones_and_no_bundle_that_passes(wrecked, accident):
+    models = wrecked[0] / accident
+    assert zipfile.ZipFile(models / f"{NAME}.pkl").testzip() is None
+    if accident != "new-2":
+        read_probs(models / f"{NAME}.valid.parquet")
+    with pytest.raises(UserError, match="not the file its card|no finished model"):
+        bundle.load(models, NAME)
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(wrecked, trained_once):
+    places, _, said = wrecked
+    old = {p.name: sha256(p) for p in sorted((trained_once / "models").glob(f"{NAME}.*"))}
+    assert visible(places / "full") == old and visible(places / "new-full") == {}
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2 and "Traceback" not in said
+    assert all("cannot write" in line and "free some space" in line for line in errors)
+
+
+def test_a_rerun_finishes_what_a_kill_broke_off(wrecked, competition_once, learn, tables):
+    for accident in ("torn", "2", "new-2"):
+        models = wrecked[0] / accident
+        export(learn, VARIANT, tables, Run(
+            competition_once, models, "paddy_train", get_folds(competition_once, 42, models)
+        ))
+        assert sorted(visible(models)) == [f"{NAME}.{e}" for e in ("json", "pkl", "valid.parquet")]
+        assert list(bundle.load(models, NAME).dls.vocab) == list(learn.dls.vocab)
+
+
+if __name__ == "__main__":
+    have_accidents(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
