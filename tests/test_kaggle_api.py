@@ -132,6 +132,7 @@ def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
     kaggle, tmp_path, work
 ):
     kaggle.loses_submissions = True
+    kaggle.add_submission("paddy_train.csv", 99, "an earlier one of this name", days_ago(1))
     kaggle.limits = {"numToday": 5, "numTotal": 9}
     line = refusal(submit(kaggle, tmp_path))
     assert "does not show it" in line and "daily limit" in line
