@@ -27,6 +27,7 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     set_seed(variant.seed, reproducible=True)
     cbs = [GradientAccumulation(variant.bs)] if variant.accum > 1 else []
     cbs += [MixedPrecision()] if torch.cuda.is_available() else []
+    kwargs = create_kwargs(variant)
     try:
         return vision_learner(
             dls,
@@ -34,9 +35,9 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             pretrained=bool(variant.pretrained),
             metrics=error_rate,
             cbs=cbs,
-            **create_kwargs(variant),
+            **kwargs,
         )
-    except (OSError, RuntimeError, KeyError) as error:
+    except Exception as error:  # each kind of file and of network fails in its own way
         if not variant.pretrained:
             raise
         raise weights_error(variant, error) from error
@@ -45,6 +46,7 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
 def fit(learn: Learner, variant: Variant) -> Learner:
     """`fine_tune` of a pretrained backbone; a random one has nothing to protect: one cycle."""
     set_seed(variant.seed, reproducible=True)
+    learn.dls.train.rng.seed(variant.seed)  # drawn when dls was made, before any seed was set
     start = time.perf_counter()
     if variant.pretrained:
         learn.fine_tune(variant.epochs, variant.lr, cbs=TerminalProgress())
