@@ -210,13 +210,17 @@ def error_correlation(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> 
     return pd.DataFrame(wrong).astype(float).corr()
 
 
-def worth(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> str:
-    """What ensembling is worth: the equal mean against the best single model, in one line.
+def worth(
+    tables: Mapping[str, pd.DataFrame],
+    labels: pd.Series,
+    weights: Mapping[str, float] | None = None,
+) -> str:
+    """What ensembling is worth: the mean against the best single model, in one line.
 
     The best one is picked by these very images, so the ensemble is rather worth more.
     """
     best = min(sorted(tables), key=lambda name: wrong_of(tables[name], labels)[0])
-    comparison = compare(average(tables), tables[best], labels)
+    comparison = compare(average(tables, weights), tables[best], labels)
     found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
     alone = error_phrase(*wrong_of(tables[best], labels))
     return f"what ensembling is worth: {found}, the best single model with {alone}"

@@ -394,6 +394,8 @@ def test_what_ensembling_is_worth_is_told_against_the_best_single_model():
     gain = wrong_of(tables[best], labels)[0] - wrong_of(average(tables), labels)[0]
     assert line.startswith(f"what ensembling is worth: +{gain} of 3,000 images (95 % ")
     assert f"averaging 6 models helps against {best} alone" in line
+    alone = {name: float(name == best) for name in tables}
+    assert search.worth(tables, labels, alone).startswith("what ensembling is worth: 0 of 3,000")
 
 
 # TTA
