@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from fastai.vision.all import Learner, Pipeline, TensorImage
+from fastai.vision.all import Learner, Pipeline, TensorImage, set_seed
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -90,7 +90,7 @@ def _ask(learn: Learner, images: torch.Tensor, tta: Mapping, number: int) -> dic
     """Probabilities (n_images, n_classes) of one batch by view; seeded by the batch's number."""
     answers = {"plain": _forward(learn, images, split_idx=1)}
     if tta["tta"] != "none":
-        torch.manual_seed(tta["seed"] * 1_000_003 + number)
+        set_seed(tta["seed"] * 1_000_003 + number)  # fastai draws from torch, numpy and Python
         views = [_forward(learn, images, split_idx=0) for _ in range(tta["views"])]
         answers["views"] = torch.stack(views).mean(0)
     return answers
