@@ -33,7 +33,7 @@ def kaggle(tmp_path: Path):
 
 def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggle, tmp_path):
     done, again = run_each(kaggle, tmp_path, "download", "download")
-    assert done.returncode == again.returncode == 0, done.stderr
+    assert done.returncode == again.returncode == 0 and "100%" in done.stderr, done.stderr
     assert "18 images, 3 classes" in done.stdout and "13,876" in done.stdout
     assert (folder_of(tmp_path) / "train_images" / "hispa" / "100001.jpg").stat().st_size == 3000
     note = json.loads((folder_of(tmp_path) / "archive.json").read_text())
