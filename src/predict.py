@@ -28,7 +28,7 @@ from src.config import (
     terminal,
 )
 from src.data import open_image, workers
-from src.files import sha256_lines
+from src.files import sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import is_fresh, write_probs
 
@@ -160,7 +160,7 @@ def _predict_valid(models: Path, folder: Path, card: dict, learn: Learner) -> No
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
     _write(models, card, "valid", card["held_out"], tables)
-    bundle.write_card(models, card)
+    write_json(bundle.card_path(models, name), card)  # the sha256 stays: trust is for one run
 
 
 def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:

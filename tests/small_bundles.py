@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,6 +20,7 @@ from src.files import sha256, sha256_lines
 from src.probs import read_probs, write_probs
 
 CLASSES = ["disease_a", "disease_b", "disease_c"]  # of conftest's competition
+RESNET, VIT = "test_resnet_squish_32", "test_vit_squish_32"  # what its notebook trained
 
 
 def call(main: Callable[[], None], *words: object) -> CompletedProcess:
@@ -152,3 +155,31 @@ def probabilities(models, name="paddy_train"):
 def weights_of(models):
     """Member → weight, as the provenance tells."""
     return {member["name"]: member["weight"] for member in record(models)["members"]}
+
+
+def predicted(trained: Path, folder: Path, work: Path) -> Path:
+    """A copy of the folder `trained` at `work`, where both models have predicted the test set."""
+    from src.predict import main
+
+    shutil.copytree(trained, work)
+    with patch.dict(os.environ, PADDY_WORK=str(work), PADDY_DATA=str(folder)):
+        done = call(main, RESNET, VIT)
+    assert done.stdout == f"{RESNET}: predicted\n{VIT}: predicted\n", done.stderr
+    return work
+
+
+def tables_of(models, name, split="test"):
+    """The probabilities of a bundle by view, and their metadata."""
+    return read_probs(bundle.probs_path(models, name, split))
+
+
+def learner(models, name):
+    """The Learner as plain fastai loads it."""
+    from fastai.learner import load_learner
+
+    return load_learner(bundle.pkl_path(models, name))
+
+
+def settings(seed=42, tta="random", views=2):
+    """How a model is asked."""
+    return {"tta": tta, "views": views, "beta": 0.25, "seed": seed}

@@ -8,30 +8,26 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
-from conftest import draw_competition, run
-from fastai.learner import load_learner
-from PIL import Image
-from small_bundles import call, refused, snapshot
+from small_bundles import (
+    RESNET,
+    VIT,
+    call,
+    learner,
+    predicted,
+    refused,
+    settings,
+    snapshot,
+    tables_of,
+)
 
 from src import bundle, competition
-from src.ensemble import main as ensemble
 from src.predict import main, predict
-from src.probs import is_fresh, read_probs
-
-RESNET, VIT = "test_resnet_squish_32", "test_vit_squish_32"
 
 
 @pytest.fixture(scope="module")
 def predicted_once(trained_once, competition_once, tmp_path_factory):
     """A work folder whose two models have predicted the test set."""
-    work = shutil.copytree(trained_once, tmp_path_factory.mktemp("predicted") / "work")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PADDY_WORK", str(work))
-        patch.setenv("PADDY_DATA", str(competition_once))
-        done = call(main, RESNET, VIT)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{RESNET}: predicted\n{VIT}: predicted\n"
-    return work
+    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
 
 
 @pytest.fixture
@@ -40,21 +36,6 @@ def models(predicted_once, tmp_path, monkeypatch, data):
     work = shutil.copytree(predicted_once, tmp_path / "predicted")
     monkeypatch.setenv("PADDY_WORK", str(work))
     return work / "models"
-
-
-def tables_of(models, name, split="test"):
-    """The probabilities of a bundle by view, and their metadata."""
-    return read_probs(bundle.probs_path(models, name, split))
-
-
-def learner(models, name):
-    """The Learner as plain fastai loads it."""
-    return load_learner(bundle.pkl_path(models, name))
-
-
-def settings(seed=42, tta="random", views=2):
-    """How a model is asked."""
-    return {"tta": tta, "views": views, "beta": 0.25, "seed": seed}
 
 
 # What is predicted
@@ -140,103 +121,6 @@ def test_each_image_is_decoded_once_for_two_models(models, data, tmp_path, monke
     assert sorted(opened.read_text().split()) == sorted(competition.sample(data).image_id)
 
 
-# When it is predicted again
-
-
-def test_fresh_predictions_are_kept_as_they_are(models):
-    before = {path: path.stat().st_mtime_ns for path in models.iterdir()}
-    assert call(main, RESNET, VIT).stdout == f"{RESNET}: up to date\n{VIT}: up to date\n"
-    assert {path: path.stat().st_mtime_ns for path in models.iterdir()} == before
-
-
-def test_an_ensemble_of_fresh_predictions_imports_no_torch(models):
-    before = {path: path.stat().st_mtime_ns for path in models.iterdir()}
-    done = run("-X", "importtime", "-m", "src.ensemble")
-    assert done.returncode == 0, done.stderr[-2000:]
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "pyarrow" in imported and not imported & {"torch", "fastai", "timm"}
-    assert {path: path.stat().st_mtime_ns for path in models.iterdir()} == before
-
-
-def new_bytes(data):
-    Image.new("RGB", (48, 64), "red").save(data / "test_images" / "200001.jpg", quality=95)
-
-
-def fewer_images(data):
-    (data / "test_images" / "200009.jpg").unlink()
-    for name in ("sample_submission.csv", "solution.csv"):
-        pd.read_csv(data / name).iloc[:-1].to_csv(data / name, index=False)
-
-
-@pytest.mark.parametrize("change", [new_bytes, fewer_images])
-def test_other_test_images_are_predicted_anew_never_answered_from_old_files(models, data, change):
-    change(data)
-    before = tables_of(models, RESNET)[0]["plain"]
-    assert call(ensemble).returncode == 0
-    after, meta = tables_of(models, RESNET)
-    assert meta["images"] == competition.test_fingerprint(data)
-    assert set(after["plain"].index) == set(competition.sample(data).image_id)
-    if change is new_bytes:
-        moved = (after["plain"] - before).abs().max(axis=1)
-        assert moved["200001.jpg"] > 1e-3 and moved.drop("200001.jpg").max() < 1e-6
-
-
-def test_another_test_folder_means_new_predictions(models, tmp_path, monkeypatch):
-    other = draw_competition(tmp_path / "other", test=4)
-    shutil.rmtree(other / "train_images")
-    shutil.copytree(os.environ["PADDY_DATA"] + "/train_images", other / "train_images")
-    shutil.copy(os.environ["PADDY_DATA"] + "/train.csv", other)
-    done = call(ensemble, "--data", other)
-    assert done.returncode == 0, done.stderr
-    assert len(tables_of(models, VIT)[0]["plain"]) == 4
-
-
-@pytest.mark.parametrize(
-    "words, views, expected",
-    [
-        (("--tta", "none"), ["plain"], settings(tta="none")),
-        (("--views", "3"), ["plain", "views"], settings(views=3)),
-    ],
-)
-def test_another_tta_setting_means_new_predictions_of_both_splits(models, words, views, expected):
-    before = {s: tables_of(models, VIT, s)[0] for s in ("test", "valid")}
-    untouched = snapshot(models)
-    assert call(main, VIT, *words).stdout == f"{VIT}: predicted\n"
-    for split, old in before.items():
-        tables, meta = tables_of(models, VIT, split)
-        assert list(tables) == views and meta["tta"] == expected
-        np.testing.assert_allclose(tables["plain"], old["plain"], atol=1e-4)
-        assert "views" not in tables or not tables["views"].equals(old["views"])
-    card, after = bundle.read_card(models, VIT), snapshot(models)
-    assert {k: card["variant"][k] for k in expected} == expected
-    assert {k for k in untouched if untouched[k] != after[k]} == {
-        str(models / f"{VIT}.{end}") for end in ("json", "test.parquet", "valid.parquet")
-    }
-    assert call(main, VIT, *words).stdout == f"{VIT}: up to date\n"
-
-
-def test_another_share_of_the_plain_view_gives_the_card_its_new_error(models, data):
-    assert call(main, VIT, "--beta", "1").returncode == 0
-    held = bundle.read_card(models, VIT)["holdout"]
-    assert held["wrong_tta"] == held["wrong_plain"]
-
-
-def test_predictions_of_an_older_model_of_the_name_are_not_taken_for_its_own(models, data):
-    """The bundle is replaced by another training, its .test.parquet stays behind."""
-    card = bundle.read_card(models, VIT)
-    path = bundle.pkl_path(models, VIT)
-    learn = learner(models, VIT)
-    for weights in learn.model.parameters():
-        weights.data.mul_(0.5)
-    learn.export(path)
-    bundle.write_card(models, card)
-    old = tables_of(models, VIT)[0]["plain"]
-    assert call(ensemble).returncode == 0
-    new, meta = tables_of(models, VIT)
-    assert meta["sha256"] == bundle.read_card(models, VIT)["sha256"] != card["sha256"]
-    assert not np.allclose(new["plain"], old, atol=1e-3)
-
-
 # What is refused
 
 
@@ -280,12 +164,3 @@ def test_a_stored_setting_this_version_does_not_know_is_refused(models):
 def test_help_shows_the_use():
     done = call(main, "--help")
     assert done.returncode == 0 and "python -m src.predict vit_small_squish_224" in done.stdout
-
-
-def test_a_half_written_prediction_file_is_made_again(models, data):
-    path = bundle.probs_path(models, VIT, "test")
-    path.write_bytes(path.read_bytes()[:500])
-    assert call(ensemble).returncode == 0
-    card = bundle.read_card(models, VIT)
-    images = competition.test_fingerprint(data)
-    assert is_fresh(path, bundle.expected_meta(card, "test", images))
