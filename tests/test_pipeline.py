@@ -1,0 +1,142 @@
+"""The graph of dvc.yaml: it fits params.yaml and the repository, and `dvc repro` runs it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, TINY, draw_competition
+
+from src.bundle import TTA_FIELDS, read_card
+from src.competition import COMPETITION, sample
+from src.config import Variant, load_params
+from src.probs import read_probs
+
+NAME = "test_resnet_squish_32"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def listed(stage, kind):
+    """The paths, or parameters, of a stage: `deps`, `outs`, `metrics`, `params`."""
+    body = STAGES[stage].get("do", STAGES[stage])
+    return [next(iter(item)) if isinstance(item, dict) else item for item in body.get(kind, [])]
+
+
+# As it is written
+
+
+def test_the_graph_is_data_train_predict_ensemble():
+    assert list(STAGES) == ["data", "train", "predict", "ensemble"]
+    makes = {stage: {*listed(stage, "outs"), *listed(stage, "metrics")} for stage in STAGES}
+    assert makes["data"] & set(listed("train", "deps")) & set(listed("predict", "deps"))
+    assert makes["train"] & set(listed("predict", "deps"))
+    assert listed("ensemble", "deps")[0] == "models"
+    assert all(path.startswith("models/${key}.") for path in makes["train"] | makes["predict"])
+    assert makes["ensemble"] == {"submissions/paddy_train.csv"}
+
+
+@pytest.mark.parametrize("stage", ["train", "predict"])
+def test_every_variant_of_params_yaml_has_its_stages(stage):
+    assert STAGES[stage]["foreach"] == "${variants}"
+    assert STAGES[stage]["do"]["cmd"].split()[3] == "${key}"
+    assert not any("." in name for name in load_params()["variants"]), "DVC reads dots as paths"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_dependency_is_made_by_a_stage_or_stands_in_the_repository(stage):
+    made = {out for other in STAGES for out in listed(other, "outs")}
+    for path in listed(stage, "deps"):
+        assert path in made or (ROOT / path).exists(), path
+
+
+def test_every_field_of_a_variant_makes_stale_what_it_decides():
+    fields = [f"train.{name}" for name in Variant.__dataclass_fields__]
+    asked = [f"train.{name}" for name in TTA_FIELDS]
+    assert sorted(listed("predict", "params")) == sorted(asked)
+    trained = set(listed("train", "params")) - {"variants.${key}"}
+    assert trained == set(fields) - set(asked)
+    assert {name.partition(".")[2] for name in fields} == set(load_params()["train"])
+
+
+def test_no_output_is_deleted_before_the_new_one_is_complete():
+    for stage in STAGES:
+        body = STAGES[stage].get("do", STAGES[stage])
+        outs = [*body.get("outs", []), *body.get("metrics", [])]
+        assert outs and all(next(iter(out.values()))["persist"] for out in outs)
+
+
+# As DVC runs it
+
+
+def dvc(place: Path, *words: str) -> subprocess.CompletedProcess:
+    """DVC in the repository at `place`, with nothing of this machine's settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PADDY_", "DVC_", "GIT_"))}
+    settings = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_GLOBAL_CONFIG_DIR": str(place.parent / "settings"),
+        "DVC_SITE_CACHE_DIR": str(place.parent / "site"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=place, env=kept | settings, capture_output=True, text=True, timeout=600,
+    )
+
+
+def clone(place: Path) -> None:
+    """The repository's HEAD at `place`, with the working tree's code and one tiny variant."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(place)], check=True)
+    for name in ("src", "notebooks"):
+        shutil.rmtree(place / name)
+        ignore = shutil.ignore_patterns("__pycache__", "runs", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / name, place / name, ignore=ignore)
+    shutil.copy(ROOT / "dvc.yaml", place)
+    params = load_params() | {"variants": {NAME: TINY}, "demo": {}}
+    (place / "params.yaml").write_text(yaml.safe_dump(params))
+    draw_competition(place / "data" / COMPETITION)
+    (place.parent / "settings").mkdir()
+    (place.parent / "settings" / "config").write_text("[core]\n    check_update = false\n")
+
+
+def stages_run(done: subprocess.CompletedProcess) -> list[str]:
+    """The stages that `dvc repro` really ran."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return re.findall(r"^Running stage '(.*)':", done.stdout, re.M)
+
+
+def state(place):
+    """path → time of the last change of everything the stages make."""
+    files = [*place.glob("models/*.*"), *place.glob("submissions/*"), *place.glob("dvc.lock")]
+    return {path.name: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in a git repository")
+def test_dvc_repro_makes_a_submission_then_nothing_then_what_another_tta_needs(tmp_path):
+    place = tmp_path / "clone"
+    clone(place)
+    first = dvc(place, "repro")
+    assert stages_run(first) == ["data", f"train@{NAME}", f"predict@{NAME}", "ensemble"]
+    submission = pd.read_csv(place / "submissions" / "paddy_train.csv")
+    assert list(submission.image_id) == list(sample(place / "data" / COMPETITION).image_id)
+    provenance = json.loads((place / "submissions" / "paddy_train.json").read_text())
+    assert [member["name"] for member in provenance["members"]] == [NAME]
+    assert "already here, nothing to do" in first.stdout
+
+    before = state(place)
+    assert stages_run(dvc(place, "repro")) == []
+    assert state(place) == before
+
+    params = yaml.safe_load((place / "params.yaml").read_text())
+    params["train"]["tta"] = "none"
+    (place / "params.yaml").write_text(yaml.safe_dump(params))
+    assert stages_run(dvc(place, "repro")) == [f"predict@{NAME}", "ensemble"]
+    after = state(place)
+    assert after[f"{NAME}.pkl"] == before[f"{NAME}.pkl"]
+    assert read_card(place / "models", NAME)["variant"]["tta"] == "none"
+    assert list(read_probs(place / "models" / f"{NAME}.test.parquet")[0]) == ["plain"]
