@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from src import bundle, competition
@@ -23,6 +24,7 @@ from src.config import (
     nearest,
     runs_dir,
 )
+from src.files import require_writable
 
 TEMPLATE = "paddy_train"
 
@@ -30,7 +32,7 @@ TEMPLATE = "paddy_train"
 def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
     """Execute the training notebook for `variant`; return the executed copy, kept in runs/."""
     output = runs_dir() / f"{variant.name}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(output.parent)
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
     try:
         papermill.execute_notebook(
@@ -43,7 +45,10 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     except PapermillExecutionError as error:
         if error.ename == "UserError":
             raise UserError(error.evalue) from error
-        raise UserError(f"{variant.name}: {error.ename}: {error.evalue}; see {output}") from error
+        reason = " ".join(error.evalue.split())
+        raise UserError(f"{error.ename}: {reason}; see {output}") from error
+    except DeadKernelError as error:
+        raise UserError("its kernel was killed, often for memory: try a larger accum") from error
     return output
 
 

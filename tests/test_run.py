@@ -1,0 +1,189 @@
+"""Rows of params.yaml through the notebook: known names, nothing twice, on after a failure."""
+
+import json
+import sys
+
+import nbformat
+import pytest
+from conftest import ROOT, TINY
+from conftest import run as shell
+from nbformat import v4
+
+from src import config, run
+from src.config import UserError, load_params, make_variant
+
+DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
+
+
+def tiny(**changes):
+    """The tiny variant of the tests, with `changes`."""
+    return make_variant(**TINY | changes)
+
+
+@pytest.fixture
+def template(tmp_path, monkeypatch):
+    """Call it with code: the notebook that is run from then on, in a repository of its own."""
+    root = tmp_path / "repository"
+
+    def write(code: str) -> None:
+        (root / "notebooks").mkdir(parents=True)
+        names = [*DONE.recipe, *config.PLACES]
+        cells = [v4.new_code_cell("\n".join(f"{name} = None" for name in names),
+                                  metadata={"tags": ["parameters"]}), v4.new_code_cell(code)]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nb = v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        nbformat.write(nb, root / "notebooks" / "paddy_train.ipynb")
+        monkeypatch.setattr(run, "ROOT", root)
+
+    return write
+
+
+def rows(monkeypatch, variants) -> list[str]:
+    """Make `variants` the rows of params.yaml; return their names."""
+    table = {variant.name: variant for variant in variants}
+    monkeypatch.setattr(run, "load_variants", lambda: table)
+    return list(table)
+
+
+def command(monkeypatch, *words: str) -> None:
+    """`python -m src.run` with `words`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["run", *words])
+    run.main()
+
+
+# what the user types
+
+
+def test_help_shows_the_use():
+    done = shell("-m", "src.run", "--help")
+    assert done.returncode == 0
+    for part in ("python -m src.run --all", "NAME", "--overwrite", "--data"):
+        assert part in done.stdout
+
+
+def test_unknown_row_is_one_line_with_the_nearest():
+    done = shell("-m", "src.run", "vit_small_squish_225")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: params.yaml has no row 'vit_small_squish_225'; did you")
+    assert "'vit_small_squish_224'" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_unknown_row_stops_before_a_known_one_is_trained(monkeypatch):
+    monkeypatch.setattr(run, "train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match="no row 'zzz'"):
+        command(monkeypatch, "test_vit_squish_128", "zzz")
+
+
+def test_no_row_named_lists_the_rows(monkeypatch):
+    with pytest.raises(UserError, match="name a row of params.yaml, or --all; rows are: ") as error:
+        command(monkeypatch)
+    assert "vit_small_squish_224" in str(error.value) and "test_vit_squish_128" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--all"], list(load_params()["variants"])),  # without the demo's
+        (["test_vit_squish_128", "vit_small_pad_224"],
+         ["test_vit_squish_128", "vit_small_pad_224"]),
+    ],
+)
+def test_rows_named_are_the_rows_trained(monkeypatch, words, names):
+    asked = []
+    monkeypatch.setattr(run, "train", lambda rows, *_: asked.extend(rows) or [])
+    command(monkeypatch, *words)
+    assert asked == names
+
+
+def test_missing_data_stops_at_once(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no competition in"):
+        command(monkeypatch, "test_vit_squish_128", "--data", str(tmp_path / "none"))
+
+
+# what is done, what fails
+
+
+def test_finished_rows_are_skipped_without_a_kernel(data, work, monkeypatch, capsys, template):
+    template("raise SystemExit('a kernel was started')")
+    names = rows(monkeypatch, [DONE, tiny(arch="test_vit")])
+    command(monkeypatch, *names)
+    assert capsys.readouterr().out.splitlines() == [f"{name}: finished already" for name in names]
+
+
+def test_failing_row_does_not_stop_the_next_and_the_exit_code_is_1(
+    data, work, monkeypatch, capsys
+):
+    other, vit = tiny(epochs=2), tiny(arch="test_vit")  # the first: another recipe, same name
+    names = rows(monkeypatch, [other, vit])
+    with pytest.raises(SystemExit) as end:
+        config.command(lambda: command(monkeypatch, *names))
+    assert str(end.value.code).startswith("error: 1 of 2 variants failed; first: test_resnet")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("test_resnet_squish_32: failed: ") and "another recipe" in first
+    assert second == "test_vit_squish_32: finished already"
+
+
+# One architecture is killed, one raises, the others "train": they copy a finished bundle.
+CASES = """
+import os
+from pathlib import Path
+assert arch != "test_convnext", "arch test_convnext\\nis unlucky"
+if arch == "test_vit":
+    os.kill(os.getpid(), 9)
+for path in Path(models).glob("test_resnet_squish_32.*"):
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        content = content.replace(b"squish_32", desc.encode())
+    path.with_name(path.name.replace("squish_32", desc)).write_bytes(content)
+"""
+
+
+def test_killed_kernel_and_torn_notebook_are_told_and_the_rest_is_trained(
+    data, work, monkeypatch, capsys, template
+):
+    template(CASES)
+    killed, torn, good = (tiny(arch=a, desc="new") for a in ("test_vit", "test_convnext",
+                                                             "test_resnet"))
+    failed = run.train(rows(monkeypatch, [killed, torn, good]), "", False)
+    assert len(failed) == 2
+    assert failed[0].startswith("test_vit_new: ") and "kernel was killed" in failed[0]
+    assert failed[1].startswith("test_convnext_new: AssertionError: arch test_convnext is unlucky")
+    assert str(config.runs_dir() / "test_convnext_new.ipynb") in failed[1]  # where to look
+    out = capsys.readouterr().out
+    assert "test_resnet_new: training" in out and "test_resnet_new: hold-out " in out
+    assert not any("\n" in line for line in failed)
+
+
+CHECK = """
+from src.config import UserError
+import json
+from pathlib import Path
+given = {name: value for name, value in globals().items() if name in NAMES}
+Path(models, "given.json").write_text(json.dumps(given))
+raise UserError("no rice in the field; sow some")
+"""
+
+
+def test_notebook_is_given_exactly_the_fields_and_the_places(data, tmp_path, monkeypatch, template):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    names = [*DONE.recipe, *config.PLACES]
+    template(f"NAMES = {names}\n{CHECK}")
+    with pytest.raises(UserError) as error:
+        run.run_notebook(DONE, data, tmp_path, overwrite=True)
+    assert str(error.value) == "no rice in the field; sow some"  # the notebook's line, as it is
+    places = {"data": str(data), "models": str(tmp_path), "notebook": "paddy_train"}
+    given = json.loads((tmp_path / "given.json").read_text())
+    assert given == DONE.recipe | places | {"overwrite": True}
+    kept = nbformat.read(config.runs_dir() / f"{DONE.name}.ipynb", as_version=4)
+    assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in kept.cells)
+
+
+def test_template_is_the_notebook_of_the_repository():
+    assert (ROOT / "notebooks" / f"{run.TEMPLATE}.ipynb").is_file()
+
+
+def test_unfinished_bundle_is_told_and_not_skipped(data, work, monkeypatch, capsys, template):
+    template("raise AssertionError('a kernel was started')")
+    (work / "models" / "test_resnet_squish_32.json").unlink()
+    failed = run.train(rows(monkeypatch, [DONE]), "", False)
+    assert len(failed) == 1 and "a kernel was started" in failed[0]
