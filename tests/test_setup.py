@@ -1,0 +1,270 @@
+"""The environment is pinned and installs itself once; the rooms keep to the house's order."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from graphlib import TopologicalSorter
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, run
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem != "__init__")
+# The rooms that open images or models; all others answer without torch.
+WITH_TORCH = {"backbone", "data", "train", "notebook", "predict", "export", "views", "tta"}
+TORCH = {"torch", "torchvision", "fastai", "timm"}
+
+
+def locked() -> dict[str, Requirement]:
+    """Canonical name → pin of every line of the lock."""
+    pins = [Requirement(line) for line in LOCK]
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+# the environment
+
+
+def test_lock_has_exact_versions_and_no_addresses():
+    pin = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!+]*(; [a-z_]+ == \"[a-z0-9]+\")?")
+    assert [line for line in LOCK if not pin.fullmatch(line)] == []
+
+
+def test_lock_names_nothing_twice():
+    assert len(locked()) == len(LOCK)
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+def test_every_dependency_is_locked_within_its_range(wanted):
+    wanted = Requirement(wanted)
+    (pin,) = locked()[canonicalize_name(wanted.name)].specifier
+    assert pin.operator == "=="
+    assert wanted.specifier.contains(pin.version)
+
+
+def test_what_the_dependencies_need_is_locked_too():
+    pins, missing = locked(), []
+    for name in pins:
+        try:
+            needs = map(Requirement, requires(name) or [])
+        except PackageNotFoundError:  # for another system
+            continue
+        for need in needs:
+            pin = pins.get(canonicalize_name(need.name))
+            if need.marker and not Marker(str(need.marker)).evaluate({"extra": ""}):
+                continue
+            version = next(iter(pin.specifier)).version if pin else "0"
+            if not pin or not need.specifier.contains(version, prereleases=True):
+                missing.append(f"{name} needs {need}")
+    assert missing == []
+
+
+def test_what_the_code_imports_is_a_dependency():
+    provided = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
+    known |= {"requests", "kagglesdk", "nbclient", "nbformat"}  # parts of kaggle and papermill
+    used = {name.split(".")[0] for room in ROOMS for name in imports(room, lazy=True)}
+    foreign = used - set(sys.stdlib_module_names) - {"src"}
+    assert {canonicalize_name(provided.get(name, name)) for name in foreign} <= known
+
+
+def test_conda_environment_has_the_pins_of_the_lock():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    python, pip, pinned = conda["dependencies"]
+    version = python.removeprefix("python=")
+    assert pip == "pip" and version in ("3.11", "3.12", "3.13")
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version)
+    assert pinned == {"pip": [*LOCK, "--editable ."]}
+
+
+def test_python_and_licence_are_those_promised():
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
+
+
+def test_checks_run_make_test_and_nothing_else():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    commands = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
+    assert commands == ["make test"]
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A repository with our Makefile whose python only notes what it is asked to do."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "python"
+    # `python -m venv DIR` puts itself into DIR; everything else is written down
+    python.write_text(
+        '#!/bin/sh\necho "$@" >> "$LOG"\n'
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
+        'test ! -e "$LOG.full"\n'
+    )
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(repository: Path, target: str) -> tuple[int, list[str]]:
+    """`make target` there: exit code, and what python was asked to do."""
+    log = repository / "log"
+    log.write_text("")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    done = subprocess.run(
+        ["make", target, f"PYTHON={repository / 'python'}"], cwd=repository,
+        env=environment | {"LOG": str(log)}, capture_output=True, text=True,
+    )
+    return done.returncode, log.read_text().splitlines()
+
+
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+@needs_make
+def test_make_env_installs_the_lock_and_the_package_once(repository):
+    code, asked = make(repository, "env")
+    assert code == 0 and (repository / ".venv").is_dir()
+    assert any("pip install" in line and "-r requirements.lock" in line for line in asked)
+    assert any("pip install" in line and "--no-deps --editable ." in line for line in asked)
+    assert make(repository, "env") == (0, [])
+
+
+@needs_make
+@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
+def test_make_env_installs_again_when_the_lock_changes(repository, changed):
+    make(repository, "env")
+    later = (repository / ".venv" / "installed").stat().st_mtime + 10
+    os.utime(repository / changed, (later, later))
+    code, asked = make(repository, "env")
+    assert code == 0 and any("-r requirements.lock" in line for line in asked)
+
+
+@needs_make
+def test_installation_that_failed_is_not_taken_for_one(repository):
+    (repository / "log.full").touch()  # no room left: python fails from now on
+    assert make(repository, "env")[0] != 0
+    (repository / "log.full").unlink()
+    code, asked = make(repository, "env")
+    assert code == 0 and any("-r requirements.lock" in line for line in asked)
+
+
+@needs_make
+def test_make_test_installs_and_runs_all_tests(repository):
+    code, asked = make(repository, "test")
+    assert code == 0 and asked[-1] == "-m pytest" and len(asked) > 3
+    assert make(repository, "test") == (0, ["-m pytest"])
+
+
+# the house
+
+
+@cache
+def tree(room: str) -> ast.Module:
+    return ast.parse((ROOT / "src" / f"{room}.py").read_text(encoding="utf-8"))
+
+
+def imports(room: str, lazy: bool) -> set[str]:
+    """Modules `room` imports when it is imported itself; with `lazy` also those of its functions.
+
+    `from src import a` and `from src.a import b` both give `src.a`.
+    """
+    found, waiting = set(), list(tree(room).body)
+    while waiting:
+        node = waiting.pop()
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "src":
+            found |= {f"src.{name.name}" for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+        elif not checking and (lazy or not function):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def rooms_behind(room: str, lazy: bool) -> set[str]:
+    """The rooms that `room` imports directly."""
+    return {name.removeprefix("src.") for name in imports(room, lazy) if name.startswith("src.")}
+
+
+def test_rooms_import_in_one_direction_also_inside_functions():
+    order = TopologicalSorter({room: rooms_behind(room, lazy=True) for room in ROOMS})
+    assert set(order.static_order()) == set(ROOMS)  # a cycle raises CycleError, naming it
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room not in WITH_TORCH])
+def test_room_without_models_imports_no_torch(room):
+    seen, waiting = set(), {room}
+    while waiting:
+        room = waiting.pop()
+        seen.add(room)
+        assert not {name.split(".")[0] for name in imports(room, lazy=False)} & TORCH, room
+        waiting |= rooms_behind(room, lazy=False) - seen
+    assert not seen & WITH_TORCH
+
+
+def test_what_reads_tables_loads_no_torch_and_no_kaggle_in_fact():
+    rooms = sorted(set(ROOMS) - WITH_TORCH)
+    code = "\n".join(f"import src.{room}" for room in rooms)
+    code += "\nimport sys; print([m for m in {*sys.modules} if m in %s])" % (TORCH | {"kaggle"})
+    done = run("-c", code)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+def test_no_file_is_longer_than_250_lines():
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines())
+             for path in (ROOT / "src").glob("*.py")}
+    assert {name: count for name, count in lines.items() if count > 250} == {}
+
+
+def functions(node: ast.AST) -> list[ast.FunctionDef]:
+    """The functions and methods of a room, without those inside functions."""
+    inner = [f for c in node.body if isinstance(c, ast.ClassDef) for f in functions(c)]
+    return inner + [child for child in node.body if isinstance(child, ast.FunctionDef)]
+
+
+def test_no_function_is_longer_than_40_lines():
+    lengths = {f"{room}.{f.name}": f.end_lineno - f.lineno + 1
+               for room in ROOMS for f in functions(tree(room))}
+    assert {name: length for name, length in lengths.items() if length > 40} == {}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_public_functions_are_documented_and_annotated(room):
+    for function in functions(tree(room)):
+        if not function.name.startswith("_"):
+            assert function.returns, function.name
+            assert ast.get_docstring(function), function.name
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_nothing_is_imported_by_star_and_no_error_is_caught_blindly(room):
+    for node in ast.walk(tree(room)):
+        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*")
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_command_tells_its_errors_in_one_line(room):
+    if any(function.name == "main" for function in functions(tree(room))):
+        assert ast.unparse(tree(room).body[-1]) == "if __name__ == '__main__':\n    command(main)"
+
+
+def test_ruff_has_nothing_to_say():
+    done = run("-m", "ruff", "check", "--no-cache", "src", "tests", "notebooks")
+    assert done.returncode == 0, done.stdout
