@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from src.blends import OTHERS, PLAIN, Holdout, Method, apply, gather
 from src.config import UserError, nearest
@@ -60,7 +61,8 @@ def search(
     incumbent = average([tables[name].loc[held.images, held.classes] for name in held.models])
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     for name, method in methods.items():
-        probs, weights = nested(method, held, repeats, seed)
+        with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
+            probs, weights = nested(method, held, repeats, seed)
         probs = pd.DataFrame(probs, index=held.images, columns=held.classes)
         shown = _usual_is_one(held.models, weights) if name in PLAIN else None
         trials[name] = Trial(probs, compare(probs, incumbent, labels, seed), shown)

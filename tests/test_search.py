@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from src import blends, search
 from src.blends import OTHERS, PLAIN
@@ -174,6 +175,18 @@ def test_the_order_of_models_images_and_classes_changes_nothing():
     for name in ours:
         assert ours[name].comparison == theirs[name].comparison
         assert ours[name].weights == pytest.approx(theirs[name].weights, abs=1e-3)
+
+
+def test_the_fits_run_on_one_thread_which_is_several_times_faster():
+    seen = []
+
+    def spy(held, rows):
+        seen.extend(pool["num_threads"] for pool in threadpool_info())
+        return blends.equal(held, rows)
+
+    with threadpool_limits(2):
+        search.search(*few(50, 2), {"spy": spy}, repeats=1)
+    assert set(seen) == {1}
 
 
 def test_one_model_keeps_its_one_weight():
