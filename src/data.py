@@ -38,7 +38,7 @@ def open_image(path: str | Path) -> PILImage:
     try:
         with Image.open(path) as image:
             return PILImage(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read {path}: {error}; replace the file") from error
 
 
