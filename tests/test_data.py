@@ -193,6 +193,9 @@ def test_rect_keeps_an_upright_photograph_as_it_is(photograph):
 def test_the_hold_out_view_shows_the_whole_photograph(
     competition_once, tmp_path, photograph, resize, item_size, size
 ):
+    pixels = np.asarray(four_corners(640, 480)).copy()
+    pixels[60:-60], pixels[:, 45:-45] = 0, 0  # black but for the corners: a lost edge shows
+    Image.fromarray(pixels).save(photograph, quality=95)
     variant = tiny(resize=resize, item_size=item_size, size=size)
     dls = loaders(competition_once, tmp_path, variant)
     batch = dls.test_dl([photograph]).one_batch()[0]

@@ -192,6 +192,7 @@ def test_models_folder_that_cannot_be_written_is_refused_before_any_work(
 ):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "fresh"))
     (tmp_path / "fresh").write_text("a file where a folder should be")
+    monkeypatch.setattr(notebook, "require_images", lambda _: pytest.fail("images were read"))
     assert "cannot write" in refusal(start)
 
 
