@@ -180,11 +180,12 @@ def load(models: Path, name: str, trust: bool = False) -> "Learner":
 def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
     """Unpickle a Learner made here; on failure the error tells the versions it was made with."""
     from fastai.learner import load_learner
+    from torch.cuda import is_available as cuda_is_available
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="load_learner")
         try:
-            return load_learner(path)
+            return load_learner(path, cpu=not cuda_is_available())
         except Exception as error:  # unpickling another version's file, or none, raises anything
             reason = str(error).partition("\n")[0]
             made = ", ".join(f"{k} {v}" for k, v in (versions or {}).items()) or "unknown versions"

@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,9 @@ from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256
 from src.folds import digest
 from src.notebook import Run
-from src.predict import Tables, holdout_digest, predict
+from src.predict import holdout_digest
 from src.probs import blend, join, write_probs
+from src.tta import Tables, predict
 
 PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
 
@@ -27,8 +29,7 @@ def holdout_probs(learn: Learner, variant: Variant) -> Tables:
     """
     paths = {path.name: path for path in learn.dls.valid.dataset.items}
     probs, _ = learn.get_preds(dl=learn.dls.valid)
-    settings = {key: variant.recipe[key] for key in (*bundle.TTA_FIELDS, "seed")}
-    tables = predict({variant.name: learn}, paths, {variant.name: settings})[variant.name]
+    tables = predict({variant.name: learn}, {variant.name: variant}, paths)[variant.name]
     plain = pd.DataFrame(probs.numpy(), tables["plain"].index, list(learn.dls.vocab))
     return tables | {"plain": plain}
 
@@ -68,7 +69,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
             learn.export(temporary.resolve())
         except RuntimeError as error:  # how torch tells of a full disk
             raise OSError(str(error).partition("\n")[0]) from error
-        check_parity(temporary, learn, tables["plain"])
+        check_parity(temporary, learn, variant, tables["plain"])
     card["sha256"] = sha256(pkl)
     meta = bundle.expected_meta(card, "valid", card["held_out"])
     path = bundle.probs_path(run.models, variant.name, "valid")
@@ -77,12 +78,12 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     return pkl
 
 
-def check_parity(pkl: Path, learn: Learner, plain: pd.DataFrame) -> None:
+def check_parity(pkl: Path, learn: Learner, variant: Variant, plain: pd.DataFrame) -> None:
     """The file, reloaded and asked as for the test set, must repeat `plain`."""
     paths = {path.name: path for path in learn.dls.valid.dataset.items}
     reloaded = bundle.load_pkl(pkl)
-    none = {"tta": "none", "seed": 0}
-    again = predict({"reloaded": reloaded}, paths, {"reloaded": none})["reloaded"]["plain"]
+    name, alone = variant.name, replace(variant, tta="none")
+    again = predict({name: reloaded}, {name: alone}, paths)[name]["plain"]
     stored, again = join([plain, again])
     difference = float((stored - again).abs().to_numpy().max())
     if not difference <= PARITY:

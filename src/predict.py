@@ -1,4 +1,4 @@
-"""TTA for one or many models in one pass over the images: each is decoded once.
+"""Test probabilities of finished models, in one pass over the images; kept as .test.parquet.
 
     python -m src.predict vit_small_squish_224 …           missing or stale probabilities
     python -m src.predict vit_small_squish_224 --tta none  the same model, asked another way
@@ -7,109 +7,32 @@ How a model is asked is, first of these that is there: the flags, its row of par
 """
 
 import argparse
+import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import torch
-from fastai.vision.all import Learner, Pipeline, TensorImage, set_seed
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from src import bundle, competition
 from src.config import (
     TTAS,
     UserError,
+    Variant,
     command,
     load_variants,
     make_variant,
     models_dir,
-    terminal,
 )
-from src.data import open_image, workers
 from src.files import sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import is_fresh, write_probs
+from src.tta import Tables, predict
 
-Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the views' mean
-BATCH = 32
-
-
-class Resized:
-    """Images by number: decoded once, then resized in each of the ways the models ask for."""
-
-    def __init__(self, paths: list[Path], resizes: dict[str, Pipeline]) -> None:
-        self.paths, self.resizes = paths, resizes
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        image = open_image(self.paths[number])
-        return {key: torch.Tensor(resize(image)).byte() for key, resize in self.resizes.items()}
-
-
-def predict(
-    learners: Mapping[str, Learner],
-    paths: Mapping[str, Path],
-    tta: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Tables]:
-    """Tables of every learner for `paths` (image_id → file); `tta` holds each one's settings."""
-    resizes = {_resize_key(learn): learn.dls.valid.after_item for learn in learners.values()}
-    for learn in learners.values():
-        learn.model.eval()
-        learn.dls.valid.after_item.split_idx = 1
-    loader = DataLoader(Resized(list(paths.values()), resizes), BATCH, num_workers=workers())
-    parts: dict[str, list[dict[str, torch.Tensor]]] = {name: [] for name in learners}
-    bar = tqdm(total=len(paths), unit=" images", desc="predict", file=terminal())
-    with bar, torch.inference_mode():
-        for number, batch in enumerate(_readable(loader)):
-            for name, learn in learners.items():
-                images = batch[_resize_key(learn)].to(next(learn.model.parameters()).device)
-                parts[name].append(_ask(learn, images, tta[name], number))
-            bar.update(len(images))
-    return {
-        name: _tables(part, list(paths), learners[name].dls.vocab) for name, part in parts.items()
-    }
-
-
-def _readable(loader: DataLoader) -> Iterator[dict[str, torch.Tensor]]:
-    """The batches; an unreadable image is told in one line, without the worker's traceback."""
-    try:
-        yield from loader
-    except UserError as error:
-        raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2]) from error
-
-
-def _resize_key(learn: Learner) -> str:
-    return repr(learn.dls.valid.after_item)
-
-
-def _ask(learn: Learner, images: torch.Tensor, tta: Mapping, number: int) -> dict:
-    """Probabilities (n_images, n_classes) of one batch by view; seeded by the batch's number."""
-    answers = {"plain": _forward(learn, images, split_idx=1)}
-    if tta["tta"] != "none":
-        set_seed(tta["seed"] * 1_000_003 + number)  # fastai draws from torch, numpy and Python
-        views = [_forward(learn, images, split_idx=0) for _ in range(tta["views"])]
-        answers["views"] = torch.stack(views).mean(0)
-    return answers
-
-
-def _forward(learn: Learner, images: torch.Tensor, split_idx: int) -> torch.Tensor:
-    """The model's probabilities after its own batch transforms: 0 as in training, 1 plain."""
-    pipeline = learn.dls.valid.after_batch
-    pipeline.split_idx = split_idx
-    x = pipeline((TensorImage(images),))[0]
-    return learn.loss_func.activation(learn.model(torch.Tensor(x))).float().cpu()
-
-
-def _tables(parts: list[dict], images: list[str], vocab: list[str]) -> Tables:
-    index = pd.Index(images, name="image_id")
-    return {
-        view: pd.DataFrame(torch.cat([p[view] for p in parts]).numpy(), index, list(vocab))
-        for view in parts[0]
-    }
+SHARE = 0.4  # of the free memory that models may take; the rest is for images and activations
 
 
 def predict_bundles(
@@ -127,15 +50,39 @@ def predict_bundles(
     stale_valid = [n for n, c in cards.items() if not _is_fresh(models, c, "valid", c["held_out"])]
     stale_test = [n for n, c in cards.items() if not _is_fresh(models, c, "test", images)]
     stale = sorted({*stale_valid, *stale_test})
-    learners = {name: bundle.load(models, name, trust) for name in stale}
     for name in stale_valid:
-        _predict_valid(models, folder, cards[name], learners[name])
-    if stale_test:
-        settings = {name: bundle.tta_settings(cards[name]) for name in stale_test}
-        subset = {name: learners[name] for name in stale_test}
-        for name, tables in predict(subset, competition.test_paths(folder), settings).items():
-            _write(models, cards[name], "test", images, tables)
+        _predict_valid(models, folder, cards[name], trust)
+    for group in groups_that_fit([cards[name] for name in stale_test]):
+        _predict_test(models, folder, {card["name"]: card for card in group}, images, trust)
     return stale
+
+
+def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
+    """The models of `cards` in groups that memory holds together; mostly that is all of them."""
+    if torch.cuda.is_available():
+        free = torch.cuda.mem_get_info()[0]
+    else:
+        free = psutil.virtual_memory().available
+    group: list[dict] = []
+    for card in cards:
+        if group and sum(c["bytes"] for c in [*group, card]) > free * SHARE:
+            yield group
+            group = []
+        group.append(card)
+    if group:
+        yield group
+
+
+def _predict_test(models: Path, folder: Path, cards: Mapping, images: str, trust: bool) -> None:
+    """Predict the test images with all `cards` in one pass and write each one's file."""
+    learners = {name: bundle.load(models, name, trust) for name in cards}
+    variants = {name: Variant(**card["variant"]) for name, card in cards.items()}
+    asked = [json.dumps(bundle.expected_meta(c, "test", images)) for c in cards.values()]
+    keep = models / f".predicting_{sha256_lines(asked)[:12]}"  # a killed run's, for the next
+    tables = predict(learners, variants, competition.test_paths(folder), keep)
+    for name, table in tables.items():
+        _write(models, cards[name], "test", images, table)
+    shutil.rmtree(keep, ignore_errors=True)
 
 
 def _is_fresh(models: Path, card: Mapping, split: str, images: str) -> bool:
@@ -149,14 +96,14 @@ def _write(models: Path, card: Mapping, split: str, images: str, tables: Tables)
     write_probs(path, tables["plain"], tables.get("views"), meta)
 
 
-def _predict_valid(models: Path, folder: Path, card: dict, learn: Learner) -> None:
+def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     """Predict the hold-out of one bundle again and put the new figures into its card."""
     if competition.train_fingerprint(folder) != card["data"]:
         raise UserError(f"{card['name']} was trained on other images than {folder}; name its own")
     folds = get_folds(folder, card["variant"]["seed"], models)
     paths = holdout_paths(folder, folds, card["variant"]["fold"])
-    name, tta = card["name"], bundle.tta_settings(card)
-    tables = predict({name: learn}, paths, {name: tta})[name]
+    name, variant = card["name"], Variant(**card["variant"])
+    tables = predict({name: bundle.load(models, name, trust)}, {name: variant}, paths)[name]
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
     _write(models, card, "valid", card["held_out"], tables)

@@ -13,9 +13,10 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from conftest import TINY
 
 from src import bundle, competition
-from src.config import command, make_variant
+from src.config import Variant, command, make_variant
 from src.files import sha256, sha256_lines
 from src.probs import read_probs, write_probs
 
@@ -180,6 +181,11 @@ def learner(models, name):
     return load_learner(bundle.pkl_path(models, name))
 
 
-def settings(seed=42, tta="random", views=2):
+def variant(name: str, seed: int = 42) -> Variant:
+    """The recipe of a model that conftest's notebook trained, asked with another seed."""
+    return make_variant(**{**TINY, "arch": name.removesuffix("_squish_32"), "seed": seed})
+
+
+def settings(tta="random", views=2):
     """How a model is asked."""
-    return {"tta": tta, "views": views, "beta": 0.25, "seed": seed}
+    return {"tta": tta, "views": views, "beta": 0.25, "seed": 42}

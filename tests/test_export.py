@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, TINY, run
 from fastai.learner import load_learner
 from small_bundles import snapshot
@@ -171,6 +172,7 @@ def attempt(folder: Path, models: Path, accident: str, learn, tables) -> int:
 
 def have_accidents(folder: Path, places: Path, accidents: list[str]) -> None:
     """Print {accident: exit code}; each happens in the models folder of its own name."""
+    torch.set_num_threads(1)  # a fork of a process whose threads have worked would hang
     learn = untrained(folder, places)
     tables = holdout_probs(learn, VARIANT)
     kinds = {name: name.removeprefix("new-") for name in accidents}

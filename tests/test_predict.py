@@ -15,13 +15,14 @@ from small_bundles import (
     learner,
     predicted,
     refused,
-    settings,
     snapshot,
     tables_of,
+    variant,
 )
 
 from src import bundle, competition
-from src.predict import main, predict
+from src.predict import main
+from src.tta import predict
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_rows_sum_to_one_under_the_ids_and_the_class_names(models, data, split):
     card = bundle.read_card(models, VIT)
     assert meta == {
         "kind": "probability", "split": split, "model": VIT, "sha256": card["sha256"],
-        "tta": settings(),
+        "tta": bundle.tta_settings(card),
         "images": competition.test_fingerprint(data) if split == "test" else card["held_out"],
     }
 
@@ -73,14 +74,14 @@ def test_the_path_that_predicts_the_test_set_repeats_the_stored_hold_out(models,
     stored = tables_of(models, RESNET, "valid")[0]["plain"]
     labels = competition.train_table(data).label
     paths = {i: competition.train_path(data, i, labels[i]) for i in stored.index}
-    again = predict({"it": learner(models, RESNET)}, paths, {"it": settings()})["it"]
+    again = predict({"it": learner(models, RESNET)}, {"it": variant(RESNET)}, paths)["it"]
     np.testing.assert_allclose(stored.to_numpy(), again["plain"].to_numpy(), atol=1e-4)
 
 
 def test_the_views_of_a_seed_repeat_exactly_and_another_seed_has_others(models, data):
     learn, paths = learner(models, RESNET), competition.test_paths(data)
     first, again, other = (
-        predict({"it": learn}, paths, {"it": settings(seed)})["it"] for seed in (1, 1, 2)
+        predict({"it": learn}, {"it": variant(RESNET, seed)}, paths)["it"] for seed in (1, 1, 2)
     )
     pd.testing.assert_frame_equal(first["views"], again["views"], check_exact=True)
     pd.testing.assert_frame_equal(first["plain"], other["plain"], check_exact=True)
@@ -99,9 +100,9 @@ def test_a_file_that_was_deleted_comes_back_the_same(models):
 
 def test_a_model_says_the_same_alone_and_beside_another(models, data):
     paths, name = competition.test_paths(data), "it"
-    alone = predict({name: learner(models, VIT)}, paths, {name: settings()})[name]
+    alone = predict({name: learner(models, VIT)}, {name: variant(VIT)}, paths)[name]
     pair = {"other": learner(models, RESNET), name: learner(models, VIT)}
-    beside = predict(pair, paths, {"other": settings(), name: settings()})[name]
+    beside = predict(pair, {"other": variant(RESNET), name: variant(VIT)}, paths)[name]
     for view in ("plain", "views"):
         np.testing.assert_allclose(alone[view], beside[view], atol=1e-6)
 
@@ -117,7 +118,7 @@ def test_each_image_is_decoded_once_for_two_models(models, data, tmp_path, monke
 
     pair = {RESNET: learner(models, RESNET), VIT: learner(models, VIT)}
     monkeypatch.setattr(PIL.Image, "open", counting)
-    predict(pair, competition.test_paths(data), {name: settings() for name in pair})
+    predict(pair, {name: variant(name) for name in pair}, competition.test_paths(data))
     assert sorted(opened.read_text().split()) == sorted(competition.sample(data).image_id)
 
 

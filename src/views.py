@@ -1,0 +1,240 @@
+"""Random and fixed views of a photograph, each cut in one resample at its final size.
+
+    image = decode(path)                                    # once per photograph
+    photo = shrink(image, frame)                            # once per frame
+    views = [sample_view(view_rng(seed, image_id, k), frame) for k in range(4)]
+    batch = light(cut(photo, views, frame), views)          # uint8, 4 × 3 × height × width
+
+The draws are those of fastai 2.8 in training, and so in `tta`: a random place for crop and pad, as
+`Resize` has it, then `aug_transforms(size=size, min_scale=min_scale)`. A view depends on its seed,
+image and number alone. Coordinates are x, y from -1 to 1, edge to edge; sizes are height, width.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from src.config import UserError
+
+WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
+P_CHANGE = 0.75  # of each change but the flip
+CROP_SHARE = 0.875  # of the plain view's side, in the five crops
+ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
+
+
+class Frame(NamedTuple):
+    """How a model looks at photographs: resized to `item_size`, then augmented to `size`."""
+
+    item_size: tuple[int, int]
+    resize: str
+    size: tuple[int, int]
+    min_scale: float
+
+
+class View(NamedTuple):
+    """One look at a photograph: where its pixels lie in the item image, and in what light."""
+
+    matrix: np.ndarray  # 3 × 3, from pixel (x, y, 1) of the view to the item image
+    at: tuple[float, float] = (0.5, 0.5)  # place of the crop or the padding, 0 … 1
+    brightness: float = 0.5  # 0.5 changes nothing
+    contrast: float = 1.0
+
+
+def view_rng(seed: int, image_id: str, number: int) -> np.random.Generator:
+    """The random numbers of one view, the same in any order, batch or rerun."""
+    digest = hashlib.sha256(f"{seed}/{image_id}/{number}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+def sample_view(rng: np.random.Generator, frame: Frame) -> View:
+    """Draw a view as fastai's training transforms would."""
+    at = rng.random(), rng.random()
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    warp = _draw(rng, 0, -WARP, WARP), _draw(rng, 0, -WARP, WARP)
+    degrees = _draw(rng, 0, -DEGREES, DEGREES)
+    zoom = _draw(rng, 1, 1, ZOOM), rng.random(), rng.random()
+    matrix = homography(frame, random_box(rng, frame), flip, warp, degrees, zoom)
+    brightness = _draw(rng, 0.5, 0.5 * (1 - LIGHTING), 0.5 * (1 + LIGHTING))
+    contrast = math.exp(_draw(rng, 0, math.log(1 - LIGHTING), -math.log(1 - LIGHTING)))
+    return View(matrix, at, brightness, contrast)
+
+
+def fixed_views(kind: str, frame: Frame) -> list[View]:
+    """The views of `kind` beside the plain one.
+
+    flips: the mirrored one; crops: corners and centre; rotations: the other three quarter turns.
+    """
+    box = height, width, top, left = whole_box(frame)
+    if kind == "flips":
+        return [View(homography(frame, box, flip=-1.0))]
+    if kind == "rotations":
+        return [View(homography(frame, box, degrees=degrees)) for degrees in (90, 180, 270)]
+    if kind == "crops":
+        h, w = round(CROP_SHARE * height), round(CROP_SHARE * width)
+        places = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+        boxes = [(h, w, top + y * (height - h), left + x * (width - w)) for y, x in places]
+        return [View(homography(frame, box)) for box in boxes]
+    raise UserError(f"unknown views {kind!r}; known: flips, crops, rotations")
+
+
+def random_box(rng: np.random.Generator, frame: Frame) -> tuple[int, int, int, int]:
+    """Height, width, top, left of a crop of the item image, as `data.batch_tfms` draws it."""
+    height, width = frame.item_size
+    scale = math.sqrt(rng.uniform(frame.min_scale, 1)) if frame.min_scale < 1 else 1.0
+    h, w = round(scale * height), round(scale * width)
+    return h, w, int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+
+
+def whole_box(frame: Frame) -> tuple[int, int, int, int]:
+    """Height, width, top, left of what the plain view shows: all of the item image."""
+    return *frame.item_size, 0, 0
+
+
+def homography(
+    frame: Frame,
+    box: tuple[float, float, float, float],
+    flip: float = 1.0,
+    warp: tuple[float, float] = (0.0, 0.0),
+    degrees: float = 0.0,
+    zoom: tuple[float, float, float] = (1.0, 0.5, 0.5),
+) -> np.ndarray:
+    """3 × 3 matrix from a pixel of the view to the item image: crop, zoom, turn, flip, warp.
+
+    `zoom` is the factor and the place of its centre, (x, y) from 0 to 1.
+    """
+    height, width = frame.item_size
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    scale = 1 / zoom[0]
+    x, y = ((1 - scale) * (2 * place - 1) for place in zoom[1:])
+    affine = [  # as in fastai: the shift knows no aspect, so an oblong image turns off-centre
+        [flip * cos * scale, flip * sin * scale * height / width, flip * (cos * x + sin * y)],
+        [-sin * scale * width / height, cos * scale, cos * y - sin * x],
+        [0, 0, 1],
+    ]
+    matrix = _warp(*warp) @ np.array(affine) @ _from_pixels(frame, box)
+    # fastai measures between the centres of the outer pixels, we between their outer edges.
+    matrix[0] *= 1 - 1 / width
+    matrix[1] *= 1 - 1 / height
+    return matrix
+
+
+def cut(photo: Tensor, views: list[View], frame: Frame) -> Tensor:
+    """Cut all `views` out of one photograph: uint8, views × 3 × height × width.
+
+    `photo` is what `shrink` returned, on any device. Beyond the item image its mirror image
+    is seen, as in fastai; where `pad` padded it, black.
+    """
+    matrices = torch.from_numpy(np.stack([view.matrix for view in views])).float()
+    places = [resize_map(photo.shape[-2:], frame, view.at) for view in views]
+    places = torch.tensor(places, dtype=torch.float32, device=photo.device)
+    scale, shift = places[..., None, None].unbind(1)
+    grid = _item_grid(matrices.to(photo.device), frame.size).mul_(scale).add_(shift)
+    photos, points = photo.expand(len(views), -1, -1, -1), grid.permute(0, 2, 3, 1)
+    out = F.grid_sample(photos, points, padding_mode="border", align_corners=False)
+    if frame.resize == "pad":
+        out *= (grid.abs() <= 1).all(1, keepdim=True)
+    return out.add_(0.5).to(torch.uint8)
+
+
+def resize_map(photo_size: tuple[int, int], frame: Frame, at: tuple[float, float]) -> list:
+    """[[x, y] scale, [x, y] shift] from the item image to the photograph, both -1 … 1."""
+    if frame.resize in ("squish", "rect"):
+        return [[1.0, 1.0], [0.0, 0.0]]
+    ratios = [p / i for p, i in zip(photo_size, frame.item_size, strict=True)]
+    pixels = min(ratios) if frame.resize == "crop" else max(ratios)
+    scale = [pixels / ratio for ratio in reversed(ratios)]
+    return [scale, [(2 * a - 1) * (1 - s) for a, s in zip(at, scale, strict=True)]]
+
+
+def light(images: Tensor, views: list[View]) -> Tensor:
+    """Brightness and contrast of each view, fastai's formula as a table of the 256 values."""
+    tables = [_light_table(view.brightness, view.contrast) for view in views]
+    if images.is_cuda:
+        table = torch.frombuffer(bytearray(b"".join(tables)), dtype=torch.uint8).view(-1, 256)
+        return table.to(images.device).gather(1, images.flatten(1).long()).view_as(images)
+    # No tensor operation looks bytes up as fast as bytes.translate.
+    pairs = zip(images.numpy(), tables, strict=True)
+    lit = bytearray(b"".join(image.tobytes().translate(table) for image, table in pairs))
+    return torch.frombuffer(lit, dtype=torch.uint8).view(images.shape)
+
+
+def decode(path: str | Path, least: tuple[int, int] | None = None) -> Image.Image:
+    """One photograph, RGB and upright; a JPEG may come at reduced scale, not below `least`."""
+    try:
+        with Image.open(path) as image:
+            if least:
+                sideways = image.getexif().get(ORIENTATION, 1) > 4
+                image.draft("RGB", least if sideways else least[::-1])
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; replace the file") from error
+
+
+def shrink(image: Image.Image, frame: Frame) -> Tensor:
+    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`.
+
+    Averaged over 2, 4, 8, … pixels until 1.1 to 2.1 of them make one of the view: one bilinear
+    sample is then as sharp as fastai's three resamples, and aliases no more.
+    """
+    scale, _ = resize_map(image.size[::-1], frame, (0.5, 0.5))
+    steps = [p * s / o for p, s, o in zip(image.size, scale, frame.size[::-1], strict=True)]
+    factors = tuple(max(1, 2 ** round(math.log2(step / 1.5))) for step in steps)
+    if frame.resize in ("crop", "pad"):  # they go by the photograph's shape
+        factors = min(factors), min(factors)
+    image = image.reduce(factors) if max(factors) > 1 else image
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format)
+
+
+def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
+    return rng.uniform(low, high) if rng.random() < P_CHANGE else neutral
+
+
+def _warp(x: float, y: float) -> np.ndarray:
+    """The perspective that takes four displaced corners back to the corners of the picture."""
+    rows, targets = [], []
+    for u, v in [(-1, -1), (1, -1), (-1, 1), (1, 1)]:
+        a, b = u - y * u * v, v - x * u * v
+        rows += [[a, b, 1, 0, 0, 0, -u * a, -u * b], [0, 0, 0, a, b, 1, -v * a, -v * b]]
+        targets += [u, v]
+    return np.append(np.linalg.solve(rows, targets), 1).reshape(3, 3)
+
+
+def _from_pixels(frame: Frame, box: tuple[float, float, float, float]) -> np.ndarray:
+    """From a pixel of the view to the item image, -1 and 1 in its outer pixels' centres.
+
+    fastai averages a large crop down to twice the view's size, then samples from centre to centre.
+    """
+    reduction = max(1, box[0] / frame.size[1] / 2)  # sic: fastai 2.8 takes height by width
+    matrix = np.eye(3)
+    for axis, (side, start, out, item) in enumerate(
+        zip(box[1::-1], box[:1:-1], frame.size[::-1], frame.item_size[::-1], strict=True)
+    ):
+        cell = side / int(side / reduction)
+        step = (side - cell) / max(out - 1, 1)
+        matrix[axis, axis] = 2 * step / (item - 1)
+        matrix[axis, 2] = 2 * (start + cell / 2 - 0.5) / (item - 1) - 1
+    return matrix
+
+
+def _item_grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where the pixels of `size` lie in the item image: views × (x, y) × height × width."""
+    x = torch.arange(size[1], device=matrices.device, dtype=torch.float32)
+    y = torch.arange(size[0], device=matrices.device, dtype=torch.float32)[:, None]
+    a, b, c = matrices[..., None, None].unbind(2)
+    points = a * x + (b * y + c)
+    grid = points[:, :2].div_(points[:, 2:])
+    return grid.clamp(-1, 1).mul_(2).sub_(grid)  # the mirror image beyond the edges
+
+
+def _light_table(brightness: float, contrast: float) -> bytes:
+    value = (np.arange(256) / 255).clip(1e-7, 1 - 1e-7)
+    logit = np.log(value / (1 - value)) + math.log(brightness / (1 - brightness))
+    return np.round(255 / (1 + np.exp(-contrast * logit))).astype(np.uint8).tobytes()
