@@ -132,4 +132,5 @@ def _metadata(variant: Variant, asked: Asked, owner: str) -> dict[str, Any]:
 def _title(name: str) -> str:
     """A kernel's title, of which Kaggle makes its address: at most 50 characters."""
     title = f"paddy {name}".replace("_", " ")
-    return title if len(title) <= 50 else f"{title[:41].rstrip()} {sha256_of(name.encode()).hexdigest()[:8]}"
+    digest = sha256_of(name.encode()).hexdigest()
+    return title if len(title) <= 50 else f"{title[:41].rstrip()} {digest[:8]}"
