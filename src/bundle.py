@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from src.config import UserError, Variant
 from src.evidence import error_phrase, wrong_of
 from src.files import sha256, write_json
-from src.probs import blend
+from src.probs import blend, is_fresh
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -139,6 +139,12 @@ def expected_meta(card: Mapping[str, Any], split: str, images: str) -> dict[str,
         "tta": tta_settings(card),
         "images": images,
     }
+
+
+def has_fresh(models: Path, card: Mapping[str, Any], split: str, images: str) -> bool:
+    """Whether the probabilities of `split` stand there, made by this model of these images."""
+    path = probs_path(models, card["name"], split)
+    return is_fresh(path, expected_meta(card, split, images))
 
 
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:

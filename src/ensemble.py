@@ -3,65 +3,32 @@
     python -m src.ensemble                              all of them, equally
     python -m src.ensemble vit_small_squish_224 …       only these
     python -m src.ensemble --weights vit=2 swinv2=1.5   per family, or per model name
+    python -m src.ensemble --select auto                other weights only if they prove better
 """
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from src import bundle, competition
+from src import competition
 from src.config import UserError, command, models_dir, nearest
 from src.evidence import error_phrase, wrong_of
-from src.probs import average, blend, is_fresh, read_probs
+from src.members import Cards, Member, common_holdout, find_members, holdout_average, read_members
+from src.probs import average
+from src.search import (
+    SELECT,
+    choose,
+    contributions,
+    contributions_text,
+    search,
+    trials_text,
+    worth,
+)
 from src.submission import submit_command, write_submission
 
-Cards = dict[str, dict[str, Any]]
-
-
-class Member(NamedTuple):
-    """A model that votes: its card, its weight, its probabilities of the hold-out and the test."""
-
-    card: dict[str, Any]
-    weight: float
-    valid: pd.DataFrame
-    test: pd.DataFrame
-
-
-def find_members(
-    models: Path, folder: Path, names: list[str], notebook: str
-) -> tuple[Cards, dict[str, str]]:
-    """The cards of the models that vote, and why the others do not.
-
-    Without `names` all finished models of one notebook vote that know these classes and images.
-    """
-    cards, reasons = bundle.survey(models)
-    if names:
-        cards = {name: bundle.read_card(models, name) for name in names}
-    data, classes = competition.train_fingerprint(folder), competition.classes(folder)
-    for name, card in list(cards.items()):
-        if reason := _stranger(card, data, classes):
-            if names:
-                raise UserError(f"{name} cannot vote: {reason}; leave it out")
-            reasons[name] = reason
-            del cards[name]
-    if not names and notebook in {card["notebook"] for card in cards.values()}:
-        others = {n: f"from notebook {c['notebook']}" for n, c in cards.items()
-                  if c["notebook"] != notebook}
-        return {n: c for n, c in cards.items() if n not in others}, reasons | others
-    return cards, reasons
-
-
-def _stranger(card: Mapping[str, Any], data: str, classes: list[str]) -> str:
-    """Why a model cannot vote on this competition's data; empty when it can."""
-    if set(card["classes"]) != set(classes):
-        differ = sorted(set(card["classes"]) ^ set(classes))
-        return f"trained for other classes ({', '.join(differ[:3])}{' …' * (len(differ) > 3)})"
-    return "" if card["data"] == data else "trained on other images"
-
-
+LEAST = 50  # images; fewer cannot tell one weight from another
 def submission_name(cards: Cards, notebook: str) -> str:
     """What the submission is called: its source notebook; asked for when there are several."""
     sources = sorted({card["notebook"] for card in cards.values()})
@@ -101,48 +68,24 @@ def _parse_weight(word: str, known: list[str]) -> tuple[str, float]:
     return key, weight
 
 
-def read_members(
-    models: Path, folder: Path, cards: Cards, weights: Mapping[str, float], trust: bool
-) -> list[Member]:
-    """The members with their probabilities; missing or stale ones are predicted first."""
-    images = competition.test_fingerprint(folder)
-    stale = [
-        name for name, card in cards.items()
-        if not (_is_fresh(models, card, "test", images)
-                and _is_fresh(models, card, "valid", card["held_out"]))
-    ]
-    if stale:
-        from src.predict import predict_bundles  # the only branch that needs torch
-
-        predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
-        cards |= {name: bundle.read_card(models, name) for name in stale}
-    return [
-        Member(card, weights[name], _read(models, card, "valid", card["held_out"]),
-               _read(models, card, "test", images))
-        for name, card in cards.items()
-    ]
-
-
-def _is_fresh(models: Path, card: Mapping, split: str, images: str) -> bool:
-    path = bundle.probs_path(models, card["name"], split)
-    return is_fresh(path, bundle.expected_meta(card, split, images))
-
-
-def _read(models: Path, card: Mapping, split: str, images: str) -> pd.DataFrame:
-    path = bundle.probs_path(models, card["name"], split)
-    tables, meta = read_probs(path, bundle.expected_meta(card, split, images))
-    return blend(tables, meta["tta"]["beta"])
-
-
-def holdout_average(members: list[Member]) -> pd.DataFrame | None:
-    """The ensemble's probabilities on the images every voter held out; None if there are none."""
-    voters = [m for m in members if m.weight > 0]
-    common = voters[0].valid.index
-    for member in voters[1:]:
-        common = common.intersection(member.valid.index)
-    if common.empty:
-        return None
-    return average([m.valid.loc[common] for m in voters], [m.weight for m in voters])
+def reweigh(members: list[Member], labels: pd.Series, select: str) -> list[Member]:
+    """The members with the weights that a nested search on the hold-out chooses; it is printed."""
+    tables = common_holdout(members)
+    images = len(next(iter(tables.values())))
+    if len(tables) < 2 or images < LEAST:
+        raise UserError(
+            f"--select {select} needs two models and {LEAST} images that all of them held out; "
+            f"there are {len(tables)} models and {images} images: train the same fold and seed"
+        )
+    families = {m.card["name"]: m.card["family"] for m in members}
+    trials = search(tables, families, labels)
+    method, why = choose(trials, select)
+    weights = trials[method].weights
+    print(f"{trials_text(trials, labels)}\n{why}\n")
+    print(contributions_text(contributions(tables, families, labels), images))
+    print(worth(tables, labels, weights))
+    print("--weights " + " ".join(f"{name}={weight:g}" for name, weight in weights.items()), "\n")
+    return [m._replace(weight=weights[m.card["name"]]) for m in members]
 
 
 def members_table(members: list[Member]) -> str:
@@ -187,10 +130,13 @@ def main() -> None:
         raise UserError(f"no model in {models} can vote ({why}); train: python -m src.run --all")
     notebook = submission_name(cards, args.notebook)
     members = read_members(models, folder, cards, parse_weights(args.weights, cards), args.trust)
+    labels = competition.train_table(folder).label
+    if args.select != "equal":
+        members = reweigh(members, labels, args.select)
     print(members_table(members))
     for name, reason in reasons.items():
         print(f"does not vote: {name}: {reason}")
-    valid, labels = holdout_average(members), competition.train_table(folder).label
+    valid = holdout_average(members)
     error = None if valid is None else wrong_of(valid, labels)
     shown = error_phrase(*error or (0, 0))
     print(f"\nensemble, on the images all of them held out: {shown}")
@@ -212,12 +158,17 @@ def _parse() -> argparse.Namespace:
     add("names", nargs="*", metavar="NAME", help="models that vote (default: all that fit)")
     add("--weights", nargs="+", action="extend", default=[], metavar="NAME=W",
         help="by family or model; usual is 1")
+    add("--select", default="equal", choices=SELECT,
+        help="search for weights; auto keeps equal ones unless the hold-out proves others better")
     add("--notebook", default="", help="source notebook, and the name of the submission")
     add("--good", nargs="+", type=Path, metavar="FILE", help="submissions known to be good")
     add("--force", action="store_true", help="write what the guard refuses; it is recorded")
     add("--data", default="", metavar="DIR", help="the competition's folder")
     add("--trust", action="store_true", help="load a .pkl of another sha256 than its card's")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.weights and args.select != "equal":
+        raise UserError("--weights and --select both decide the weights; give one of them")
+    return args
 
 
 if __name__ == "__main__":

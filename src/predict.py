@@ -29,7 +29,7 @@ from src.config import (
 )
 from src.files import sha256_lines, write_json
 from src.folds import get_folds
-from src.probs import is_fresh, write_probs
+from src.probs import write_probs
 from src.tta import Tables, predict
 
 SHARE = 0.4  # of the free memory that models may take; the rest is for images and activations
@@ -47,8 +47,9 @@ def predict_bundles(
         card["variant"] = make_variant(**{**card["variant"], **tta[name]}).recipe
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
-    stale_valid = [n for n, c in cards.items() if not _is_fresh(models, c, "valid", c["held_out"])]
-    stale_test = [n for n, c in cards.items() if not _is_fresh(models, c, "test", images)]
+    fresh = bundle.has_fresh
+    stale_valid = [n for n, c in cards.items() if not fresh(models, c, "valid", c["held_out"])]
+    stale_test = [n for n, c in cards.items() if not fresh(models, c, "test", images)]
     stale = sorted({*stale_valid, *stale_test})
     for name in stale_valid:
         _predict_valid(models, folder, cards[name], trust)
@@ -85,11 +86,6 @@ def _predict_test(models: Path, folder: Path, cards: Mapping, images: str, trust
     shutil.rmtree(keep, ignore_errors=True)
 
 
-def _is_fresh(models: Path, card: Mapping, split: str, images: str) -> bool:
-    path = bundle.probs_path(models, card["name"], split)
-    return is_fresh(path, bundle.expected_meta(card, split, images))
-
-
 def _write(models: Path, card: Mapping, split: str, images: str, tables: Tables) -> None:
     path = bundle.probs_path(models, card["name"], split)
     meta = bundle.expected_meta(card, split, images)
@@ -100,10 +96,10 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     """Predict the hold-out of one bundle again and put the new figures into its card."""
     if competition.train_fingerprint(folder) != card["data"]:
         raise UserError(f"{card['name']} was trained on other images than {folder}; name its own")
-    folds = get_folds(folder, card["variant"]["seed"], models)
-    paths = holdout_paths(folder, folds, card["variant"]["fold"])
     name, variant = card["name"], Variant(**card["variant"])
-    tables = predict({name: bundle.load(models, name, trust)}, {name: variant}, paths)[name]
+    learners = {name: bundle.load(models, name, trust)}
+    paths = holdout_paths(folder, get_folds(folder, variant.seed, models), variant.fold)
+    tables = predict(learners, {name: variant}, paths)[name]
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
     _write(models, card, "valid", card["held_out"], tables)

@@ -192,7 +192,9 @@ def wrecked(competition_once, trained_once, tmp_path_factory):
         (places / name).mkdir()
         for path in [] if name.startswith("new-") else old.glob(f"{NAME}.*"):
             (places / name / path.name).write_bytes(path.read_bytes())
-    done = run(__file__, str(competition_once), str(places), *accidents, PYTHONPATH=str(ROOT))
+    # One thread: a fork of a process whose torch has started more of them can wait for ever.
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = run(__file__, str(competition_once), str(places), *accidents, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return places, json.loads(done.stdout.splitlines()[-1]), done.stderr
 

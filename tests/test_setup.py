@@ -74,7 +74,7 @@ def test_what_the_dependencies_need_is_locked_too():
 def test_what_the_code_imports_is_a_dependency():
     provided = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
-    known |= {"requests", "kagglesdk", "nbclient", "nbformat"}  # parts of kaggle and papermill
+    known |= {"kagglesdk", "nbclient", "nbformat"}  # parts of kaggle and papermill
     used = {name.split(".")[0] for room in ROOMS for name in imports(room, lazy=True)}
     foreign = used - set(sys.stdlib_module_names) - {"src"}
     assert {canonicalize_name(provided.get(name, name)) for name in foreign} <= known

@@ -217,9 +217,9 @@ def test_fixed_views_mirror_turn_and_cut_the_corners():
 
 def test_padding_is_black_and_the_edge_of_a_crop_mirrors():
     white = Image.new("RGB", (60, 120), "white")
-    at_left = View(views.homography(PAD, views.whole_box(PAD)), at=(1.0, 0.5))
-    padded = views.cut(views.shrink(white, PAD), [at_left], PAD)
-    assert (padded[..., :23] == 255).all() and (padded[..., 25:] == 0).all()
+    at_right = View(views.homography(PAD, views.whole_box(PAD)), at=(1.0, 0.5))
+    padded = views.cut(views.shrink(white, PAD), [at_right], PAD)
+    assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
     turned = View(views.homography(CROP, views.whole_box(CROP), degrees=10))
     assert (views.cut(views.shrink(white, CROP), [turned], CROP) == 255).all()
 
