@@ -105,10 +105,10 @@ def _tip(strip: Array) -> Array:
 
 def _leaf_streak(strip: Array, rng: Rng, strength: float) -> None:
     """Long translucent yellow-brown streaks between the veins."""
-    colour = np.float32([0.56, 0.42, 0.19]) * rng.uniform(0.7, 1.2)
-    for y, x in _places(strip, rng, 5 + 22 * strength):
-        view, dy, dx = window(strip, y, x, rng.uniform(12, 52), rng.uniform(1.0, 2.4))
-        alpha = soft(np.abs(dx), 0.5) * soft(np.abs(dy), 0.7) * rng.uniform(0.4, 0.9)
+    colour = np.float32([0.52, 0.34, 0.13]) * rng.uniform(0.8, 1.15)
+    for y, x in _places(strip, rng, 10 + 20 * strength):
+        view, dy, dx = window(strip, y, x, rng.uniform(15, 60), rng.uniform(1.5, 3.6))
+        alpha = soft(np.abs(dx), 0.5) * soft(np.abs(dy), 0.7) * rng.uniform(0.6, 0.95)
         paint(view, alpha * (1 + 0.4 * noise(rng, view.shape[1:], (12, 1))), colour)
 
 
@@ -118,7 +118,7 @@ def _leaf_blight(strip: Array, rng: Rng, strength: float) -> None:
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     wave = 0.22 * noise(rng, (shape[0], 1), (14, 1)) + 0.08 * noise(rng, (shape[0], 1), (70, 1))
     ramp = np.clip(_tip(strip) * 1.5 - rng.uniform(0, 0.4), 0, 1)
-    depth = (0.2 + 0.9 * strength * rng.uniform(0.5, 1)) * ramp
+    depth = (0.3 + 0.8 * strength * rng.uniform(0.6, 1)) * ramp
     side = np.abs(across) if rng.random() < 0.5 else across * float(rng.choice([-1, 1]))
     inner = (side - 1 + depth + wave * np.minimum(depth * 4, 1)) / 0.1
     paint(strip, np.exp(-((inner + 0.5) ** 2)) * 0.6, YELLOW)
@@ -129,8 +129,8 @@ def _leaf_blight(strip: Array, rng: Rng, strength: float) -> None:
 def _blast(strip: Array, rng: Rng, strength: float) -> None:
     """Eye-shaped spots: grey centre, brown rim, pointed along the veins."""
     unit = strip.shape[2] ** 0.5
-    for y, x in _places(strip, rng, 2 + 7 * strength):
-        radius = unit * rng.uniform(0.3, 1.1)
+    for y, x in _places(strip, rng, 3 + 5 * strength):
+        radius = unit * rng.uniform(0.7, 1.5)
         view, dy, dx = window(strip, y, x, radius * rng.uniform(1.6, 3.2), radius)
         eye = np.abs(dx) + dy**2 + 0.25 * noise(rng, view.shape[1:], (5, 4))
         paint(view, 0.4 * soft(eye / 1.6, 0.7), YELLOW)
@@ -142,8 +142,8 @@ def _blast(strip: Array, rng: Rng, strength: float) -> None:
 def _brown_spot(strip: Array, rng: Rng, strength: float) -> None:
     """Many round brown spots of all sizes, with a yellow halo."""
     unit = strip.shape[2] ** 0.5
-    for y, x in _places(strip, rng, 4 + 20 * strength):
-        radius = unit * (0.15 + 0.6 * rng.random() ** 2)
+    for y, x in _places(strip, rng, 10 + 20 * strength):
+        radius = unit * (0.3 + 0.6 * rng.random() ** 2)
         view, dy, dx = window(strip, y, x, radius * rng.uniform(1, 1.7), radius)
         r = np.hypot(dy, dx) + 0.2 * noise(rng, view.shape[1:], (4, 4))
         paint(view, 0.5 * soft(r / 1.7, 0.9), YELLOW)
@@ -156,25 +156,25 @@ def _downy_mildew(strip: Array, rng: Rng, strength: float) -> None:
     length, width = strip.shape[1:]
     patches = noise(rng, (length, width), (length // 80 + 1, 2))
     mottle = noise(rng, (length, width), (length // 10 + 1, width // 5 + 1))
-    pale = np.clip(patches + mottle * 0.7 + strength - 0.6, 0, 1)
-    paint(strip, pale * (0.4 + 0.3 * strength), np.float32([0.82, 0.85, 0.66]))
+    pale = np.clip(patches + mottle * 0.7 + strength - 0.4, 0, 1)
+    paint(strip, pale * (0.5 + 0.35 * strength), np.float32([0.82, 0.85, 0.66]))
 
 
 def _hispa(strip: Array, rng: Rng, strength: float) -> None:
     """Scraped white lines, parallel to the veins, in groups."""
     white = np.float32([0.84, 0.86, 0.76])
-    for y, x in _places(strip, rng, 1.5 + 4 * strength):
+    for y, x in _places(strip, rng, 3 + 4 * strength):
         for _ in range(rng.integers(3, 9)):
             at = y + rng.normal(0, 15), x + rng.normal(0, strip.shape[2] / 12)
-            view, dy, dx = window(strip, *at, rng.uniform(6, 24), rng.uniform(0.6, 1.2))
-            alpha = soft(np.abs(dx), 0.5) * soft(np.abs(dy)) * rng.uniform(0.4, 0.95)
+            view, dy, dx = window(strip, *at, rng.uniform(8, 32), rng.uniform(0.8, 1.9))
+            alpha = soft(np.abs(dx), 0.5) * soft(np.abs(dy)) * rng.uniform(0.6, 1)
             paint(view, alpha, white)
 
 
 def _tungro(strip: Array, rng: Rng, strength: float) -> None:
     """Yellow-orange from the tip down, the veins staying green longest."""
     shape = strip.shape[1:]
-    reach = _tip(strip) * 1.2 + strength - 0.85 + 0.35 * noise(rng, shape, (shape[0] // 45, 4))
+    reach = _tip(strip) * 1.2 + strength - 0.65 + 0.35 * noise(rng, shape, (shape[0] // 45, 4))
     reach += 0.15 * noise(rng, shape, (shape[0] // 6, shape[1] // 5 + 1))
     orange = np.float32([0.80, 0.60, 0.16]) * rng.uniform(0.85, 1.1)
     orange[1] *= rng.uniform(0.85, 1.15)

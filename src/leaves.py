@@ -6,6 +6,7 @@ and then enlarged: no photograph is sharp to the pixel.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +18,8 @@ GREENS = np.float32(
     [
         [0.34, 0.47, 0.16],
         [0.28, 0.42, 0.17],
-        [0.46, 0.58, 0.24],
-        [0.33, 0.50, 0.27],
-        [0.52, 0.58, 0.22],
+        [0.40, 0.54, 0.22],
+        [0.31, 0.48, 0.23],
     ]
 )
 GROUNDS = np.float32(
@@ -36,13 +36,13 @@ GROUNDS = np.float32(
 def photograph(label: str, rng: Rng, size: tuple[int, int] = (480, 640)) -> Image.Image:
     """Draw one photograph of `label`; `size` is width, height as in PIL."""
     drawn = size[0] * 3 // 4, size[1] * 3 // 4
-    strength = rng.uniform(0.25, 1.0)
-    green = _mix(GREENS, rng) * rng.uniform(0.8, 1.2)
-    canvas = _field(rng, drawn, green)
+    strength = rng.uniform(0.4, 1.0)
+    green = _mix(GREENS, rng) * rng.uniform(0.85, 1.15)
+    canvas = _field(rng, drawn, green, DAMAGE.get(label))
     foot = drawn[0] * rng.uniform(0.35, 0.65)
-    fan = label == "dead_heart" or rng.random() < 0.45
+    fan = label == "dead_heart" or rng.random() < 0.3
     blades = _fan(rng, drawn, foot) if fan else _crossing(rng, drawn)
-    healthy = rng.permutation(len(blades)) >= max(1, len(blades) * rng.uniform(0.4, 1))
+    healthy = rng.permutation(len(blades)) >= max(1, len(blades) * rng.uniform(0.7, 1))
     for blade, well in zip(blades, healthy, strict=True):
         strip = _strip(rng, blade.length, blade.width, green)
         if label in DAMAGE and not well:
@@ -77,7 +77,7 @@ def _image(canvas: Array) -> Image.Image:
     return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
 
 
-def _field(rng: Rng, size: tuple[int, int], green: Array) -> Array:
+def _field(rng: Rng, size: tuple[int, int], green: Array, damage: Callable | None) -> Array:
     """The ground, far blades at a quarter of the size and nearer ones at half: all blurred."""
     width, height = size[0] // 4, size[1] // 4
     ground, other = GROUNDS[rng.choice(len(GROUNDS), 2, replace=False)]
@@ -92,7 +92,10 @@ def _field(rng: Rng, size: tuple[int, int], green: Array) -> Array:
             blade = _blade(rng, layer, rng.uniform(-0.2, 1.2) * layer[0], angle, 0.07)
             shade = (0.65 if scale == 4 else 0.85) * rng.uniform(0.6, 1.2)
             colour = STRAW if rng.random() < 0.07 else green
-            _lay(canvas, _strip(rng, blade.length, blade.width, colour * shade), blade)
+            strip = _strip(rng, blade.length, blade.width, colour * shade)
+            if damage and scale == 2 and rng.random() < 0.6:
+                damage(strip, rng, 0.7)
+            _lay(canvas, strip, blade)
         canvas = _enlarge(canvas, (layer[0] * 2, layer[1] * 2), blur)
     return canvas
 
@@ -220,7 +223,7 @@ def _dead_shoot(canvas: Array, rng: Rng, foot: float, strength: float) -> None:
 def _expose(canvas: Array, rng: Rng, size: tuple[int, int]) -> Image.Image:
     """The camera: sun and shade, colour cast, contrast, focus and grain, at `size`."""
     light = 1.1 + 0.2 * noise(rng, canvas.shape[1:], (3, 2)) + rng.uniform(-0.25, 0.25)
-    warm, green, gamma = rng.normal(0, (0.06, 0.03, 0.1))
+    warm, green, gamma = rng.normal(0, (0.04, 0.02, 0.1))
     cast = np.float32([1 + warm, 1 + green, 1 - warm])
     tone = [255 * (i / 255) ** (0.95 + gamma) for i in range(256)] * 3
     image = _image(canvas * light * cast[:, None, None]).point(tone)

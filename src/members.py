@@ -96,4 +96,4 @@ def holdout_average(members: list[Member]) -> pd.DataFrame | None:
     tables = common_holdout(members)
     if next(iter(tables.values())).empty:
         return None
-    return average(tables, {m.card["name"]: m.weight for m in members})
+    return average(tables, {m.card["name"]: m.weight for m in members if m.weight > 0})
