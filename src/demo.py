@@ -27,7 +27,7 @@ VERSION = 1  # of the drawing: other pictures from the same seed need another nu
 MARKER = "demo.json"
 SIZE = (480, 640)  # width, height
 TURNED = 4  # photographs of the whole competition that lie on their side, as in the real one
-QUALITY = 85
+QUALITY = 88
 SHARES = {
     "normal": 0.170,
     "blast": 0.167,
@@ -74,10 +74,10 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
     if (folder / MARKER).is_file():
         return False
     part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
-    tables = _tables(demo)
+    drawn = tables(demo)
     try:
-        _draw_images(part, tables, seed)
-        _write_tables(part, tables)
+        _draw_images(part, drawn, seed)
+        _write_tables(part, drawn)
         write_json(part / MARKER, asdict(demo))
         os.rename(part, folder)
     except OSError as error:
@@ -110,7 +110,7 @@ def _photographs(folder: Path) -> list[Path]:
     return [*folder.glob("train_images/*/*.jpg"), *folder.glob("test_images/*.jpg")]
 
 
-def _tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
     """train.csv and solution.csv, each with a column `size`, and the folder of each image."""
     rng = np.random.default_rng([VERSION, demo.seed])
     train = _labels(rng, demo.images, 100001, least=2)

@@ -47,8 +47,9 @@ def draw_competition(folder: Path, classes: int = 3, each: int = 10, test: int =
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
     """A command as a user types it, from the repository's root."""
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=os.environ | environment,
+        [sys.executable, *words], cwd=ROOT, env=inherited | environment,
         capture_output=True, text=True, timeout=600,
     )
 
