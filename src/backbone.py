@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from timm.models import _registry as registry
+from timm.models import load_state_dict
 
 from src.config import UserError, Variant, height_width, nearest
 
@@ -122,6 +123,18 @@ def check_arch(variant: Variant) -> None:
     if isinstance(variant.pretrained, str):
         weights_file(variant)
     logging.getLogger("timm").setLevel(logging.WARNING)
+
+
+def require_loaded(body: torch.nn.Module, variant: Variant) -> None:
+    """Refuse a weights file of another architecture: timm skips what does not fit, silently."""
+    if not isinstance(variant.pretrained, str):
+        return
+    tensors = [t for t in load_state_dict(weights_file(variant)).values() if hasattr(t, "shape")]
+    known = {(t.shape, t.float().sum().item()) for t in tensors}
+    weights = [p for p in body.parameters() if p.ndim > 1]
+    found = sum((p.shape, p.sum().item()) in known for p in weights)
+    if found < len(weights) / 2:
+        raise ValueError(f"only {found} of {len(weights)} weights of the file fit")
 
 
 def weights_error(variant: Variant, error: Exception) -> UserError:

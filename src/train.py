@@ -15,7 +15,7 @@ from fastai.vision.all import (
 )
 from tqdm import tqdm
 
-from src.backbone import create_kwargs, timm_name, weights_error
+from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
 from src.config import Variant, terminal
 
 
@@ -29,7 +29,7 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     cbs += [MixedPrecision()] if torch.cuda.is_available() else []
     kwargs = create_kwargs(variant)
     try:
-        return vision_learner(
+        learn = vision_learner(
             dls,
             timm_name(variant.arch),
             pretrained=bool(variant.pretrained),
@@ -37,6 +37,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             cbs=cbs,
             **kwargs,
         )
+        require_loaded(learn.model[0], variant)
+        return learn
     except Exception as error:  # each kind of file and of network fails in its own way
         if not variant.pretrained:
             raise

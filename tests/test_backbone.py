@@ -228,6 +228,8 @@ def half_of(path, save, weights):
         ("list.pth", lambda path, _: torch.save([1, 2], path)),
         ("larger.safetensors", lambda path, _: save_file(
             timm.create_model("resnet10t", num_classes=0).state_dict(), path)),
+        ("other.safetensors", lambda path, _: save_file(
+            timm.create_model("test_convnext", num_classes=0).state_dict(), path)),
     ],
 )
 def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, name, write):
