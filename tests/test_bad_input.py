@@ -240,5 +240,9 @@ def test_predictions_that_cannot_be_written(finished, data, tmp_path):
     path = finished / "models" / f"{VIT}.test.parquet"
     path.unlink()
     (path / "in the way").mkdir(parents=True)
-    line = refused_by(ensemble, tmp_path)
+    before = snapshot(tmp_path)
+    line = refused(call(ensemble))
     assert "cannot write" in line and path.name in line
+    after = snapshot(tmp_path)  # the answers are kept for the next try
+    assert {file: after[file] for file in before} == before
+    assert all(".predicting_" in file for file in after.keys() - before.keys())
