@@ -122,6 +122,20 @@ def test_each_image_is_decoded_once_for_two_models(models, data, tmp_path, monke
     assert sorted(opened.read_text().split()) == sorted(competition.sample(data).image_id)
 
 
+def test_a_killed_prediction_goes_on_where_it_was(models, data, tmp_path, monkeypatch):
+    """Whatever a run had answered when it was killed is not asked, not even read, again."""
+    learners, variants = {RESNET: learner(models, RESNET)}, {RESNET: variant(RESNET)}
+    paths, keep = competition.test_paths(data), tmp_path / "kept"
+    whole = predict(learners, variants, paths)[RESNET]
+    early = dict(list(paths.items())[:5])
+    predict(learners, variants, early, keep)
+    for path in early.values():
+        path.unlink()
+    resumed = predict(learners, variants, paths, keep)[RESNET]
+    for view in ("plain", "views"):
+        pd.testing.assert_frame_equal(resumed[view], whole[view], atol=1e-6)
+
+
 # What is refused
 
 
