@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(CURDIR)/demo
-DEMO_ROWS := test_convnext_squish_128 test_vit_squish_128 test_resnet_squish_128
+DEMO_ROWS := test_convnext_squish_96 test_vit_squish_96 test_resnet_squish_96
 
 .PHONY: env test demo
 

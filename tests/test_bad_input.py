@@ -158,11 +158,11 @@ def test_unreadable_training_images_are_named_before_any_work(work, data, tmp_pa
 def test_the_command_tells_an_unreadable_training_image_in_one_line(work, data):
     spoil(data / "train_images" / "disease_a" / "100004.jpg", "text")
     before = snapshot(work, data)
-    line = refused(run("-m", "src.run", "test_resnet_squish_128"))
+    line = refused(run("-m", "src.run", "test_resnet_squish_96"))
     assert "100004.jpg" in line and "restore" in line
     after = snapshot(work, data)
     assert {path: after[path] for path in before} == before
-    assert not list((work / "models").glob("test_resnet_squish_128*"))
+    assert not list((work / "models").glob("test_resnet_squish_96*"))
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "huge"])  # truncated: test_predict
@@ -214,7 +214,7 @@ def test_a_models_folder_that_cannot_be_written_is_refused_before_training(vote,
 
 def test_a_work_folder_that_cannot_be_written_is_told_by_the_command(data, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    done = run("-m", "src.run", "test_resnet_squish_128", PADDY_WORK=str(tmp_path / "file"))
+    done = run("-m", "src.run", "test_resnet_squish_96", PADDY_WORK=str(tmp_path / "file"))
     line = refused(done)
     assert "cannot write" in line and "PADDY_WORK" in line
 

@@ -71,21 +71,21 @@ def test_unknown_row_is_one_line_with_the_nearest():
 def test_unknown_row_stops_before_a_known_one_is_trained(monkeypatch):
     monkeypatch.setattr(run, "train", lambda *_: pytest.fail("trained"))
     with pytest.raises(UserError, match="no row 'zzz'"):
-        command(monkeypatch, "test_vit_squish_128", "zzz")
+        command(monkeypatch, "test_vit_squish_96", "zzz")
 
 
 def test_no_row_named_lists_the_rows(monkeypatch):
     with pytest.raises(UserError, match="name a row of params.yaml, or --all; rows are: ") as error:
         command(monkeypatch)
-    assert "vit_small_squish_224" in str(error.value) and "test_vit_squish_128" in str(error.value)
+    assert "vit_small_squish_224" in str(error.value) and "test_vit_squish_96" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("words", "names"),
     [
         (["--all"], list(load_params()["variants"])),  # without the demo's
-        (["test_vit_squish_128", "vit_small_pad_224"],
-         ["test_vit_squish_128", "vit_small_pad_224"]),
+        (["test_vit_squish_96", "vit_small_pad_224"],
+         ["test_vit_squish_96", "vit_small_pad_224"]),
     ],
 )
 def test_rows_named_are_the_rows_trained(monkeypatch, words, names):
@@ -97,7 +97,7 @@ def test_rows_named_are_the_rows_trained(monkeypatch, words, names):
 
 def test_missing_data_stops_at_once(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no competition in"):
-        command(monkeypatch, "test_vit_squish_128", "--data", str(tmp_path / "none"))
+        command(monkeypatch, "test_vit_squish_96", "--data", str(tmp_path / "none"))
 
 
 # what is done, what fails
