@@ -23,11 +23,10 @@ test: env
 
 demo: export PADDY_WORK := $(DEMO)
 demo: export PADDY_DATA := $(DEMO)/data
-demo: export PATH := $(CURDIR)/$(BIN):$(PATH)
 demo: env
-	python -m src.demo $(DEMO)/data
-	python -m src.run $(DEMO_ROWS)
-	python -m src.ensemble
+	$(BIN)/python -m src.demo $(DEMO)/data
+	$(BIN)/python -m src.run $(DEMO_ROWS)
+	$(BIN)/python -m src.ensemble
 	@echo
 	@echo "models, cards and predictions   demo/models/"
 	@echo "executed notebooks              demo/notebooks/runs/"

@@ -11,6 +11,9 @@ from typing import Any
 
 from src.config import ROOT, UserError
 
+# What the runs themselves write changes nothing in what they would do again.
+CODE = ("--", ".", ":!submissions", ":!models", ":!dvc.lock")
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -69,7 +72,7 @@ def commit() -> dict[str, Any]:
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+        status = subprocess.run([*git, "status", "--porcelain", *CODE], capture_output=True, text=True)
     except FileNotFoundError:
         return {"commit": "", "dirty": True}
     return {"commit": head.stdout.strip(), "dirty": bool(status.stdout.strip() or head.returncode)}

@@ -27,7 +27,7 @@ from src.config import (
     make_variant,
     models_dir,
 )
-from src.files import sha256_lines, write_json
+from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import write_probs
 from src.tta import Tables, predict
@@ -51,6 +51,8 @@ def predict_bundles(
     stale_valid = [n for n, c in cards.items() if not fresh(models, c, "valid", c["held_out"])]
     stale_test = [n for n, c in cards.items() if not fresh(models, c, "test", images)]
     stale = sorted({*stale_valid, *stale_test})
+    if stale:
+        require_writable(models)
     for name in stale_valid:
         _predict_valid(models, folder, cards[name], trust)
     for group in groups_that_fit([cards[name] for name in stale_test]):

@@ -39,6 +39,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         )
         require_loaded(learn.model[0], variant)
         return learn
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # each kind of file and of network fails in its own way
         if not variant.pretrained:
             raise

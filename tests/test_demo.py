@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import run
 from PIL import Image
 
 from src import demo
-from src.config import ROOT, UserError
+from src.config import ROOT, UserError, load_params
 
 IMAGES, TESTS = 30, 10
 
@@ -163,3 +164,20 @@ def test_impossible_numbers_are_refused(tmp_path, images, seed, message):
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot write" in refusal(tmp_path / "file" / "demo", "--images", 30)
+
+
+def test_the_demo_goes_from_drawing_to_submission(tmp_path):
+    """What `make demo` types, on fewer photographs; so small a vote may well look odd: --force."""
+    places = {"PADDY_WORK": str(tmp_path), "PADDY_DATA": str(tmp_path / "data")}
+    rows = list(load_params()["demo"])
+    for words in (["src.demo", str(tmp_path / "data"), "--images", "80"], ["src.run", *rows],
+                  ["src.ensemble", "--force"]):
+        done = run("-m", *words, **places)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert "test images right" in done.stdout and all(row in done.stdout for row in rows)
+    assert (tmp_path / "submissions" / "paddy_train.csv").is_file()
+
+
+def test_make_demo_trains_the_rows_of_params_yaml():
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"DEMO_ROWS := {' '.join(load_params()['demo'])}\n" in makefile
