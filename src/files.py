@@ -72,7 +72,8 @@ def commit() -> dict[str, Any]:
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain", *CODE], capture_output=True, text=True)
+        changes = [*git, "status", "--porcelain", *CODE]
+        status = subprocess.run(changes, capture_output=True, text=True)
     except FileNotFoundError:
         return {"commit": "", "dirty": True}
     return {"commit": head.stdout.strip(), "dirty": bool(status.stdout.strip() or head.returncode)}
