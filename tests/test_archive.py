@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggl
     assert len(note["sha256"]) == 64 and note["bytes"] == len(kaggle.archive)
     assert left_over(tmp_path) == []
     assert "nothing to do" in again.stdout and len(kaggle.seen) == 2
+
+
+def test_the_plain_client_lists_the_files_of_the_same_competition(kaggle, tmp_path):
+    line = ["-m", "kaggle", "competitions", "files", "-c", SLUG, "--csv"]
+    done = subprocess.run([sys.executable, *line], env=kaggle.env(tmp_path),
+                          text=True, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "train.csv" in done.stdout and "sample_submission.csv" in done.stdout
 
 
 def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
