@@ -19,7 +19,7 @@ from src.evidence import same_mix, signed
 from src.inspection import some
 
 AGREEMENT = 0.9  # with a known good file; two decent models of this field agree on 95 % and more
-REFUSE, REMARK = 1e-12, 1e-3  # p-values of the class statistics; a weak model is no mistake
+REFUSE, REMARK = 1e-11, 1e-3  # p-values of the class statistics; a weak model is no mistake
 # Biased but honest models fail any test on 3,469 rows; only a mix this far off is a mishap.
 MOVED = 0.1
 
