@@ -167,14 +167,14 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
 
 
 def test_the_demo_goes_from_drawing_to_submission(tmp_path):
-    """What `make demo` types, on fewer photographs; so small a vote may well look odd: --force."""
+    """What `make demo` types, for its shortest row; so small a vote may well look odd: --force."""
     places = {"PADDY_WORK": str(tmp_path), "PADDY_DATA": str(tmp_path / "data")}
-    rows = list(load_params()["demo"])
-    for words in (["src.demo", str(tmp_path / "data"), "--images", "80"], ["src.run", *rows],
+    row = min(load_params()["demo"].items(), key=lambda item: item[1]["epochs"])[0]
+    for words in (["src.demo", str(tmp_path / "data"), "--images", "80"], ["src.run", row],
                   ["src.ensemble", "--force"]):
         done = run("-m", *words, **places)
         assert done.returncode == 0, done.stderr[-2000:]
-    assert "test images right" in done.stdout and all(row in done.stdout for row in rows)
+    assert "test images right" in done.stdout and row in done.stdout
     assert (tmp_path / "submissions" / "paddy_train.csv").is_file()
 
 
