@@ -106,12 +106,12 @@ def simplex(likelihood: np.ndarray) -> np.ndarray:
 
     members, images = likelihood.shape
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def _loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         mean = np.maximum(weights @ likelihood, FLOOR)
         return -np.log(mean).mean(), -(likelihood @ (1 / mean)) / images
 
     one = {"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like}
-    found = minimize(loss, np.full(members, 1 / members), jac=True, method="SLSQP",
+    found = minimize(_loss, np.full(members, 1 / members), jac=True, method="SLSQP",
                      bounds=[(0, 1)] * members, constraints=one, options={"ftol": 1e-7})
     return np.clip(found.x, 0, 1) / np.clip(found.x, 0, 1).sum()
 
@@ -171,11 +171,11 @@ def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> float:
     against = logs(probs.T.astype(np.float32, order="C"))  # (classes, images): summed faster
     against -= against[truth, np.arange(len(truth))]
 
-    def loss(log_heat: float) -> float:
+    def _loss(log_heat: float) -> float:
         return float(np.log(np.exp(against * np.float32(np.exp(-log_heat))).sum(axis=0)).mean())
 
     bounds = np.log([COLDEST, HOTTEST])
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, options={"xatol": 0.01}).x))
+    return float(np.exp(minimize_scalar(_loss, bounds=bounds, options={"xatol": 0.01}).x))
 
 
 def temper(probs: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ def stacked(held: Holdout, rows: np.ndarray) -> Blend:
     features = features.reshape(models, -1)  # (models, classes x images)
     at = truth * len(rows) + np.arange(len(rows))
 
-    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def _loss(x: np.ndarray) -> tuple[float, np.ndarray]:
         weights = ((1 + x[:models]) / models).astype(np.float32)
         logits = (weights @ features).reshape(classes, -1) + x[models:, None].astype(np.float32)
         probs = softmax(logits, axis=0).ravel()
@@ -208,7 +208,7 @@ def stacked(held: Holdout, rows: np.ndarray) -> Blend:
         slope = [features @ probs / models, probs.reshape(classes, -1).sum(axis=1)]
         return float(value), np.concatenate(slope).astype(np.float64) + x
 
-    x = minimize(loss, np.zeros(models + classes), jac=True, method="L-BFGS-B",
+    x = minimize(_loss, np.zeros(models + classes), jac=True, method="L-BFGS-B",
                  options={"maxiter": 60}).x
     return Blend((1 + x[:models]) / models, biases=x[models:])
 
