@@ -10,7 +10,8 @@ import torch
 from timm.models import _registry as registry
 from timm.models import load_state_dict
 
-from src.config import UserError, Variant, height_width, nearest
+from src.config import UserError, nearest
+from src.variant import Variant, height_width
 
 # The names of the published recipe, at the weights it used; timm's own names work too.
 ALIASES = {

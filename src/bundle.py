@@ -12,10 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.config import UserError, Variant
+from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import sha256, write_json
 from src.probs import blend, is_fresh
+from src.variant import Variant
 
 if TYPE_CHECKING:
     from fastai.learner import Learner

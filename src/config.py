@@ -1,9 +1,8 @@
-"""The root, the paths, the `Variant` and `params.yaml`: names and places derived once."""
+"""The root, the paths and `params.yaml`: names and places derived once."""
 
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -12,11 +11,8 @@ from typing import Any, TextIO
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-RESIZES = ("squish", "crop", "pad", "rect")
-TTAS = ("none", "random")
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
-DEFAULT_SEED = 42
 
 
 class UserError(Exception):
@@ -71,98 +67,6 @@ def runs_dir() -> Path:
     return work() / "notebooks" / "runs"
 
 
-def height_width(size: int | str) -> tuple[int, int]:
-    """`224` → (224, 224), `"288x224"` → (288, 224): height first, as fastai has it."""
-    parts = str(size).lower().split("x")
-    if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
-        raise UserError(f"size {size!r} is no size in pixels; write 224 or 288x224, height x width")
-    return int(parts[0]), int(parts[-1])
-
-
-def yes_or_no(value: Any) -> Any:
-    """`"true"` and `"false"` as papermill's command line passes them on; anything else as it is."""
-    return {"true": True, "false": False}.get(str(value).lower(), value)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Everything that decides what a training produces: one row of params.yaml."""
-
-    arch: str
-    resize: str
-    item_size: int | str
-    size: int | str
-    epochs: int
-    lr: float
-    bs: int
-    accum: int
-    fold: int
-    seed: int
-    pretrained: bool | str
-    min_scale: float
-    tta: str
-    views: int
-    beta: float
-    desc: str
-
-    def __post_init__(self) -> None:
-        for name in ("size", "item_size"):
-            height, width = height_width(getattr(self, name))
-            object.__setattr__(self, name, height if height == width else f"{height}x{width}")
-        object.__setattr__(self, "pretrained", yes_or_no(self.pretrained))
-        _check(self)
-
-    @property
-    def name(self) -> str:
-        """`<arch>_<desc>`; the fold and the seed are added when they are not the usual ones."""
-        parts = [self.arch.replace(".", "_"), self.desc or f"{self.resize}_{self.size}"]
-        parts += [f"fold{self.fold}"] * (self.fold != 0)
-        parts += [f"seed{self.seed}"] * (self.seed != DEFAULT_SEED)
-        return "_".join(parts)
-
-    @property
-    def recipe(self) -> dict[str, Any]:
-        """The fields as a plain dictionary, as they go into the card and the notebook."""
-        return asdict(self)
-
-
-def _check(v: Variant) -> None:
-    """Refuse values no training can use, before any work."""
-    for field in fields(Variant):
-        value = getattr(v, field.name)
-        yes_no = isinstance(value, bool) and field.name != "pretrained"  # Python counts with True
-        if yes_no or not isinstance(value, _accepted(field.type)):
-            raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
-    rules = [
-        (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
-        (v.resize in RESIZES, f"resize={v.resize!r} is unknown; {nearest(v.resize, RESIZES)}"),
-        (v.tta in TTAS, f"tta={v.tta!r} is unknown; {nearest(v.tta, TTAS)}"),
-        (v.resize != "rect" or isinstance(v.item_size, str),
-         f"resize=rect needs a rectangle: -p item_size 640x480, not {v.item_size}"),
-        (v.epochs >= 1, f"epochs={v.epochs} must be 1 or more"),
-        (0 < v.lr < 10, f"lr={v.lr} must be above 0 and below 10; 0.01 is usual"),
-        (v.bs >= 1, f"bs={v.bs} must be 1 or more"),
-        (v.accum >= 1 and v.bs % v.accum == 0, f"accum={v.accum} must divide bs={v.bs}"),
-        (0 <= v.fold <= 4, f"fold={v.fold} must be 0, 1, 2, 3 or 4"),
-        (v.seed >= 0, f"seed={v.seed} must be 0 or more"),
-        (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
-        (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),
-        (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
-        (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must be free of dots, slashes, spaces"),
-    ]
-    for holds, message in rules:
-        if not holds:
-            raise UserError(message)
-
-
-def _accepted(kind: Any) -> Any:
-    return (int, float) if kind is float else kind
-
-
-def _type_name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind)).replace("|", "or").replace("bool", "true/false")
-
-
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
@@ -171,22 +75,3 @@ def load_params() -> dict[str, Any]:
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
         raise UserError(f"params.yaml is no readable YAML ({what}); mend that line") from error
-
-
-def make_variant(**changes: Any) -> Variant:
-    """The defaults of params.yaml with `changes`; an unknown name is refused."""
-    known = [f.name for f in fields(Variant)]
-    for name in changes:
-        if name not in known:
-            raise UserError(f"unknown parameter {name!r}; {nearest(name, known)}")
-    return Variant(**{**load_params()["train"], **changes})
-
-
-def load_variants() -> dict[str, Variant]:
-    """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
-    rows = load_params()["variants"] | load_params()["demo"]
-    variants = {key: make_variant(**row) for key, row in rows.items()}
-    for key, variant in variants.items():
-        if key != variant.name:
-            raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
-    return variants

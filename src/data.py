@@ -23,7 +23,8 @@ from fastai.vision.all import (
 from PIL import Image, ImageOps
 
 from src import backbone, competition
-from src.config import UserError, Variant, height_width
+from src.config import UserError
+from src.variant import Variant, height_width
 
 METHODS = {
     "squish": ResizeMethod.Squish,

@@ -10,7 +10,7 @@ import torch
 from fastai.vision.all import Learner
 
 from src import backbone, bundle, competition
-from src.config import UserError, Variant
+from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256
 from src.folds import digest
@@ -18,6 +18,7 @@ from src.notebook import Run
 from src.predict import holdout_digest
 from src.probs import blend, join, write_probs
 from src.tta import Tables, predict
+from src.variant import Variant
 
 PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src.competition import COMPETITION, KAGGLE_INPUT
-from src.config import ROOT, UserError, Variant, models_dir, runs_dir
+from src.config import ROOT, UserError, models_dir, runs_dir
 from src.files import commit, write_json, write_text
+from src.variant import Variant
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100

@@ -9,18 +9,10 @@ from typing import Any
 import pandas as pd
 
 from src import backbone, bundle, competition, files
-from src.config import (
-    PLACES,
-    UserError,
-    Variant,
-    make_variant,
-    models_dir,
-    nearest,
-    terminal,
-    yes_or_no,
-)
+from src.config import PLACES, UserError, models_dir, nearest, terminal
 from src.folds import get_folds
 from src.inspection import require_images
+from src.variant import Variant, make_variant, yes_or_no
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,12 @@ import psutil
 import torch
 
 from src import bundle, competition
-from src.config import (
-    TTAS,
-    UserError,
-    Variant,
-    command,
-    load_variants,
-    make_variant,
-    models_dir,
-)
+from src.config import UserError, command, models_dir
 from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import write_probs
 from src.tta import Tables, predict
+from src.variant import TTAS, Variant, load_variants, make_variant
 
 SHARE = 0.4  # of the free memory that models may take; the rest is for images and activations
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src import bundle, competition, kernel
-from src.config import UserError, Variant, load_variants, models_dir, nearest
+from src.config import UserError, models_dir, nearest
 from src.files import sha256, write_json, write_text
 from src.kernel import Asked
 from src.probs import read_probs
+from src.variant import Variant, load_variants
 
 FAILED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 BUSY = "session count"  # what Kaggle says when no more of our kernels may run at once

@@ -13,18 +13,9 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from src import bundle, competition
-from src.config import (
-    ROOT,
-    UserError,
-    Variant,
-    command,
-    load_params,
-    load_variants,
-    models_dir,
-    nearest,
-    runs_dir,
-)
+from src.config import ROOT, UserError, command, load_params, models_dir, nearest, runs_dir
 from src.files import require_writable
+from src.variant import Variant, load_variants
 
 TEMPLATE = "paddy_train"
 

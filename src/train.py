@@ -16,7 +16,8 @@ from fastai.vision.all import (
 from tqdm import tqdm
 
 from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
-from src.config import Variant, terminal
+from src.config import terminal
+from src.variant import Variant
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:

@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from src.backbone import stats
-from src.config import UserError, Variant, height_width, terminal
+from src.config import UserError, terminal
 from src.data import batch_tfms, item_tfms, open_image, workers
+from src.variant import Variant, height_width
 from src.views import Frame, View, cut, fixed_views, light, sample_view, shrink, view_rng
 
 Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the views' mean

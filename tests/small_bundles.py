@@ -16,9 +16,10 @@ import pandas as pd
 from conftest import TINY
 
 from src import bundle, competition
-from src.config import Variant, command, make_variant
+from src.config import command
 from src.files import sha256, sha256_lines
 from src.probs import read_probs, write_probs
+from src.variant import Variant, make_variant
 
 CLASSES = ["disease_a", "disease_b", "disease_c"]  # of conftest's competition
 RESNET, VIT = "test_resnet_squish_32", "test_vit_squish_32"  # what its notebook trained

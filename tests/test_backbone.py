@@ -8,9 +8,10 @@ from conftest import TINY
 from safetensors.torch import save_file
 
 from src import backbone, data
-from src.config import UserError, load_variants, make_variant
+from src.config import UserError
 from src.folds import get_folds
 from src.train import get_learner
+from src.variant import load_variants, make_variant
 
 VARIANTS = load_variants()
 

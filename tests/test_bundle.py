@@ -12,11 +12,12 @@ from conftest import ROOT, TINY
 from small_bundles import RESNET, VIT, bundle_in, call, learner, refused, snapshot
 
 from src import bundle, competition
-from src.config import UserError, make_variant
+from src.config import UserError
 from src.files import sha256
 from src.folds import digest, get_folds
 from src.predict import main as predict
 from src.probs import blend, read_probs
+from src.variant import make_variant
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from conftest import ROOT, run
 
 from src import config
-from src.config import PLACES, UserError, Variant, load_params, load_variants, make_variant
+from src.config import PLACES, UserError, load_params
+from src.variant import Variant, height_width, load_variants, make_variant
 
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
 FIELDS = [field.name for field in fields(Variant)]
@@ -153,8 +154,8 @@ def test_sizes_are_height_by_width_and_written_one_way(given, kept):
 
 
 def test_height_comes_first():
-    assert config.height_width("288x224") == (288, 224)
-    assert config.height_width(224) == (224, 224)
+    assert height_width("288x224") == (288, 224)
+    assert height_width(224) == (224, 224)
 
 
 @pytest.mark.parametrize("size", ["0", 0, -224, "224x", "x224", "1x2x3", "big", 224.5, "", True])

@@ -11,8 +11,9 @@ from conftest import TINY, draw_competition
 from PIL import Image
 
 from src import data
-from src.config import RESIZES, UserError, height_width, make_variant
+from src.config import UserError
 from src.folds import get_folds
+from src.variant import RESIZES, height_width, make_variant
 
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)
 

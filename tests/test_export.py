@@ -16,7 +16,7 @@ from fastai.learner import load_learner
 from small_bundles import snapshot
 
 from src import bundle, competition
-from src.config import UserError, make_variant
+from src.config import UserError
 from src.data import get_dls
 from src.export import export, holdout_probs, holdout_table
 from src.files import sha256
@@ -24,6 +24,7 @@ from src.folds import digest, get_folds
 from src.notebook import Run
 from src.probs import blend, read_probs
 from src.train import get_learner
+from src.variant import make_variant
 
 VARIANT = make_variant(**TINY)
 NAME = VARIANT.name

@@ -11,8 +11,9 @@ import nbformat
 import pytest
 
 from src import kernel
-from src.config import UserError, make_variant
+from src.config import UserError
 from src.kernel import Asked
+from src.variant import make_variant
 
 ATTACHED = {"pretrained": "/kaggle/input/timm-weights/vit.safetensors"}
 

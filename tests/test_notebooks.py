@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT, TINY, run, train_notebook
 
 from src import notebook
-from src.config import PLACES, UserError, make_variant
+from src.config import PLACES, UserError
+from src.variant import make_variant
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"

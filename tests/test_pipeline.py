@@ -15,8 +15,9 @@ from conftest import ROOT, TINY, draw_competition
 
 from src.bundle import TTA_FIELDS, read_card
 from src.competition import COMPETITION, sample
-from src.config import Variant, load_params
+from src.config import load_params
 from src.probs import read_probs
+from src.variant import Variant
 
 NAME = "test_resnet_squish_32"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

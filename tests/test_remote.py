@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from src import bundle, kernel, remote
-from src.config import ROOT, UserError, load_variants
+from src.config import ROOT, UserError
 from src.probs import write_probs
+from src.variant import load_variants
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import command, folder_of, refusal, run, run_each, stand_in
 

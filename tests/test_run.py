@@ -10,7 +10,8 @@ from conftest import run as shell
 from nbformat import v4
 
 from src import config, run
-from src.config import UserError, load_params, make_variant
+from src.config import UserError, load_params
+from src.variant import make_variant
 
 DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
 

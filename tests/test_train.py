@@ -12,9 +12,9 @@ from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, Learn
 from safetensors.torch import save_file
 
 from src import data
-from src.config import make_variant
 from src.folds import get_folds
 from src.train import fit, get_learner
+from src.variant import make_variant
 
 
 @pytest.fixture(autouse=True)
