@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from src import config
+from src.config import load_params
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {
     "arch": "test_resnet",
@@ -93,3 +96,12 @@ def work(trained_once, tmp_path, monkeypatch) -> Path:
     folder = shutil.copytree(trained_once, tmp_path / "work")
     monkeypatch.setenv("PADDY_WORK", str(folder))
     return folder
+
+
+@pytest.fixture
+def own_params(tmp_path, monkeypatch):
+    """A params.yaml of the test's own; call it with the text."""
+    monkeypatch.setattr(config, "ROOT", tmp_path)
+    load_params.cache_clear()
+    yield lambda text: (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    load_params.cache_clear()

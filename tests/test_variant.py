@@ -1,0 +1,226 @@
+"""One schema for a variant: the dataclass, the parameters cell and the rows of params.yaml."""
+
+import ast
+from dataclasses import FrozenInstanceError, fields
+
+import papermill
+import pytest
+from conftest import ROOT
+
+from src.config import PLACES, UserError, load_params
+from src.variant import Variant, height_width, load_variants, make_variant
+
+TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
+FIELDS = [field.name for field in fields(Variant)]
+
+
+@pytest.fixture
+def cell():
+    """name → default of the parameters cell of the training notebook."""
+    found = papermill.inspect_notebook(str(TRAIN))
+    return {name: ast.literal_eval(facts["default"]) for name, facts in found.items()}
+
+
+def one_line(error) -> str:
+    """The message of a UserError, once it is shown to be a single line."""
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+# the three views of the schema
+
+
+def test_parameters_cell_has_the_fields_of_a_variant_and_the_places(cell):
+    assert list(cell) == [*FIELDS, *PLACES]
+
+
+def test_params_yaml_has_the_fields_of_a_variant():
+    assert list(load_params()["train"]) == FIELDS
+
+
+def test_defaults_and_their_types_are_the_same_in_cell_and_params_yaml(cell):
+    typed = {name: (type(value), value) for name, value in load_params()["train"].items()}
+    assert {name: (type(cell[name]), cell[name]) for name in FIELDS} == typed
+
+
+def test_defaults_have_the_types_of_the_fields(cell):
+    wrong = [field.name for field in fields(Variant)
+             if not isinstance(cell[field.name], field.type)]
+    assert wrong == []
+
+
+def test_default_variant_is_the_one_of_the_cell(cell):
+    assert make_variant() == Variant(**{name: cell[name] for name in FIELDS})
+
+
+def test_variant_is_frozen_and_its_recipe_makes_it_again():
+    variant = make_variant(arch="vit_small")
+    with pytest.raises(FrozenInstanceError):
+        variant.arch = "vit_large"
+    assert Variant(**variant.recipe) == variant
+
+
+# the table
+
+
+def test_every_key_of_params_yaml_is_the_name_its_row_derives():
+    assert {key: variant.name for key, variant in load_variants().items()} == {
+        key: key for key in [*load_params()["variants"], *load_params()["demo"]]
+    }
+
+
+def test_no_key_has_a_dot_which_would_break_dvc():
+    assert [key for key in load_variants() if "." in key] == []
+
+
+def test_demo_rows_are_the_three_tiny_models_from_random_weights():
+    rows = [make_variant(**row) for row in load_params()["demo"].values()]
+    assert [row.arch for row in rows] == ["test_convnext", "test_vit", "test_resnet"]
+    assert not any(row.pretrained for row in rows)
+
+
+@pytest.mark.parametrize("arch", ["convnext_{}", "vit_{}", "swin_{}", "swinv2_{}"])
+@pytest.mark.parametrize("extent", ["small", "large"])
+def test_published_recipe_is_in_the_table(arch, extent):
+    small = "base" if arch == "swinv2_{}" else "small"  # timm has no small swinv2 at 192
+    wanted = arch.format(small if extent == "small" else "large")
+    rows = [make_variant(**row) for row in load_params()["variants"].values()]
+    rows = [row for row in rows if row.arch == wanted]
+    seen = {(row.resize, row.item_size, row.size) for row in rows}
+    size = 192 if arch == "swinv2_{}" else 224
+    assert seen >= {("squish", 480, size), ("crop", 480, size), ("pad", 640, size)}
+    rectangles = {("rect", "640x480", "288x224"), ("rect", "640x480", "320x240")}
+    assert rectangles <= seen or not wanted.startswith("convnext")
+    shared = {(row.epochs, row.lr, row.bs, row.min_scale, row.pretrained) for row in rows}
+    assert shared == {(12, 0.01, 64, 0.75, True)}
+
+
+def test_row_under_another_key_is_refused_with_the_right_one(own_params):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    own_params(text.replace("  vit_small_squish_224:", "  vit_small:"))
+    with pytest.raises(UserError, match="row 'vit_small' describes 'vit_small_squish_224'"):
+        load_variants()
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "convnext_small_squish_224"),
+        ({"arch": "vit_small", "resize": "pad", "item_size": 640}, "vit_small_pad_224"),
+        ({"resize": "rect", "item_size": "640x480", "size": "288x224"},
+         "convnext_small_rect_288x224"),
+        # timm's dots would break file stems and dvc
+        ({"arch": "vit_small_patch16_224.augreg_in1k"},
+         "vit_small_patch16_224_augreg_in1k_squish_224"),
+        ({"desc": "long"}, "convnext_small_long"),
+        # only what is unusual shows
+        ({"fold": 3}, "convnext_small_squish_224_fold3"),
+        ({"seed": 7}, "convnext_small_squish_224_seed7"),
+        ({"fold": 1, "seed": 7, "desc": "long"}, "convnext_small_long_fold1_seed7"),
+    ],
+)
+def test_name_is_derived_from_the_facts(changes, name):
+    assert make_variant(**changes).name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(224, 224), ("224", 224), ("224x224", 224), ("288x224", "288x224"), ("288X224", "288x224")],
+)
+def test_sizes_are_height_by_width_and_written_one_way(given, kept):
+    assert make_variant(size=given).size == kept
+
+
+def test_height_comes_first():
+    assert height_width("288x224") == (288, 224)
+    assert height_width(224) == (224, 224)
+
+
+@pytest.mark.parametrize("size", ["0", 0, -224, "224x", "x224", "1x2x3", "big", 224.5, "", True])
+def test_what_is_no_size_is_refused(size):
+    for field in ("size", "item_size"):
+        with pytest.raises(UserError, match="is no size in pixels; write 224 or 288x224") as error:
+            make_variant(**{field: size})
+        one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("true", True), ("True", True), ("false", False), (False, False), ("w.pth", "w.pth")],
+)
+def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given, kept):
+    assert make_variant(pretrained=given).pretrained == kept
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": ""}, "arch is empty"),
+        ({"arch": "  "}, "arch is empty"),
+        ({"resize": "squash"}, "resize='squash' is unknown; did you mean 'squish'"),
+        ({"resize": "zzz"}, "known: squish, crop, pad, rect"),
+        ({"tta": "randm"}, "tta='randm' is unknown; did you mean 'random'"),
+        ({"resize": "rect"}, "resize=rect needs a rectangle: -p item_size 640x480, not 480"),
+        ({"epochs": 0}, "epochs=0 must be 1 or more"),
+        ({"lr": 0}, "lr=0 must be above 0"),
+        ({"lr": -0.1}, "lr=-0.1 must be above 0"),
+        ({"lr": 10}, "below 10"),
+        ({"lr": float("nan")}, "lr=nan must be above 0"),
+        ({"bs": 0}, "bs=0 must be 1 or more"),
+        ({"accum": 0}, "accum=0 must divide bs=64"),
+        ({"accum": 3}, "accum=3 must divide bs=64"),
+        ({"bs": 2, "accum": 4}, "accum=4 must divide bs=2"),
+        ({"fold": -1}, "fold=-1 must be 0, 1, 2, 3 or 4"),
+        ({"fold": 5}, "fold=5 must be 0, 1, 2, 3 or 4"),
+        ({"seed": -1}, "seed=-1 must be 0 or more"),
+        ({"min_scale": 0}, "min_scale=0 must be above 0"),
+        ({"min_scale": 1.1}, "at most 1"),
+        ({"views": 0}, "views=0 must be 1 or more; switch TTA off with tta=none"),
+        ({"beta": -0.1}, "beta=-0.1, the share of the plain view, must be between 0 and 1"),
+        ({"beta": 1.1}, "must be between 0 and 1"),
+        ({"desc": "a.b"}, "must be free of dots, slashes, spaces"),
+        ({"desc": "../a"}, "must be free of dots, slashes, spaces"),
+        ({"desc": "a b"}, "must be free of dots, slashes, spaces"),
+        # types
+        ({"epochs": "twelve"}, "epochs='twelve' must be int"),
+        ({"epochs": 1.5}, "epochs=1.5 must be int"),
+        ({"epochs": True}, "epochs=True must be int"),
+        ({"lr": "high"}, "lr='high' must be float"),
+        ({"arch": 50}, "arch=50 must be str"),
+        ({"desc": 1}, "desc=1 must be str"),
+        ({"pretrained": 1}, "pretrained=1 must be true/false or str"),
+        ({"pretrained": None}, "pretrained=None must be true/false or str"),
+    ],
+)
+def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
+    with pytest.raises(UserError) as error:
+        make_variant(**changes)
+    assert message in one_line(error)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"lr": 1}, {"min_scale": 1}, {"beta": 0}, {"beta": 1}, {"fold": 4}, {"seed": 0},
+     {"accum": 64}, {"tta": "none"}, {"views": 1}],
+)
+def test_values_on_the_border_are_accepted(changes):
+    name, value = next(iter(changes.items()))
+    assert getattr(make_variant(**changes), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("archh", "did you mean 'arch'?"), ("item_sizes", "did you mean 'item_size' or 'resize'?"),
+     ("zzz", "known: arch, resize,")],
+)
+def test_misspelt_field_is_refused_with_the_nearest(name, hint):
+    with pytest.raises(UserError) as error:
+        make_variant(**{name: "vit_small"})
+    assert one_line(error).startswith(f"unknown parameter {name!r}; {hint}")
