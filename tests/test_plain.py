@@ -1,0 +1,50 @@
+"""The plain view: the pixels that fastai's own batch transforms show without augmenting."""
+
+import numpy as np
+import pytest
+import torch
+from fastai.vision.all import IntToFloatTensor, Normalize, Pipeline, TensorImage
+
+from src.data import batch_tfms
+from src.plain import operators, plain_view
+from src.tta import look_of
+from src.variant import make_variant
+
+
+def photo(height: int, width: int) -> torch.Tensor:
+    """A blurred pattern with noise: it has edges that a wrong place would move."""
+    y, x = np.mgrid[:height, :width]
+    waves = 100 + 80 * np.sin(x / 7) * np.cos(y / 11)
+    noise = np.random.default_rng(0).normal(0, 20, (3, height, width))
+    return torch.from_numpy((waves + noise).clip(0, 255).astype(np.uint8))
+
+
+def of_fastai(image: torch.Tensor, recipe) -> torch.Tensor:
+    """The plain view by fastai's own transforms, but for the normalisation."""
+    tfms = [tfm for tfm in batch_tfms(recipe) if not isinstance(tfm, Normalize)]
+    pipeline = Pipeline([IntToFloatTensor(), *tfms], split_idx=1)
+    return torch.Tensor(pipeline((TensorImage(image[None]),))[0][0])
+
+
+@pytest.mark.parametrize(
+    "item_size, size, min_scale",
+    [(480, 224, 0.75), (480, 128, 0.75), (480, 224, 1.0), (128, 96, 0.75), (48, 64, 0.75),
+     ("640x480", "288x224", 0.75), ("640x480", "320x240", 0.35), (640, 224, 0.75)],
+)
+def test_it_is_what_fastai_shows_to_a_fraction_of_a_grey_level(item_size, size, min_scale):
+    resize = "rect" if isinstance(item_size, str) else "squish"
+    recipe = make_variant(arch="test_resnet", item_size=item_size, size=size, resize=resize,
+                     min_scale=min_scale)
+    frame = look_of(recipe).frame
+    image = photo(*frame.item_size)
+    ours, theirs = plain_view(image, frame), of_fastai(image, recipe)
+    assert ours.shape == (3, *frame.size)
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), atol=0.02 / 255)
+
+
+def test_every_pixel_is_a_mean_of_the_item_image():
+    frame = look_of(make_variant(arch="test_resnet", item_size=480, size=224)).frame
+    for axis, scale in zip(operators(frame), (1, 1 / 255), strict=True):
+        for _, rows in axis:
+            assert (rows >= 0).all()
+            np.testing.assert_allclose(rows.sum(1), scale, rtol=1e-5)
