@@ -25,7 +25,8 @@ from src.probs import write_probs
 from src.tta import Tables, predict
 from src.variant import TTAS, Variant, load_variants, make_variant
 
-SHARE = 0.4  # of the free memory that models may take; the rest is for images and activations
+# Of the free memory, for the models' files: fused graphs are copies, and images need room too.
+SHARE = 0.2
 
 
 def predict_bundles(

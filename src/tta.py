@@ -1,31 +1,38 @@
 """TTA for one or many models in one pass over the photographs.
 
-Each file is read and decoded once and resized once in each way the models ask for. The plain view
-is made by fastai's own transforms; the others are cut by `views`, seeded by image, so that neither
-order, batch nor an interruption changes them. Workers cut, the main process runs the models.
+Each file is read and decoded once and resized once in each way the models ask for. `plain` makes
+the view that fastai's own transforms make; the others are cut by `views`, seeded by image: neither
+order, batch nor an interruption changes them. Every core takes a batch of its own from the files to
+the probabilities; PIL and torch do not hold Python's lock while they work.
 """
 
-import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from fastai.vision.all import IntToFloatTensor, Learner, Normalize, Pipeline, TensorImage
+from fastai.vision.all import Learner
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from src.backbone import stats
-from src.config import UserError, terminal
-from src.data import batch_tfms, item_tfms, open_image, workers
+from src.config import terminal
+from src.data import item_tfms, open_image, workers
+from src.files import atomic_path
+from src.forward import Forward, forward_of
+from src.plain import plain_view
 from src.variant import Variant, height_width
 from src.views import Frame, View, cut, fixed_views, light, sample_view, shrink, view_rng
 
 Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the views' mean
-BATCH = 32  # images; what a killed run loses
+BATCH = 16  # images; what a core loses when it is killed
+WORTH_FUSING = 200  # images; fewer are answered before a graph is compiled
 
 
 class Look(NamedTuple):
@@ -35,6 +42,14 @@ class Look(NamedTuple):
     tta: str
     views: int
     seed: int
+
+
+class Asked(NamedTuple):
+    """A model that is asked: its Learner, its recipe and its fastest forward pass."""
+
+    learn: Learner
+    variant: Variant
+    forward: Forward
 
 
 def look_of(variant: Variant) -> Look:
@@ -54,43 +69,6 @@ def views_of(look: Look, image_id: str) -> list[View]:
     return [sample_view(rng, look.frame) for rng in rngs]
 
 
-class Looks(Dataset):
-    """For every image one entry per look: its plain view and its other views, 0 to 1."""
-
-    def __init__(self, paths: Mapping[str, Path], variants: Mapping[Look, Variant]) -> None:
-        self.items, self.variants = list(paths.items()), variants
-        self.resize = {look: item_tfms(variant) for look, variant in variants.items()}
-        self.plain = {look: plain_tfms(variant) for look, variant in variants.items()}
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, number: int) -> list[tuple[Tensor, Tensor]]:
-        image_id, path = self.items[number]
-        image, resized, seen = open_image(path), {}, []
-        for look, plain in self.plain.items():
-            key = look.frame[:2]  # item_size and resize: one resize serves all looks of that kind
-            if key not in resized:
-                pixels = np.array(self.resize[look](image, split_idx=1))
-                resized[key] = TensorImage(torch.from_numpy(pixels).permute(2, 0, 1)[None])
-            seen.append((Tensor(plain((resized[key],))[0][0]), augmented(image, look, image_id)))
-        return seen
-
-
-def plain_tfms(variant: Variant) -> Pipeline:
-    """fastai's own batch transforms of the plain view, but for the normalisation."""
-    tfms = [tfm for tfm in batch_tfms(variant) if not isinstance(tfm, Normalize)]
-    return Pipeline([IntToFloatTensor(), *tfms], split_idx=1)
-
-
-def augmented(image: Any, look: Look, image_id: str) -> Tensor:
-    """The views of one image beside the plain one: uint8, views × 3 × height × width."""
-    views = views_of(look, image_id)
-    if not views:
-        return torch.empty(0, 3, *look.frame.size, dtype=torch.uint8)
-    return light(cut(shrink(image, look.frame), views, look.frame), views)
-
-
 def predict(
     learners: Mapping[str, Learner],
     variants: Mapping[str, Variant],
@@ -104,72 +82,108 @@ def predict(
     parts = read_parts(keep)
     done = {image for part in parts for image in part.index.get_level_values("image_id")}
     todo = {image: path for image, path in paths.items() if image not in done}
-    for batch in batches(todo, variants):
-        answers = {
-            (name, view): table
-            for name, learn in learners.items()
-            for view, table in ask(learn, variants[name], batch).items()
-        }
-        parts.append(pd.concat(answers, names=["model", "view"]))
-        keep_part(keep, parts[-1])
+    with _one_thread_each():
+        asked = {name: _ask(learn, variants[name], len(todo)) for name, learn in learners.items()}
+        parts += _answers(asked, todo, keep)
     return {name: _tables(parts, name, list(paths)) for name in learners}
 
 
-class Batch(NamedTuple):
-    """Some images and, per look, their plain views and their other views."""
-
-    images: list[str]
-    seen: dict[Look, tuple[Tensor, Tensor]]
-
-
-def batches(paths: Mapping[str, Path], variants: Mapping[str, Variant]) -> Iterator[Batch]:
-    """The images in batches, every one decoded once, with a bar: images/s and the time left."""
-    looks = {look_of(variant): variant for variant in variants.values()}
-    images = list(paths)
-    loader = DataLoader(Looks(paths, looks), BATCH, num_workers=workers())
-    with tqdm(total=len(images), unit=" images", desc="predict", file=terminal()) as bar:
-        for number, seen in enumerate(_readable(loader)):
-            names = images[number * BATCH : (number + 1) * BATCH]
-            yield Batch(names, dict(zip(looks, seen, strict=True)))
-            bar.update(len(names))
-
-
-def _readable(loader: DataLoader) -> Iterator[list]:
-    """The batches; an unreadable image is told in one line, without the worker's traceback."""
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """With a batch on every core, threads inside an operation would only be in the way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        yield from loader
-    except UserError as error:
-        raise UserError(str(error).strip().splitlines()[-1].partition("UserError: ")[2]) from error
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _ask(learn: Learner, variant: Variant, images: int) -> Asked:
+    fused = images >= WORTH_FUSING
+    return Asked(learn, variant, forward_of(learn, height_width(variant.size), fused))
+
+
+def _answers(
+    asked: Mapping[str, Asked], paths: Mapping[str, Path], keep: Path | None
+) -> Iterator[pd.DataFrame]:
+    """The answers batch by batch, with a bar: images/s and the time left."""
+    images = list(paths)
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    pool = ThreadPoolExecutor(workers())
+    parts = pool.map(partial(_answer, asked, paths, keep), batches)
+    try:
+        with tqdm(total=len(images), unit=" images", desc="predict", file=terminal()) as bar:
+            for batch, part in zip(batches, parts, strict=True):
+                bar.update(len(batch))
+                yield part
+    finally:  # after Ctrl-C what is under way is finished and kept
+        pool.shutdown(cancel_futures=True)
 
 
 @torch.inference_mode()
-def ask(learn: Learner, variant: Variant, batch: Batch) -> Tables:
-    """Probabilities of one batch by view: of the plain one, and the mean of the others."""
-    plain, views = batch.seen[look_of(variant)]
-    answers = {"plain": _forward(learn, variant, plain)}
-    if number := views.shape[1]:
-        every = _forward(learn, variant, views.flatten(0, 1).float().div_(255))
-        answers["views"] = every.unflatten(0, (-1, number)).mean(1)
-    index, vocab = pd.Index(batch.images, name="image_id"), list(learn.dls.vocab)
-    return {view: pd.DataFrame(p.numpy(), index, vocab) for view, p in answers.items()}
+def _answer(
+    asked: Mapping[str, Asked], paths: Mapping[str, Path], keep: Path | None, images: list[str]
+) -> pd.DataFrame:
+    """What every model says of one batch: rows (model, view, image_id), a column per class."""
+    photos = {image: open_image(paths[image]) for image in images}
+    items, seen, tables = {}, {}, {}
+    for name, model in asked.items():
+        look = look_of(model.variant)
+        if (way := look.frame[:2]) not in items:
+            resize = item_tfms(model.variant)
+            items[way] = [resize(photo, split_idx=1) for photo in photos.values()]
+        if look not in seen:
+            device = next(model.learn.model.parameters()).device
+            seen[look] = plain_views(items[way], look), other_views(photos, look, device)
+        for view, probs in _probs(model, *seen[look]).items():
+            tables[name, view] = pd.DataFrame(probs, images, list(model.learn.dls.vocab))
+    part = pd.concat(tables, names=["model", "view", "image_id"])
+    keep_part(keep, part)
+    return part
 
 
-def _forward(learn: Learner, variant: Variant, images: Tensor) -> Tensor:
-    """The model's probabilities (n_images, n_classes) for images between 0 and 1."""
-    learn.model.eval()
-    device = next(learn.model.parameters()).device
-    mean, std = (torch.tensor(s, device=device)[:, None, None] for s in stats(variant.arch))
-    logits = learn.model((images.to(device) - mean) / std)
-    return learn.loss_func.activation(logits).float().cpu()
+def plain_views(items: list[Image.Image], look: Look) -> Tensor:
+    """The plain views of resized photographs: (n_images, 3, height, width), 0 to 1."""
+    pixels = (torch.from_numpy(np.array(item)).permute(2, 0, 1) for item in items)
+    return torch.stack([plain_view(item, look.frame) for item in pixels])
+
+
+def other_views(photos: Mapping[str, Image.Image], look: Look, device: torch.device) -> Tensor:
+    """The views beside the plain ones: (n_images, n_views, 3, height, width), uint8.
+
+    Cut on the model's device, so that a GPU gets the shrunk photograph instead of its views.
+    """
+    cuts = [torch.empty(0, 0, 3, *look.frame.size, dtype=torch.uint8)]
+    for image, photo in photos.items():
+        if views := views_of(look, image):
+            small = shrink(photo, look.frame).to(device)
+            cuts.append(light(cut(small, views, look.frame), views)[None])
+    return torch.cat(cuts[1:] or cuts)
+
+
+def _probs(model: Asked, plain: Tensor, views: Tensor) -> dict[str, np.ndarray]:
+    """The model's probabilities (n_images, n_classes) by view; half precision for views on CUDA."""
+    answers = {"plain": _forward(model, plain)}
+    if views.numel():
+        with torch.autocast("cuda", torch.float16, enabled=views.is_cuda):
+            every = _forward(model, views.flatten(0, 1).float().div_(255))
+        answers["views"] = every.unflatten(0, views.shape[:2]).mean(1)
+    return {view: probs.numpy() for view, probs in answers.items()}
+
+
+def _forward(model: Asked, images: Tensor) -> Tensor:
+    device = next(model.learn.model.parameters()).device
+    mean, std = (torch.tensor(s, device=device)[:, None, None] for s in stats(model.variant.arch))
+    logits = model.forward((images.to(device) - mean) / std)
+    return model.learn.loss_func.activation(logits.float()).cpu()
 
 
 def keep_part(keep: Path | None, part: pd.DataFrame) -> None:
-    """Put the answers to one batch where a rerun finds them."""
+    """Put the answers to one batch where a rerun finds them, named by its first image."""
     if keep:
-        keep.mkdir(parents=True, exist_ok=True)
-        number = sum(1 for _ in keep.glob("*.parquet"))
-        part.to_parquet(keep / "part.tmp")
-        os.replace(keep / "part.tmp", keep / f"{number:05}.parquet")
+        with atomic_path(keep / f"{part.index[0][-1]}.parquet") as temporary:
+            part.to_parquet(temporary)
 
 
 def read_parts(keep: Path | None) -> list[pd.DataFrame]:

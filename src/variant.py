@@ -6,7 +6,7 @@ from typing import Any
 from src.config import UserError, load_params, nearest
 
 RESIZES = ("squish", "crop", "pad", "rect")
-TTAS = ("none", "random")
+TTAS = ("none", "random", "flips", "crops", "rotations")
 DEFAULT_SEED = 42
 
 

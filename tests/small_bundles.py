@@ -182,9 +182,9 @@ def learner(models, name):
     return load_learner(bundle.pkl_path(models, name))
 
 
-def variant(name: str, seed: int = 42) -> Variant:
-    """The recipe of a model that conftest's notebook trained, asked with another seed."""
-    return make_variant(**{**TINY, "arch": name.removesuffix("_squish_32"), "seed": seed})
+def variant(name: str, **asked: object) -> Variant:
+    """The recipe of a model that conftest's notebook trained, `asked` another way."""
+    return make_variant(**{**TINY, "arch": name.removesuffix("_squish_32"), **asked})
 
 
 def settings(tta="random", views=2):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import PIL.Image
+import PIL.ImageOps
 import pytest
 from small_bundles import (
     RESNET,
@@ -20,7 +21,7 @@ from small_bundles import (
     variant,
 )
 
-from src import bundle, competition
+from src import bundle, competition, tta
 from src.predict import main
 from src.tta import predict
 
@@ -53,6 +54,36 @@ def test_the_plain_view_is_what_load_learner_and_get_preds_say(models, data, nam
     assert np.ptp(plain.to_numpy(), axis=0).max() > 1e-3, "all images alike: this shows nothing"
 
 
+def test_many_images_are_answered_by_a_fused_graph_that_says_the_same(models, data, monkeypatch):
+    paths = competition.test_paths(data)
+    one_by_one = predict({VIT: learner(models, VIT)}, {VIT: variant(VIT)}, paths)[VIT]
+    monkeypatch.setattr(tta, "WORTH_FUSING", 1)
+    fused = predict({VIT: learner(models, VIT)}, {VIT: variant(VIT)}, paths)[VIT]
+    for view, table in fused.items():
+        np.testing.assert_allclose(table, one_by_one[view], atol=1e-4)
+        assert not table.equals(one_by_one[view]), "the same digits: nothing was fused"
+
+
+def test_flips_are_the_model_s_answers_to_the_mirrored_photographs(models, data):
+    learners, asked = {VIT: learner(models, VIT)}, {VIT: variant(VIT, tta="flips")}
+    paths = competition.test_paths(data)
+    mirrored = predict(learners, asked, paths)[VIT]["views"]
+    for path in paths.values():
+        PIL.ImageOps.mirror(PIL.Image.open(path)).save(path, format="png")
+    plain = predict(learners, asked, paths)[VIT]["plain"]
+    np.testing.assert_allclose(mirrored, plain, atol=0.02)
+    assert np.ptp(plain.to_numpy(), axis=0).max() > 0.05, "all images alike: this shows nothing"
+
+
+@pytest.mark.parametrize("kind", ["flips", "crops", "rotations"])
+def test_each_kind_of_fixed_views_can_be_asked_for(models, kind):
+    before = tables_of(models, VIT)[0]["views"]
+    assert call(main, VIT, "--tta", kind).stdout == f"{VIT}: predicted\n"
+    tables, meta = tables_of(models, VIT)
+    assert meta["tta"]["tta"] == kind and not tables["views"].equals(before)
+    assert bundle.read_card(models, VIT)["variant"]["tta"] == kind
+
+
 @pytest.mark.parametrize("split", ["test", "valid"])
 def test_rows_sum_to_one_under_the_ids_and_the_class_names(models, data, split):
     tables, meta = tables_of(models, VIT, split)
@@ -81,7 +112,7 @@ def test_the_path_that_predicts_the_test_set_repeats_the_stored_hold_out(models,
 def test_the_views_of_a_seed_repeat_exactly_and_another_seed_has_others(models, data):
     learn, paths = learner(models, RESNET), competition.test_paths(data)
     first, again, other = (
-        predict({"it": learn}, {"it": variant(RESNET, seed)}, paths)["it"] for seed in (1, 1, 2)
+        predict({"it": learn}, {"it": variant(RESNET, seed=s)}, paths)["it"] for s in (1, 1, 2)
     )
     pd.testing.assert_frame_equal(first["views"], again["views"], check_exact=True)
     pd.testing.assert_frame_equal(first["plain"], other["plain"], check_exact=True)

@@ -1,0 +1,190 @@
+"""How fast bundles are predicted with TTA, beside the loops everybody writes, and the ceiling.
+
+    python benchmarks/bench_predict.py [CASE …]      one, six, backbone; all of them by default
+
+On drawn photographs, with random weights, each line in a process of its own:
+`learn.tta` for one model after the other; the same with fixed views of what fastai resized (as the
+ttach package makes them); `src.tta.predict`. All of them average 4 views and the plain one. The
+ceiling is what the same pixels cost when nothing else happens: reading and cutting the views alone,
+and the forward passes alone, each on all cores in its fastest way; as they share the cores, their
+times add up.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+PHOTOS = 256  # drawn; asked about several times under other names, as a real test set is larger
+LOOP = 64  # images for the loops, which take their time
+VIEWS = 5
+TINY = ("test_convnext", "test_vit", "test_resnet")
+CASES = {  # arch, resize, size, images for ours
+    "one": ([("test_convnext", "squish", 128)], 2048),
+    "six": ([(arch, way, 128) for way in ("squish", "crop") for arch in TINY], 2048),
+    "backbone": ([("mobilenetv2_100", "squish", 224)], 512),
+}
+
+
+def learners(case: str, folder: Path) -> tuple[dict, dict]:
+    """Untrained Learners and their Variants, by name."""
+    from src.data import get_dls
+    from src.folds import get_folds
+    from src.train import get_learner
+    from src.variant import make_variant
+
+    made, variants = {}, {}
+    for arch, resize, size in CASES[case][0]:
+        variant = make_variant(arch=arch, resize=resize, size=size, pretrained=False)
+        dls = get_dls(folder, get_folds(folder, variant.seed, folder), variant)
+        variants[variant.name], made[variant.name] = variant, get_learner(dls, variant)
+    return made, variants
+
+
+def with_learn_tta(made: dict, variants: dict, paths: dict) -> None:
+    """fastai's own TTA, one model after the other."""
+    for learn in made.values():
+        with learn.no_bar():
+            learn.tta(dl=learn.dls.test_dl(list(paths.values())), n=VIEWS - 1)
+
+
+def with_fixed_views(made: dict, variants: dict, paths: dict) -> None:
+    """fastai's plain batches, turned and mirrored in the batch."""
+    import torch
+
+    for learn in made.values():
+        learn.model.eval()
+        with torch.inference_mode():
+            for (batch,) in learn.dls.test_dl(list(paths.values())):
+                views = [batch, batch.flip(3), *(batch.rot90(k, (2, 3)) for k in (1, 2, 3))]
+                torch.stack([learn.model(view).softmax(1) for view in views]).mean(0)
+
+
+def with_predict(made: dict, variants: dict, paths: dict) -> None:
+    """All models in one pass."""
+    from src.tta import predict
+
+    predict(made, variants, paths)
+
+
+WAYS = {"learn.tta": with_learn_tta, "fixed views": with_fixed_views, "predict": with_predict}
+
+
+def measure(case: str, way: str, folder: Path) -> tuple[float, float, int]:
+    """Images/s, files decoded per image, peak memory in MB; called in a process of its own."""
+    from src import competition, data, tta
+
+    decoded = multiprocessing.Value("i", 0)
+    open_image = data.open_image
+
+    def _counting(path: Path) -> object:
+        with decoded:
+            decoded.value += 1
+        return open_image(path)
+
+    data.open_image = tta.open_image = _counting
+    made, variants = learners(case, folder)
+    images = CASES[case][1] if way == "predict" else LOOP
+    files = list(competition.train_paths(folder))
+    paths = {f"{n}.jpg": files[n % len(files)] for n in range(images)}
+    start = time.perf_counter()
+    WAYS[way](made, variants, paths)
+    seconds = time.perf_counter() - start
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = sum(resource.getrusage(kind).ru_maxrss for kind in kinds) // 1024
+    return images / seconds, decoded.value / images, peak
+
+
+def ceiling(case: str, folder: Path) -> tuple[float, float]:
+    """Images/s of reading and cutting alone, and of the forward passes alone."""
+    import torch
+
+    from src import competition, tta
+    from src.data import item_tfms, workers
+    from src.forward import CHUNK, forward_of
+
+    made, variants = learners(case, folder)
+    looks = {tta.look_of(variant): item_tfms(variant) for variant in variants.values()}
+
+    def _cut(path: Path) -> None:
+        photo = tta.open_image(path)
+        for look, resize in looks.items():
+            tta.plain_views([resize(photo, split_idx=1)], look)
+            tta.other_views({path.name: photo}, look, torch.device("cpu"))
+
+    def _rate(job: object, things: list, images: float) -> float:
+        start = time.perf_counter()
+        with ThreadPoolExecutor(workers()) as pool:
+            list(pool.map(job, things))
+        return images / (time.perf_counter() - start)
+
+    torch.set_num_threads(1)
+    paths = list(competition.train_paths(folder))[:PHOTOS]
+    cutting = max(_rate(_cut, paths, len(paths)) for _ in range(3))
+    forwards = []
+    for name, learn in made.items():
+        forward, size = tta._ask(learn, variants[name], PHOTOS).forward, CASES[case][0][0][2]
+        chunks = [torch.randn(CHUNK, 3, size, size)] * 64
+        with torch.inference_mode():
+            once = forward_of(learn, (size, size), fused=False)
+        ways = [partial(_asked, forward), partial(_asked, once)]
+        images = len(chunks) * CHUNK / VIEWS
+        forwards.append(max(_rate(way, chunks, images) for way in ways for _ in range(2)))
+    return cutting, 1 / sum(1 / rate for rate in forwards)
+
+
+def _asked(forward: object, chunk: object) -> None:
+    import torch
+
+    with torch.inference_mode():
+        forward(chunk)
+
+
+def alone(job: object, *args: object) -> object:
+    """The result of `job` in a new process: its memory and its threads are its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(job, args)
+
+
+def report(case: str, folder: Path) -> None:
+    """The lines of one case."""
+    models = CASES[case][0]
+    size, names = models[0][2], ", ".join(dict.fromkeys(arch for arch, *_ in models))
+    print(f"\n{len(models)} model{'s' * (len(models) > 1)} at {size} px: {names}\n")
+    print("| | images/s | x learn.tta | decoded per image | peak MB |")
+    print("|---|---:|---:|---:|---:|")
+    first = None
+    for way in WAYS:
+        rate, decoded, peak = alone(measure, case, way, folder)
+        first = first or rate
+        print(f"| {way} | {rate:.1f} | {rate / first:.1f} | {decoded:.1f} | {peak:,} |", flush=True)
+    cutting, forward = alone(ceiling, case, folder)
+    both = 1 / (1 / cutting + 1 / forward)
+    print(f"| ceiling: reading and cutting | {cutting:.1f} | | | |")
+    print(f"| ceiling: forward | {forward:.1f} | | | |")
+    print(f"| ceiling: both | {both:.1f} | {both / first:.1f} | | |")
+    print(f"\npredict reaches {rate / both:.0%} of the ceiling")
+
+
+def main() -> None:
+    """Draw the photographs once, then every case asked for."""
+    from src.demo import draw
+
+    cases = sys.argv[1:] or list(CASES)
+    print(f"{os.cpu_count()} cores, torch {__import__('torch').__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        draw(Path(folder) / "data", PHOTOS, 0)
+        for case in cases:
+            report(case, Path(folder) / "data")
+
+
+if __name__ == "__main__":
+    main()
