@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, their hashes, and the commit that made them."""
 
+import glob
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -36,6 +38,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left half-written of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        pid = left.suffixes[-2].removeprefix(".")
+        if pid.isdigit() and not _alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def require_writable(folder: Path) -> None:

@@ -101,6 +101,17 @@ def test_kill_9_half_way_leaves_the_old_file_or_none(tmp_path, old):
     assert left[0].startswith(".") and not left[0].endswith(".pkl")  # no glob takes it for a model
     files.write_text(path, "new")  # and a rerun is not hindered by it
     assert path.read_text() == "new"
+    assert names(tmp_path) == ["model.pkl"]  # it clears what the killed one left
+
+
+def test_what_another_process_is_writing_is_left_to_it(tmp_path):
+    path = tmp_path / "model.pkl"
+    process = start(HALF, path)
+    assert process.stdout.readline() == "half\n"
+    files.write_text(path, "mine")
+    assert len(names(tmp_path)) == 2
+    process.communicate("go on")
+    assert process.returncode == 0 and path.stat().st_size == 10_000_000
 
 
 def test_full_disk_is_one_line_and_leaves_the_old_file(path):
