@@ -16,7 +16,7 @@ from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import sha256, write_json
 from src.probs import blend, is_fresh
-from src.variant import Variant
+from src.variant import Variant, make_variant
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -97,8 +97,8 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
         return False
     card = read_card(models, variant.name)
     new = {**variant.recipe, "data": data}
-    old = {**card["variant"], "data": card["data"]}
-    differ = [key for key in new if new[key] != old.get(key)]
+    old = {**make_variant(**card["variant"]).recipe, "data": card["data"]}
+    differ = [key for key in new if new[key] != old[key]]
     if not differ:
         return True
     if set(differ) <= set(TTA_FIELDS):
@@ -107,7 +107,7 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
             f"{variant.name} is trained with other {', '.join(differ)}, which need no training; "
             f"predict again: python -m src.predict {variant.name} {asked}"
         )
-    changes = ", ".join(f"{key} {old.get(key)!r} → {new[key]!r}" for key in differ)
+    changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
     raise UserError(
         f"{variant.name} exists with another recipe ({changes}); give this one a name of its own "
         "with -p desc NAME, or replace the old one with -p overwrite true"

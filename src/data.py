@@ -66,7 +66,7 @@ def workers() -> int:
 
 
 def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
-    """Training and hold-out DataLoaders: the images of fold `variant.fold` are held out."""
+    """Training and hold-out DataLoaders: fold `variant.fold` is held out; of `all` nothing is."""
     paths = competition.train_paths(folder)
     held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
     if variant.bs > (training := len(paths) - len(held_out)):  # only full batches are trained on

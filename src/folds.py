@@ -1,4 +1,4 @@
-"""The saved split: 5 stratified folds by image id, one for all variants."""
+"""The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions."""
 
 from collections import Counter, defaultdict
 from hashlib import sha256
@@ -15,14 +15,20 @@ from src.inspection import identical_files, read_csv
 FOLDS = 5
 
 
-def get_folds(folder: Path, seed: int, models: Path) -> pd.Series:
-    """image_id → fold 0 to 4, sorted by id: read from the models folder, made there if need be."""
-    path = models / f"folds_{train_fingerprint(folder)[:8]}_seed{seed}.csv"
-    labels = train_table(folder).label
+def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") -> pd.Series:
+    """image_id → fold 0 to 4, sorted by id: read from the models folder, made there if need be.
+
+    Byte-identical files share a fold; with `split` grouped a whole variety × age does.
+    """
+    kind = "" if split == "stratified" else f"_{split}"
+    path = models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
+    table = train_table(folder)
     if not path.exists():
-        folds = assign_folds(labels, identical_groups(train_paths(folder)), seed)
+        groups = identical_groups(train_paths(folder))
+        groups = session_groups(table, groups) if split == "grouped" else groups
+        folds = assign_folds(table.label, groups, seed)
         write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
-    return read_folds(path, labels.index)
+    return read_folds(path, table.index)
 
 
 def read_folds(path: Path, ids: pd.Index) -> pd.Series:
@@ -42,6 +48,23 @@ def identical_groups(paths: pd.Series) -> pd.Series:
     for same in identical_files(paths):
         names = [path.name for path in same]
         groups[names] = min(names)
+    return groups
+
+
+def session_groups(table: pd.DataFrame, identical: pd.Series) -> pd.Series:
+    """image_id → its variety and age; sessions that share `identical` files become one.
+
+    Refused where there are fewer of them than folds.
+    """
+    groups = table.variety + " " + table.age.astype(str)
+    for same in identical[identical.duplicated()].unique():
+        together = groups.isin(groups[identical.index[identical == same]])
+        groups[together] = groups[together].min()
+    if (sessions := groups.nunique()) < FOLDS:
+        raise UserError(
+            f"split=grouped wants {FOLDS} or more groups of one variety and age that share no "
+            f"photograph, train.csv has {sessions}; use split=stratified"
+        )
     return groups
 
 

@@ -48,7 +48,8 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
         sys.exit(0)
     files.require_writable(models)
     require_images(competition.train_paths(folder))
-    return Run(folder, models, notebook, get_folds(folder, variant.seed, models))
+    folds = get_folds(folder, variant.seed, models, variant.split)
+    return Run(folder, models, notebook, folds)
 
 
 def check_names(namespace: dict[str, Any], known: list[str]) -> None:

@@ -23,7 +23,7 @@ from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import write_probs
 from src.tta import Tables, predict
-from src.variant import TTAS, Variant, load_variants, make_variant
+from src.variant import TTAS, load_variants, make_variant
 
 # Of the free memory, for the models' files: fused graphs are copies, and images need room too.
 SHARE = 0.2
@@ -73,7 +73,7 @@ def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
 def _predict_test(models: Path, folder: Path, cards: Mapping, images: str, trust: bool) -> None:
     """Predict the test images with all `cards` in one pass and write each one's file."""
     learners = {name: bundle.load(models, name, trust) for name in cards}
-    variants = {name: Variant(**card["variant"]) for name, card in cards.items()}
+    variants = {name: make_variant(**card["variant"]) for name, card in cards.items()}
     asked = [json.dumps(bundle.expected_meta(c, "test", images)) for c in cards.values()]
     keep = models / f".predicting_{sha256_lines(asked)[:12]}"  # a killed run's, for the next
     tables = predict(learners, variants, competition.test_paths(folder), keep)
@@ -92,9 +92,10 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     """Predict the hold-out of one bundle again and put the new figures into its card."""
     if competition.train_fingerprint(folder) != card["data"]:
         raise UserError(f"{card['name']} was trained on other images than {folder}; name its own")
-    name, variant = card["name"], Variant(**card["variant"])
+    name, variant = card["name"], make_variant(**card["variant"])
     learners = {name: bundle.load(models, name, trust)}
-    paths = holdout_paths(folder, get_folds(folder, variant.seed, models), variant.fold)
+    folds = get_folds(folder, variant.seed, models, variant.split)
+    paths = holdout_paths(folder, folds, variant.fold)
     tables = predict(learners, {name: variant}, paths)[name]
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])

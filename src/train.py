@@ -86,5 +86,6 @@ class TerminalProgress(Callback):
         """Close the bar on the figures of the epoch."""
         names, values = self.recorder.metric_names[1:-1], self.recorder.values[-1]
         figures = zip(names, values, strict=False)
-        self.bar.set_postfix({name: f"{value:.4f}" for name, value in figures})
+        # With fold=all nothing is held out: no loss, no error.
+        self.bar.set_postfix({n: f"{value:.4f}" for n, value in figures if value is not None})
         self.bar.close()

@@ -7,6 +7,7 @@ from src.config import UserError, load_params, nearest
 
 RESIZES = ("squish", "crop", "pad", "rect")
 TTAS = ("none", "random", "flips", "crops", "rotations")
+SPLITS = ("stratified", "grouped")
 DEFAULT_SEED = 42
 
 
@@ -35,10 +36,11 @@ class Variant:
     lr: float
     bs: int
     accum: int
-    fold: int
+    fold: int | str
     seed: int
     pretrained: bool | str
     min_scale: float
+    split: str
     tta: str
     views: int
     beta: float
@@ -53,9 +55,10 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """`<arch>_<desc>`; the fold and the seed are added when they are not the usual ones."""
+        """`<arch>_<desc>`; split, fold and seed are added when they are not the usual ones."""
         parts = [self.arch.replace(".", "_"), self.desc or f"{self.resize}_{self.size}"]
-        parts += [f"fold{self.fold}"] * (self.fold != 0)
+        parts += [self.split] * (self.split != SPLITS[0])
+        parts += ["all" if self.fold == "all" else f"fold{self.fold}"] * (self.fold != 0)
         parts += [f"seed{self.seed}"] * (self.seed != DEFAULT_SEED)
         return "_".join(parts)
 
@@ -82,7 +85,10 @@ def _check(v: Variant) -> None:
         (0 < v.lr < 10, f"lr={v.lr} must be above 0 and below 10; 0.01 is usual"),
         (v.bs >= 1, f"bs={v.bs} must be 1 or more"),
         (v.accum >= 1 and v.bs % v.accum == 0, f"accum={v.accum} must divide bs={v.bs}"),
-        (0 <= v.fold <= 4, f"fold={v.fold} must be 0, 1, 2, 3 or 4"),
+        (v.fold in (0, 1, 2, 3, 4, "all"), f"fold={v.fold!r} must be 0, 1, 2, 3, 4 or all"),
+        (v.split in SPLITS, f"split={v.split!r} is unknown; {nearest(v.split, SPLITS)}"),
+        (v.fold != "all" or v.split == SPLITS[0],
+         f"split={v.split} changes nothing with fold=all, which holds nothing out; leave it out"),
         (v.seed >= 0, f"seed={v.seed} must be 0 or more"),
         (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
         (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),

@@ -192,3 +192,14 @@ def test_another_way_of_asking_needs_no_training_and_says_what_to_type(models, d
     asked = make_variant(**TINY | {"views": 8, "beta": 0.2})
     with pytest.raises(UserError, match=f"src.predict {RESNET} --views 8 --beta 0.2"):
         bundle.is_done(asked, models, competition.train_fingerprint(data))
+
+
+def test_an_older_card_has_the_defaults_of_the_fields_it_does_not_know(models, data):
+    path = models / f"{RESNET}.json"
+    card = read(path)
+    del card["variant"]["split"]
+    path.write_text(json.dumps(card))
+    images = competition.train_fingerprint(data)
+    assert bundle.is_done(make_variant(**TINY), models, images)
+    with pytest.raises(UserError, match="lr 0.01 → 0.02"):
+        bundle.is_done(make_variant(**TINY, lr=0.02), models, images)

@@ -69,6 +69,14 @@ def test_hold_out_is_the_saved_fold_and_training_is_the_rest(competition_once, t
         assert training == set(saved.image_id[saved.fold != fold])
 
 
+def test_fold_all_holds_nothing_out_and_trains_on_everything(competition_once, tmp_path):
+    dls = loaders(competition_once, tmp_path, tiny(fold="all"))
+    assert held_out(dls) == set() and len(dls.valid) == 0
+    labels = pd.read_csv(competition_once / "train.csv", index_col="image_id").label
+    assert {path.name for path in dls.train_ds.items} == set(labels.index)
+    assert list(dls.vocab) == sorted(set(labels))
+
+
 def test_same_seed_holds_out_the_same_images_whatever_the_directory_order(
     competition_once, tmp_path, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""The saved split: stratified, lasting, the same everywhere, identical files together."""
+"""The saved splits: stratified or grouped, lasting, the same everywhere, identical together."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from src.config import ROOT, UserError
-from src.folds import FOLDS, assign_folds, digest, get_folds, identical_groups
+from src.folds import FOLDS, assign_folds, digest, get_folds, identical_groups, session_groups
 
 COUNTS = {"blast": 23, "hispa": 11, "normal": 37, "tungro": 5}
 IDENTICAL = [("blast", 0, "blast", 22), ("normal", 3, "normal", 4), ("hispa", 2, "tungro", 1)]
@@ -228,3 +228,78 @@ def test_a_models_folder_that_cannot_be_written_is_one_line(data: Path, tmp_path
     with pytest.raises(UserError, match="cannot write .*folds_") as error:
         get_folds(data, 42, tmp_path / "models")
     assert "\n" not in str(error.value)
+
+
+# Grouped by variety and age
+
+
+def sessions(data: Path, varieties: list[str], ages: list[int]) -> pd.Series:
+    """Deal the rows of train.csv to these varieties and ages; image_id → its variety and age."""
+    table = pd.read_csv(data / "train.csv")
+    table["variety"] = [varieties[n % len(varieties)] for n in range(len(table))]
+    table["age"] = [ages[n // 3 % len(ages)] for n in range(len(table))]
+    table.to_csv(data / "train.csv", index=False)
+    return (table.variety + table.age.astype(str)).set_axis(table.image_id)
+
+
+def test_a_grouped_split_keeps_each_variety_and_age_in_one_fold(data: Path, tmp_path: Path):
+    session = sessions(data, ["ADT45", "Ponni"], [45, 50, 60, 65, 70, 72])
+    folds = get_folds(data, 42, tmp_path / "models", "grouped")
+    assert session.nunique() == 12
+    assert folds.groupby(session).nunique().max() == 1
+    assert set(folds) == set(range(FOLDS))
+    apart = get_folds(data, 42, tmp_path / "models")
+    assert apart.groupby(session).nunique().min() > 1
+
+
+def test_a_grouped_split_keeps_identical_files_together_too(data: Path, tmp_path: Path):
+    session = sessions(data, ["ADT45", "Ponni", "Zonal"], [45, 50, 60, 65, 70, 72, 75])
+    folds = get_folds(data, 42, tmp_path / "models", "grouped")
+    pairs = [(name(a, n), name(b, m)) for a, n, b, m in IDENTICAL]
+    assert any(session[one] != session[other] for one, other in pairs)  # else nothing is shown
+    assert all(folds[one] == folds[other] for one, other in pairs)
+    assert folds.groupby(session).nunique().max() == 1
+
+
+def test_sessions_joined_by_identical_files_are_joined_in_a_chain():
+    ids = [f"{n}.jpg" for n in range(14)]
+    table = pd.DataFrame({"variety": [f"v{n // 2}" for n in range(14)], "age": 45}, ids)
+    identical = pd.Series(ids, ids)
+    identical["2.jpg"] = "1.jpg"  # v0 and v1
+    identical["5.jpg"] = "3.jpg"  # v1 and v2
+    groups = session_groups(table, identical)
+    assert groups.iloc[:6].nunique() == 1 and groups.nunique() == 5
+
+
+def test_a_grouped_split_has_a_table_of_its_own(data: Path, tmp_path: Path):
+    models = tmp_path / "models"
+    sessions(data, ["ADT45", "Ponni", "Zonal"], [45, 50, 60])
+    get_folds(data, 42, models)
+    grouped = get_folds(data, 42, models, "grouped")
+    grouped_name, name = sorted(path.name for path in models.iterdir())
+    assert grouped_name == name.replace("_seed42", "_grouped_seed42")
+    assert get_folds(data, 42, models, "grouped").equals(grouped)
+
+
+def test_too_few_sessions_are_refused_in_one_line_and_nothing_is_written(data, tmp_path: Path):
+    sessions(data, ["ADT45"], [45, 50])
+    with pytest.raises(UserError) as error:
+        get_folds(data, 42, tmp_path / "models", "grouped")
+    assert str(error.value) == (
+        "split=grouped wants 5 or more groups of one variety and age that share no photograph, "
+        "train.csv has 1; use split=stratified"
+    )
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_sessions_of_very_unequal_size_still_fill_five_folds(seed: int):
+    """As in the real competition: 41 sessions, one of them larger than a fold, labels uneven."""
+    sizes = [2371, 1394, 686, 584, 552, 401, 379, 325] + [150] * 20 + [30] * 10 + [3] * 3
+    session = [f"s{n}" for n, size in enumerate(sizes) for _ in range(size)]
+    ids = [f"{n:05}.jpg" for n in range(len(session))]
+    labels = pd.Series([f"disease_{n * n // 7 % 10}" for n in range(len(ids))], ids)
+    folds = assign_folds(labels, pd.Series(session, ids), seed)
+    counts = folds.value_counts()
+    assert sorted(counts.index) == [0, 1, 2, 3, 4]
+    assert counts.max() == 2371 and counts.min() > 0.7 * (len(ids) - 2371) / 4

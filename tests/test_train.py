@@ -196,3 +196,11 @@ def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(loaders, capsys):
         last = [line for line in lines if line.startswith(epoch)][-1]
         assert "100%" in last and "4/4" in last  # 3 batches of training, 1 of the hold-out
         assert all(name in last for name in ("train_loss=", "valid_loss=", "error_rate="))
+
+
+def test_without_a_hold_out_only_the_training_loss_is_told(loaders, capsys):
+    variant = tiny(fold="all")
+    learn = fit(get_learner(loaders(variant), variant), variant)
+    assert learn.recorder.values[0][1:] == [None, None]
+    last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
+    assert "100%" in last and "train_loss=" in last and "error_rate" not in last

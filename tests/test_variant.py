@@ -121,6 +121,9 @@ def test_row_under_another_key_is_refused_with_the_right_one(own_params):
         ({"fold": 3}, "convnext_small_squish_224_fold3"),
         ({"seed": 7}, "convnext_small_squish_224_seed7"),
         ({"fold": 1, "seed": 7, "desc": "long"}, "convnext_small_long_fold1_seed7"),
+        ({"fold": "all"}, "convnext_small_squish_224_all"),
+        ({"split": "grouped"}, "convnext_small_squish_224_grouped"),
+        ({"split": "grouped", "fold": 3}, "convnext_small_squish_224_grouped_fold3"),
     ],
 )
 def test_name_is_derived_from_the_facts(changes, name):
@@ -177,8 +180,12 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"accum": 0}, "accum=0 must divide bs=64"),
         ({"accum": 3}, "accum=3 must divide bs=64"),
         ({"bs": 2, "accum": 4}, "accum=4 must divide bs=2"),
-        ({"fold": -1}, "fold=-1 must be 0, 1, 2, 3 or 4"),
-        ({"fold": 5}, "fold=5 must be 0, 1, 2, 3 or 4"),
+        ({"fold": -1}, "fold=-1 must be 0, 1, 2, 3, 4 or all"),
+        ({"fold": 5}, "fold=5 must be 0, 1, 2, 3, 4 or all"),
+        ({"fold": "none"}, "fold='none' must be 0, 1, 2, 3, 4 or all"),
+        ({"fold": "3"}, "fold='3' must be 0, 1, 2, 3, 4 or all"),
+        ({"split": "groups"}, "split='groups' is unknown; did you mean 'grouped'"),
+        ({"split": "grouped", "fold": "all"}, "split=grouped changes nothing with fold=all"),
         ({"seed": -1}, "seed=-1 must be 0 or more"),
         ({"min_scale": 0}, "min_scale=0 must be above 0"),
         ({"min_scale": 1.1}, "at most 1"),
@@ -192,6 +199,8 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"epochs": "twelve"}, "epochs='twelve' must be int"),
         ({"epochs": 1.5}, "epochs=1.5 must be int"),
         ({"epochs": True}, "epochs=True must be int"),
+        ({"fold": True}, "fold=True must be int or str"),
+        ({"fold": 1.0}, "fold=1.0 must be int or str"),
         ({"lr": "high"}, "lr='high' must be float"),
         ({"arch": 50}, "arch=50 must be str"),
         ({"desc": 1}, "desc=1 must be str"),
@@ -207,7 +216,8 @@ def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"lr": 1}, {"min_scale": 1}, {"beta": 0}, {"beta": 1}, {"fold": 4}, {"seed": 0},
+    [{"lr": 1}, {"min_scale": 1}, {"beta": 0}, {"beta": 1}, {"fold": 4}, {"fold": "all"},
+     {"split": "grouped"}, {"seed": 0},
      {"accum": 64}, {"tta": "none"}, {"views": 1}],
 )
 def test_values_on_the_border_are_accepted(changes):
