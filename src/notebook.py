@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from src import backbone, bundle, competition, files
+from src import bundle, competition, files
 from src.config import PLACES, UserError, models_dir, nearest, terminal
 from src.folds import get_folds
 from src.inspection import require_images
@@ -37,11 +37,11 @@ def read_variant(namespace: dict[str, Any]) -> Variant:
 
 def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bool) -> Run:
     """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
+    from src import backbone  # needs torch, which only the training notebook loads
+
     backbone.check_arch(variant)
     folder, models = competition.find(data), models_dir(models)
-    overwrite = yes_or_no(overwrite)
-    if not isinstance(overwrite, bool):
-        raise UserError(f"overwrite={overwrite!r} must be true or false")
+    overwrite = read_flag("overwrite", overwrite)
     if bundle.is_done(variant, models, competition.train_fingerprint(folder), overwrite):
         print(f"finished already: {bundle.pkl_path(models, variant.name)}; nothing to do "
               "(-p overwrite true trains it again)", file=terminal())
@@ -52,7 +52,15 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     return Run(folder, models, notebook, folds)
 
 
-def check_names(namespace: dict[str, Any], known: list[str]) -> None:
+def read_flag(name: str, value: Any) -> bool:
+    """The parameter `name` as true or false, which papermill may have passed on as a text."""
+    value = yes_or_no(value)
+    if not isinstance(value, bool):
+        raise UserError(f"{name}={value!r} must be true or false")
+    return value
+
+
+def check_names(namespace: dict[str, Any], known: list[str] | tuple[str, ...]) -> None:
     """Refuse a misspelt `-p` name: papermill itself only warns about it and goes on."""
     for name in _injected(namespace):
         if name not in known and not name.startswith("PAPERMILL_"):
