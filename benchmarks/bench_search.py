@@ -18,10 +18,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from test_search import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
 
-from src import search  # noqa: E402
+from src import search, worth  # noqa: E402
 from src.blends import PLAIN  # noqa: E402
 from src.evidence import signed, wrong_of  # noqa: E402
 from src.probs import average  # noqa: E402
+from src.report import as_text  # noqa: E402
 
 SIZE = 10_407
 FRESH = 1_000_000  # seeds from here on draw images that no search has seen
@@ -33,10 +34,10 @@ def whole_search() -> None:
     names = list(tables)
     parts = {
         "search": lambda: search.search(tables, families, labels),
-        "contributions": lambda: search.contributions(tables, families, labels),
-        "disagreement": lambda: search.disagreement(tables),
-        "error correlation": lambda: search.error_correlation(tables, labels),
-        "worth": lambda: search.worth(tables, labels),
+        "contributions": lambda: worth.contributions(tables, families, labels),
+        "disagreement": lambda: worth.disagreement(tables),
+        "error correlation": lambda: worth.error_correlation(tables, labels),
+        "worth": lambda: worth.worth(tables, labels, average(list(tables.values()))),
         "TTA of 20 models": lambda: [
             search.use_tta(tables[a], tables[b], labels, a)
             for a, b in zip(names, names[1:] + names[:1], strict=True)
@@ -51,7 +52,7 @@ def whole_search() -> None:
     whole = time.perf_counter() - wall
     print(f"{'whole':<20}{whole:8.1f}{time.process_time() - cpu:8.1f}")
     print(f"{60 / whole:.1f} x as fast as the 60 s allowed\n")
-    print(search.trials_text(results["search"], labels))
+    print(as_text(search.trials_table(results["search"], labels)))
     print(search.choose(results["search"])[1])
     print(results["worth"] + "\n")
 

@@ -75,6 +75,11 @@ def sentence(comparison: Comparison, subject: str, whom: str) -> str:
     )
 
 
+def gain_phrase(difference: int, low: int, high: int, p: float) -> str:
+    """`+4 (95 % −6 … +14), p 0.54`: the cell of a table that compares."""
+    return f"{signed(difference)} (95 % {signed(low)} … {signed(high)}), p {p:.2g}"
+
+
 def log_loss_phrase(comparison: Comparison) -> str:
     """`log-loss −0.0123 per image (95 % −0.0201 … −0.0040)`; below 0 is better."""
     c = comparison

@@ -18,15 +18,12 @@ from src.evidence import (
     Comparison,
     compare,
     error_phrase,
-    interval_of_gain,
+    gain_phrase,
     log_losses,
-    mcnemar,
-    right,
     sentence,
-    signed,
     wrong_of,
 )
-from src.probs import average, join
+from src.probs import average
 
 PARTS, REPEATS = 5, 3
 SELECT = ("auto", "equal", *PLAIN)  # the choices of --select
@@ -130,20 +127,20 @@ def _sentence(name: str, c: Comparison) -> str:
     return f"{sentence(c, f'weighing by {name}', 'against equal weights')} ({wanted})"
 
 
-def trials_text(trials: Mapping[str, Trial], labels: pd.Series) -> str:
-    """The search as aligned text, a method a line."""
+def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame:
+    """The search for a reader, a method a row, in images."""
     rows = []
     for name, (probs, c, weights) in trials.items():
         verdict = "the incumbent" if c is None else _verdict(trials[name])
         rows.append([
             name,
             error_phrase(*wrong_of(probs, labels)),
-            "" if c is None else _gain(c.difference, c.low, c.high, c.p),
+            "" if c is None else gain_phrase(c.difference, c.low, c.high, c.p),
             f"{log_losses(probs, labels).mean():.4f}",
             verdict if weights else f"{verdict}; no weights express it",
         ])
     columns = ["method", "hold-out error (nested)", "more right than equal", "log-loss", "verdict"]
-    return _text(pd.DataFrame(rows, columns=columns))
+    return pd.DataFrame(rows, columns=columns if rows else None)
 
 
 def _verdict(trial: Trial) -> str:
@@ -151,81 +148,6 @@ def _verdict(trial: Trial) -> str:
         return "better"
     c = trial.comparison
     return "worse" if c.decided and c.difference < 0 else "no evidence"
-
-
-def _gain(difference: int, low: int, high: int, p: float) -> str:
-    return f"{signed(difference)} (95 % {signed(low)} … {signed(high)}), p {p:.2g}"
-
-
-def _text(table: pd.DataFrame) -> str:
-    """`table` as text whose columns, headers too, start at the left."""
-    cells = [list(table.columns), *table.to_numpy().tolist()]
-    widths = [max(len(row[k]) for row in cells) for k in range(table.shape[1])]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def contributions(
-    tables: Mapping[str, pd.DataFrame], families: Mapping[str, str], labels: pd.Series
-) -> pd.DataFrame:
-    """The equal mean without each family and each model: index what is left out, one row each.
-
-    Columns: models left out, `wrong` images without them, `gain`: images they bring (`low` to
-    `high`, exact `p`). An ensemble of one family has nothing left without it, hence no such row.
-    """
-    held = gather(tables, families, labels)
-    total, rows = held.stack.sum(axis=0), {}
-    full = total.argmax(axis=1) == held.truth
-    for name in [*sorted(set(held.families)), *held.models]:
-        out = np.array([name in pair for pair in zip(held.models, held.families, strict=True)])
-        if not out.all():
-            rest = (total - held.stack[out].sum(axis=0)).argmax(axis=1) == held.truth
-            gained, lost = int((full & ~rest).sum()), int((rest & ~full).sum())
-            low, high = interval_of_gain(gained, lost, len(full))
-            wrong, p = int((~rest).sum()), mcnemar(gained, lost)
-            rows[name] = [int(out.sum()), wrong, gained - lost, low, high, p]
-    columns = ["models", "wrong", "gain", "low", "high", "p"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-def contributions_text(table: pd.DataFrame, images: int) -> str:
-    """`contributions` of so many held-out images as aligned text."""
-    rows = [
-        [str(name), str(r.models), error_phrase(r.wrong, images), _gain(r.gain, r.low, r.high, r.p)]
-        for name, r in zip(table.index, table.itertuples(), strict=True)
-    ]
-    columns = ["without", "models", "hold-out error of the rest", "images it brings"]
-    return _text(pd.DataFrame(rows, columns=columns))
-
-
-def disagreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Model x model: the share of images for which they predict different classes."""
-    picks = np.array([table.to_numpy().argmax(axis=1) for table in join(list(tables.values()))])
-    shares = [(picks != pick).mean(axis=1) for pick in picks]
-    return pd.DataFrame(shares, index=list(tables), columns=list(tables))
-
-
-def error_correlation(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> pd.DataFrame:
-    """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
-    joined = join(list(tables.values()))
-    wrong = {name: ~right(table, labels) for name, table in zip(tables, joined, strict=True)}
-    return pd.DataFrame(wrong).astype(float).corr()
-
-
-def worth(
-    tables: Mapping[str, pd.DataFrame],
-    labels: pd.Series,
-    weights: Mapping[str, float] | None = None,
-) -> str:
-    """What ensembling is worth: the mean against the best single model, in one line.
-
-    The best one is picked by these very images, so the ensemble is rather worth more.
-    """
-    best = min(sorted(tables), key=lambda name: wrong_of(tables[name], labels)[0])
-    comparison = compare(average(tables, weights), tables[best], labels)
-    found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
-    alone = error_phrase(*wrong_of(tables[best], labels))
-    return f"what ensembling is worth: {found}, the best single model with {alone}"
 
 
 def use_tta(

@@ -174,7 +174,7 @@ def test_the_demo_goes_from_drawing_to_submission(tmp_path):
                   ["src.ensemble", "--force"]):
         done = run("-m", *words, **places)
         assert done.returncode == 0, done.stderr[-2000:]
-    assert "test images right" in done.stdout and row in done.stdout
+    assert "by solution.csv" in done.stdout and row in done.stdout
     assert (tmp_path / "submissions" / "paddy_train.csv").is_file()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run
+from conftest import draw_competition, run
 from small_bundles import (
     CLASSES,
     bundle_in,
@@ -19,6 +19,7 @@ from small_bundles import (
     record,
     refused,
     snapshot,
+    strong_and_weak_in,
     sure,
     three_in,
     weights_of,
@@ -40,6 +41,14 @@ def family(models, data) -> Path:
     """Two ViTs and a ResNet that disagree about the test images."""
     three_in(models, data)
     return models
+
+
+@pytest.fixture
+def sixty(tmp_path, monkeypatch) -> Path:
+    """A competition of 60 training images, enough for a search."""
+    folder = draw_competition(tmp_path / "sixty", each=20)
+    monkeypatch.setenv("PADDY_DATA", str(folder))
+    return folder
 
 
 # Weights
@@ -144,6 +153,62 @@ def test_without_a_common_hold_out_no_error_is_claimed(models, data):
     assert record(models)["holdout"] == {"wrong": None, "images": 0}
 
 
+def test_what_ensembling_is_worth_and_how_alike_members_are_takes_two_lines(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main).stdout
+    assert "ensemble, on the images all of them held out: 20 of 60 wrong (33.33 %" in out
+    assert re.search(r"^what ensembling is worth: −20 of 60 .*hurts against strong", out, re.M)
+    assert re.search(r"^two members disagree on 0 … 20 of 60 images, weak_one and weak", out, re.M)
+    assert "against equal weights" not in out and "method" not in out
+
+
+def test_typed_weights_are_compared_with_equal_ones(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main, "--weights", "vit=3").stdout
+    assert re.search(r"^\+20 of 60 .*: evidence that weighing like this helps against equal",
+                     out, re.M)
+
+
+def test_one_model_alone_is_compared_with_nobody(models, data):
+    bundle_in(models, data, "one")
+    out = call(main).stdout
+    assert "worth" not in out and "disagree" not in out
+
+
+# The search
+
+
+def test_the_search_is_printed_with_what_each_member_brings(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main, "--select", "auto").stdout
+    assert re.search(r"^equal +20 of 60 wrong .*the incumbent$", out, re.M)
+    assert re.search(r"^geometric +.*no weights express it$", out, re.M)
+    assert re.search(r"^the weights by \w+ are taken: \+\d+ of 60 images", out, re.M)
+    assert re.search(r"^resnet +2 +0 of 60 wrong", out, re.M)
+    assert re.search(r"^strong +1 +20 of 60 wrong", out, re.M)
+    assert "wrong (0.00 %, 95 % 0.00 … 6.02 %); each by weights found on others" in out
+
+
+def test_the_printed_weights_repeat_the_search(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main, "--select", "greedy").stdout
+    (line,) = re.findall(r"^the same again: (--weights .*)$", out, re.M)
+    assert call(main, *line.split(), "--notebook", "again").returncode == 0
+    pd.testing.assert_frame_equal(
+        probabilities(models), probabilities(models, "again"), atol=1e-7
+    )
+
+
+def test_a_search_without_enough_images_is_refused_with_what_is_lacking(family):
+    line = refused(call(main, "--select", "auto"))
+    assert "there are 3 and 6:" in line
+    assert not (family.parent / "submissions").exists()
+
+
+def test_weights_and_a_search_for_them_are_refused_together(family):
+    assert "give one of them" in refused(call(main, "--select", "auto", "--weights", "vit=2"))
+
+
 # What is written
 
 
@@ -193,16 +258,17 @@ def test_the_printed_line_submits_the_file(family):
     assert "3 models" in words[words.index("-m") + 1] and len(words) == 9
 
 
-def test_where_the_answers_are_known_each_model_s_right_images_are_told(models, data):
+def test_where_the_answers_are_known_the_error_on_the_test_images_is_told(models, data):
     bundle_in(models, data, "one")
     wrong = competition.solution(data).copy()
     wrong.iloc[0] = "disease_b"
     bundle_in(models, data, "two", test=sure(dict(wrong), CLASSES, 0.5))
     out = call(main).stdout
-    assert re.search(r"one +9 of 9", out) and re.search(r"two +8 of 9", out)
-    assert re.search(r"ensemble +9 of 9", out)
+    assert re.search(r"one +0 of 9 wrong \(0.00 %", out)
+    assert re.search(r"two +1 of 9 wrong \(11.11 %", out)
+    assert re.search(r"ensemble +0 of 9 wrong", out)
     (data / "solution.csv").unlink()
-    assert "right" not in call(main).stdout
+    assert "solution" not in call(main).stdout
 
 
 def test_one_class_for_all_images_is_refused(models, data):

@@ -13,6 +13,7 @@ from src.evidence import (
     chi_square_tail,
     compare,
     error_phrase,
+    gain_phrase,
     images_right,
     interval_of_gain,
     interval_of_mean,
@@ -189,6 +190,10 @@ def test_an_interval_without_zero_is_not_enough_where_the_exact_test_disagrees()
 def test_log_loss_is_told_beside_with_a_true_minus():
     c = Comparison(10, 0, 0, 1.0, 0, 0, -0.0123, -0.02, 0.004)
     assert log_loss_phrase(c) == "log-loss −0.0123 per image (95 % −0.0200 … +0.0040)"
+
+
+def test_a_gain_fits_into_a_table():
+    assert gain_phrase(-1_204, -1_300, 6, 0.0312) == "−1,204 (95 % −1,300 … +6), p 0.031"
 
 
 def test_signed_counts():

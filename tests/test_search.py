@@ -11,7 +11,9 @@ from src.blends import OTHERS, PLAIN
 from src.config import ROOT, UserError
 from src.evidence import Comparison, wrong_of
 from src.probs import average
+from src.report import as_text
 from src.search import Trial
+from src.worth import error_correlation
 
 MIX = np.array([1764, 1738, 1594, 1442, 1088, 965, 620, 479, 380, 337]) / 10_407  # of the classes
 # family → number of models, noise shared by families of one kind, by the family, by nobody
@@ -107,7 +109,7 @@ def test_the_simulation_is_as_hard_as_the_competition():
     tables, _, labels = simulate(0, DESERVING)
     errors = [wrong_of(probs, labels)[0] / len(labels) for probs in tables.values()]
     assert 0.013 < min(errors) and max(errors) < 0.032
-    correlation = search.error_correlation(tables, labels)
+    correlation = error_correlation(tables, labels)
     assert correlation.loc["swin_0", "swin_1"] > correlation.loc["swin_0", "vit_0"] > 0.3
 
 
@@ -345,14 +347,14 @@ def test_a_proven_loss_keeps_equal_weights_and_is_called_worse():
     name, why = search.choose(trials)
     assert name == "equal" and "hurts against equal weights" in why
     labels = pd.Series({"0.jpg": "a"})
-    assert search.trials_text(trials, labels).splitlines()[-1].endswith("worse")
+    assert as_text(search.trials_table(trials, labels)).splitlines()[-1].endswith("worse")
 
 
 def test_what_no_weights_express_is_never_chosen():
     trials = trials_of(families=compared(0, -3, 3, 1.0), stacking=compared(50, 40, 60, 1e-9))
     trials["stacking"] = trials["stacking"]._replace(weights=None)
     assert search.choose(trials)[0] == "equal"
-    text = search.trials_text(trials, pd.Series({"0.jpg": "a"}))
+    text = as_text(search.trials_table(trials, pd.Series({"0.jpg": "a"})))
     assert text.splitlines()[-1].endswith("better; no weights express it")
 
 
@@ -370,59 +372,10 @@ def test_an_unknown_choice_names_the_known_ones():
 
 def test_the_table_says_everything_in_images():
     trials = trials_of(families=compared(-3, -9, 3, 0.5))
-    lines = search.trials_text(trials, pd.Series({"0.jpg": "a"})).splitlines()
+    lines = as_text(search.trials_table(trials, pd.Series({"0.jpg": "a"}))).splitlines()
     assert lines[0].split()[0] == "method"
     assert "0 of 1 wrong" in lines[1] and lines[1].endswith("the incumbent")
     assert "−3 (95 % −9 … +3), p 0.5" in lines[2] and lines[2].endswith("no evidence")
-
-
-# What the members bring
-
-
-def test_contributions_by_hand():
-    right, wrong = [0.9, 0.1], [0.2, 0.8]
-    tables = {
-        "x_0": table([right, right, right, right]),
-        "x_1": table([right, wrong, wrong, right]),
-        "y_0": table([right, wrong, [0.05, 0.95], right]),
-    }
-    labels = pd.Series("a", index=tables["x_0"].index)
-    # The mean is wrong in 1.jpg (0.43) and in 2.jpg (0.38).
-    found = search.contributions(tables, {"x_0": "x", "x_1": "x", "y_0": "y"}, labels)
-    assert found.models.to_dict() == {"x": 2, "y": 1, "x_0": 1, "x_1": 1, "y_0": 1}
-    assert found.wrong.to_dict() == {"x": 2, "y": 0, "x_0": 2, "x_1": 1, "y_0": 0}
-    assert found.gain.to_dict() == {"x": 0, "y": -2, "x_0": 0, "x_1": -1, "y_0": -2}
-    text = search.contributions_text(found, images=4).splitlines()
-    assert text[0].startswith("without") and text[2].startswith("y ")
-    assert "0 of 4 wrong" in text[2] and "−2 (95 %" in text[2]
-
-
-def test_the_only_family_cannot_be_left_out():
-    tables, _, labels = few(50, 2)
-    found = search.contributions(tables, dict.fromkeys(tables, "x"), labels)
-    assert found.index.tolist() == list(tables)
-
-
-def test_disagreement_and_error_correlation_by_hand():
-    a, b = [0.9, 0.1], [0.1, 0.9]
-    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
-    labels = pd.Series("a", index=tables["one"].index)
-    found = search.disagreement({n: t.iloc[::-1] if n == "two" else t for n, t in tables.items()})
-    assert found.to_numpy().tolist() == [[0, 0.25, 0.5], [0.25, 0, 0.25], [0.5, 0.25, 0]]
-    correlation = search.error_correlation(tables, labels)
-    assert correlation.loc["one", "two"] == pytest.approx(1 / np.sqrt(3))
-    assert np.isnan(correlation.loc["one", "three"])  # never wrong
-
-
-def test_what_ensembling_is_worth_is_told_against_the_best_single_model():
-    tables, _, labels = few(3000, 6)
-    best = min(tables, key=lambda name: wrong_of(tables[name], labels))
-    line = search.worth(tables, labels)
-    gain = wrong_of(tables[best], labels)[0] - wrong_of(average(tables), labels)[0]
-    assert line.startswith(f"what ensembling is worth: +{gain} of 3,000 images (95 % ")
-    assert f"averaging 6 models helps against {best} alone" in line
-    alone = {name: float(name == best) for name in tables}
-    assert search.worth(tables, labels, alone).startswith("what ensembling is worth: 0 of 3,000")
 
 
 # TTA

@@ -1,0 +1,179 @@
+"""A vote: the members of one submission, their weights, and what it writes.
+
+`python -m src.ensemble` and paddy_ensemble.ipynb are the two ways to call one.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from src import competition
+from src.config import UserError, models_dir, nearest
+from src.evidence import error_phrase, wrong_of
+from src.members import Cards, Member, common_holdout, find_members, holdout_average, read_members
+from src.probs import average
+from src.search import SELECT, Trial, choose, search
+from src.submission import submit_command, write_submission
+
+LEAST = 50  # images; fewer cannot tell one weight from another
+# The parameters cell of paddy_ensemble.ipynb.
+PARAMETERS = ("weights", "select", "data", "models", "notebook", "force")
+
+
+class Vote(NamedTuple):
+    """Who votes, how they are asked to, and what they are measured by."""
+
+    folder: Path  # of the competition
+    notebook: str  # and name of the submission
+    members: list[Member]
+    reasons: dict[str, str]  # by model that does not vote
+    labels: pd.Series  # of the training images
+    tables: dict[str, pd.DataFrame]  # the members' probabilities of the images all held out
+    valid: pd.DataFrame | None  # the ensemble's, None where no image was held out by all
+    select: str  # who decides the weights, a word of SELECT
+    why: str  # what the search found; empty without one
+
+
+def open_vote(
+    weights: str = "", select: str = "equal", notebook: str = "", data: str = "",
+    models: str = "", names: Sequence[str] = (), trust: bool = False,
+) -> Vote:
+    """The vote of finished models; `weights` as typed after --weights, `names` empty for all.
+
+    Every mistake is refused before any model is asked; missing predictions are made here.
+    """
+    place, folder = models_dir(models), competition.find(data)
+    words = str(weights).split()
+    if select not in SELECT:
+        raise UserError(f"select={select!r} is no choice; {nearest(str(select), SELECT)}")
+    if words and select != "equal":
+        raise UserError("weights and select both decide the weights; give one of them")
+    cards, reasons = find_members(place, folder, list(names), notebook)
+    if not cards:
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it is empty"
+        raise UserError(f"no model in {place} can vote ({why}); train: python -m src.run --all")
+    notebook = submission_name(cards, notebook)
+    members = read_members(place, folder, cards, parse_weights(words, cards), trust)
+    labels, tables = competition.train_table(folder).label, common_holdout(members)
+    valid = holdout_average(members)
+    return Vote(folder, notebook, members, reasons, labels, tables, valid, select, "")
+
+
+def submission_name(cards: Cards, notebook: str) -> str:
+    """What the submission is called: its source notebook; asked for when there are several."""
+    sources = sorted({card["notebook"] for card in cards.values()})
+    if notebook:
+        return notebook
+    if len(sources) > 1:
+        raise UserError(
+            f"the models come from several notebooks ({', '.join(sources)}); "
+            "choose with --notebook NAME"
+        )
+    return sources[0]
+
+
+def parse_weights(words: list[str], cards: Cards) -> dict[str, float]:
+    """`["vit=2"]` → model name → weight; a family's weight counts for each of its models."""
+    weights = dict.fromkeys(cards, 1.0)
+    families = {name: card["family"] for name, card in cards.items()}
+    known = sorted({*families.values()}) + list(cards)
+    given = dict(_parse_weight(word, known) for word in words)
+    for name in cards:
+        weights[name] = given.get(name, given.get(families[name], 1.0))
+    if not any(weights.values()):
+        raise UserError("all weights are 0; give at least one model a weight above 0")
+    return weights
+
+
+def _parse_weight(word: str, known: list[str]) -> tuple[str, float]:
+    key, _, number = word.partition("=")
+    if key not in known:
+        raise UserError(f"no family or model {key!r} among the members; {nearest(key, known)}")
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = -1.0
+    if not 0 <= weight < float("inf"):
+        raise UserError(f"weight {word!r} is not understood; write {key}=2, a number of 0 or more")
+    return key, weight
+
+
+def families(vote: Vote) -> dict[str, str]:
+    """Model name → family."""
+    return {m.card["name"]: m.card["family"] for m in vote.members}
+
+
+def lacking(vote: Vote) -> str:
+    """What a search for weights lacks; empty when it has all it needs."""
+    models, images = len(vote.tables), len(next(iter(vote.tables.values()), ()))
+    if models >= 2 and images >= LEAST:
+        return ""
+    return (
+        f"a search for weights needs two models and {LEAST} images that all of them held out; "
+        f"there are {models} and {images}: train the same fold and seed"
+    )
+
+
+def find_trials(vote: Vote) -> dict[str, Trial]:
+    """Every way of weighing, judged beside equal weights; none where `lacking` tells why."""
+    return {} if lacking(vote) else search(vote.tables, families(vote), vote.labels)
+
+
+def reweigh(vote: Vote, trials: dict[str, Trial]) -> Vote:
+    """The vote with the weights that its `select` takes from the search.
+
+    Its hold-out probabilities are then the nested ones: each image by weights that never saw it.
+    """
+    if vote.select == "equal":
+        return vote
+    if not trials:
+        raise UserError(f"select={vote.select}: {lacking(vote)}")
+    method, why = choose(trials, vote.select)
+    probs, _, weights = trials[method]
+    members = [m._replace(weight=weights[m.card["name"]]) for m in vote.members]
+    return vote._replace(members=members, valid=probs, why=why)
+
+
+def search_text(vote: Vote, trials: dict[str, Trial]) -> str:
+    """What the search decided, or would, and how to repeat it without one, a line each."""
+    if not trials:
+        return lacking(vote)
+    if vote.select == "equal":
+        return f"select auto would do this: {choose(trials)[1]}"
+    return f"{vote.why}\nthe same again: --weights {weights_text(vote)}"
+
+
+def weights_text(vote: Vote) -> str:
+    """The weights as `--weights` takes them back."""
+    return " ".join(f"{m.card['name']}={m.weight:g}" for m in vote.members)
+
+
+def provenance(vote: Vote) -> dict[str, Any]:
+    """Who voted with which weight, who chose the weights, how the vote did on the hold-out."""
+    voters = [
+        {key: m.card[key] for key in ("name", "family", "sha256", "commit")} | {"weight": m.weight}
+        for m in vote.members if m.weight > 0
+    ]
+    wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
+    return {
+        "members": voters, "select": vote.select, "why": vote.why, "weights": weights_text(vote),
+        "holdout": {"wrong": wrong, "images": images},
+    }
+
+
+def ensemble_probs(vote: Vote) -> pd.DataFrame:
+    """The ensemble's probabilities of the test images."""
+    return average([m.test for m in vote.members], [m.weight for m in vote.members])
+
+
+def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = False) -> Path:
+    """Guard and write the submission, and print how to send it."""
+    probs = ensemble_probs(vote)
+    path = write_submission(probs, vote.folder, vote.notebook, provenance(vote), good, force)
+    error = (0, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
+    voters = sum(m.weight > 0 for m in vote.members)
+    message = f"{vote.notebook}: {voters} models, hold-out {error_phrase(*error)}"
+    print(f"\nwritten: {path}\n{submit_command(path, message)}")
+    return path

@@ -1,0 +1,104 @@
+"""What the members bring: who is missed, how alike they are, what ensembling is worth.
+
+Tables are hold-out probabilities by model name, all of the same images.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from src.blends import gather
+from src.evidence import (
+    compare,
+    error_phrase,
+    gain_phrase,
+    interval_of_gain,
+    mcnemar,
+    right,
+    sentence,
+    wrong_of,
+)
+from src.probs import join
+
+
+def contributions(
+    tables: Mapping[str, pd.DataFrame], families: Mapping[str, str], labels: pd.Series
+) -> pd.DataFrame:
+    """The equal mean without each family and each model: index what is left out, one row each.
+
+    Columns: models left out, `wrong` images without them, `gain`: images they bring (`low` to
+    `high`, exact `p`). An ensemble of one family has nothing left without it, hence no such row.
+    """
+    held = gather(tables, families, labels)
+    total, rows = held.stack.sum(axis=0), {}
+    full = total.argmax(axis=1) == held.truth
+    for name in [*sorted(set(held.families)), *held.models]:
+        out = np.array([name in pair for pair in zip(held.models, held.families, strict=True)])
+        if not out.all():
+            rest = (total - held.stack[out].sum(axis=0)).argmax(axis=1) == held.truth
+            gained, lost = int((full & ~rest).sum()), int((rest & ~full).sum())
+            low, high = interval_of_gain(gained, lost, len(full))
+            wrong, p = int((~rest).sum()), mcnemar(gained, lost)
+            rows[name] = [int(out.sum()), wrong, gained - lost, low, high, p]
+    columns = ["models", "wrong", "gain", "low", "high", "p"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def contributions_table(found: pd.DataFrame, images: int) -> pd.DataFrame:
+    """`contributions` of so many held-out images for a reader, in images."""
+    rows = [
+        [name, r.models, error_phrase(r.wrong, images), gain_phrase(r.gain, r.low, r.high, r.p)]
+        for name, r in zip(found.index, found.itertuples(), strict=True)
+    ]
+    columns = ["without", "models", "hold-out error of the rest", "images it brings"]
+    return pd.DataFrame(rows, columns=columns if rows else None)
+
+
+def disagreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Model x model: the share of images for which they predict different classes."""
+    picks = np.array([table.to_numpy().argmax(axis=1) for table in join(list(tables.values()))])
+    shares = [(picks != pick).mean(axis=1) for pick in picks]
+    return pd.DataFrame(shares, index=list(tables), columns=list(tables))
+
+
+def error_correlation(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> pd.DataFrame:
+    """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
+    joined = join(list(tables.values()))
+    wrong = {name: ~right(table, labels) for name, table in zip(tables, joined, strict=True)}
+    return pd.DataFrame(wrong).astype(float).corr()
+
+
+def alike(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> str:
+    """How alike the members are, in one line: in their predictions, in their errors."""
+    images, names = len(next(iter(tables.values()), ())), list(tables)
+    if len(names) < 2 or not images:
+        return "no two members held out the same images: how alike they are is not known"
+    pairs = np.triu_indices(len(names), k=1)
+    differ = np.rint(disagreement(tables).to_numpy()[pairs] * images).astype(int)
+    closest = " and ".join(names[side[differ.argmin()]] for side in pairs)
+    who, least = (closest, "") if len(differ) == 1 else ("two members", f", {closest} least")
+    errors = error_correlation(tables, labels).to_numpy()[pairs]
+    errors = errors[~np.isnan(errors)]
+    together = f"; their errors correlate {_span(errors, '.2f')}" if len(errors) else ""
+    return f"{who} disagree on {_span(differ, ',')} of {images:,} images{least}{together}"
+
+
+def _span(values: np.ndarray, form: str) -> str:
+    """`38 … 121`; a single value alone."""
+    low, high = (f"{value:{form}}".replace("-", "−") for value in (values.min(), values.max()))
+    return low if low == high else f"{low} … {high}"
+
+
+def worth(
+    tables: Mapping[str, pd.DataFrame], labels: pd.Series, ensemble: pd.DataFrame
+) -> str:
+    """What ensembling is worth: the `ensemble` against the best single model, in one line.
+
+    The best one is picked by these very images, so the ensemble is rather worth more.
+    """
+    best = min(sorted(tables), key=lambda name: wrong_of(tables[name], labels)[0])
+    comparison = compare(ensemble, tables[best], labels)
+    found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
+    alone = error_phrase(*wrong_of(tables[best], labels))
+    return f"what ensembling is worth: {found}, the best single model with {alone}"

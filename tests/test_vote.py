@@ -1,0 +1,170 @@
+"""A vote: who decides the weights, by what evidence, and what the submission tells of it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_competition
+from small_bundles import (
+    bundle_in,
+    probabilities,
+    random_table,
+    record,
+    snapshot,
+    strong_and_weak_in,
+    sure,
+    weights_of,
+)
+
+from src import competition
+from src.config import UserError
+from src.evidence import wrong_of
+from src.search import SELECT
+from src.vote import find_trials, lacking, open_vote, reweigh, search_text, write_vote
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A competition of 60 training images."""
+    return draw_competition(tmp_path_factory.mktemp("sixty"), each=20)
+
+
+@pytest.fixture
+def models(drawn, tmp_path, monkeypatch):
+    """An empty models folder for models of that competition."""
+    monkeypatch.setenv("PADDY_DATA", str(drawn))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    return tmp_path / "work" / "models"
+
+
+def decided(select):
+    """The vote after the search, written."""
+    vote = open_vote(select=select)
+    vote = reweigh(vote, find_trials(vote))
+    write_vote(vote)
+    return vote
+
+
+def test_a_model_that_proves_better_gets_more_weight(models, drawn):
+    strong_and_weak_in(models, drawn)
+    vote = decided("auto")
+    weights = weights_of(models)  # who weighs nothing does not vote
+    assert weights["strong"] > 2 * max(weights.get("weak_one", 0), weights.get("weak_two", 0))
+    told = record(models)
+    assert told["select"] == "auto" and "are taken" in told["why"]
+    assert told["why"] == vote.why
+
+
+def test_what_was_chosen_can_be_passed_back_as_weights(models, drawn):
+    strong_and_weak_in(models, drawn)
+    decided("greedy")
+    told = record(models)
+    again = open_vote(told["weights"], notebook="again")
+    assert {m.card["name"] for m in again.members} == {"strong", "weak_one", "weak_two"}
+    write_vote(again)
+    pd.testing.assert_frame_equal(
+        probabilities(models), probabilities(models, "again"), atol=1e-7
+    )
+    assert record(models, "again")["weights"] == told["weights"]
+    assert record(models, "again")["select"] == "equal"
+
+
+def test_the_error_of_chosen_weights_is_the_nested_one(models, drawn):
+    strong_and_weak_in(models, drawn)
+    vote = open_vote(select="simplex")
+    trials = find_trials(vote)
+    equal, chosen = vote.valid, reweigh(vote, trials).valid
+    pd.testing.assert_frame_equal(chosen, trials["simplex"].probs)
+    assert wrong_of(chosen, vote.labels)[0] < wrong_of(equal, vote.labels)[0] == 20
+
+
+def test_members_that_are_alike_keep_equal_weights(models, drawn):
+    truth = dict(competition.train_table(drawn).label)
+    classes = competition.classes(drawn)
+    for number in range(3):
+        bundle_in(models, drawn, f"vit_{number}", valid=sure(truth, classes, 0.6 + number / 10))
+    decided("auto")
+    assert weights_of(models) == {"vit_0": 1, "vit_1": 1, "vit_2": 1}
+    told = record(models)
+    assert "equal weights are kept" in told["why"]
+    assert told["weights"] == "vit_0=1 vit_1=1 vit_2=1"
+
+
+def test_typed_weights_are_recorded_as_such(models, drawn):
+    strong_and_weak_in(models, drawn)
+    write_vote(open_vote("vit=2 weak_one=0"))
+    told = record(models)
+    assert (told["select"], told["why"]) == ("equal", "")
+    assert told["weights"] == "strong=2 weak_one=0 weak_two=1"
+    assert weights_of(models) == {"strong": 2, "weak_two": 1}
+
+
+def test_without_a_say_the_search_tells_what_it_would_do_and_changes_nothing(models, drawn):
+    strong_and_weak_in(models, drawn)
+    vote = open_vote()
+    trials = find_trials(vote)
+    assert search_text(vote, trials).startswith("select auto would do this: the weights by ")
+    assert reweigh(vote, trials) is vote
+
+
+@pytest.mark.parametrize("select", SELECT[2:])
+def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, select):
+    strong_and_weak_in(models, drawn)
+    vote = open_vote(select=select)
+    trials = find_trials(vote)
+    vote = reweigh(vote, trials)
+    assert [m.weight for m in vote.members] == list(trials[select].weights.values())
+    why, again = search_text(vote, trials).splitlines()
+    assert "as asked for" in why and again.startswith("the same again: --weights strong=")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"weights": "vit=2", "select": "auto"}, "weights and select both decide"),
+        ({"select": "gredy"}, "select='gredy' is no choice; did you mean 'greedy'"),
+        ({"weights": "vitt=2"}, "did you mean 'vit'"),
+        ({"weights": 2}, "no family or model '2'"),
+        ({"models": "none"}, "no model in"),
+        ({"data": "none"}, "no competition in"),
+    ],
+)
+def test_a_mistake_is_refused_before_any_work(models, drawn, given, told, monkeypatch):
+    strong_and_weak_in(models, drawn)
+    monkeypatch.setattr("src.vote.read_members", lambda *_: pytest.fail("models were asked"))
+    with pytest.raises(UserError, match=told) as error:
+        open_vote(**given)
+    assert "\n" not in str(error.value)
+
+
+def few_in(models, drawn):
+    """Two models that held out but four of the same images."""
+    truth, classes = competition.train_table(drawn).label, competition.classes(drawn)
+    for number, rows in enumerate((truth.iloc[:30], truth.iloc[26:])):
+        bundle_in(models, drawn, f"vit_{number}", valid=sure(dict(rows), classes),
+                  test=random_table(drawn, number))
+
+
+def test_too_few_common_images_are_told_instead_of_searched(models, drawn):
+    few_in(models, drawn)
+    vote = open_vote()
+    assert find_trials(vote) == {}
+    assert search_text(vote, {}) == lacking(vote)
+    assert "50 images that all of them held out; there are 2 and 4:" in lacking(vote)
+
+
+def test_a_search_that_was_asked_for_but_lacks_images_is_refused(models, drawn):
+    few_in(models, drawn)
+    before = snapshot(models.parent)
+    with pytest.raises(UserError, match="select=auto: a search .* 2 and 4: train the same fold"):
+        decided("auto")
+    assert snapshot(models.parent) == before
+
+
+def test_one_model_has_nothing_to_be_searched(models, drawn):
+    truth, classes = competition.train_table(drawn).label, competition.classes(drawn)
+    bundle_in(models, drawn, "one", valid=sure(dict(truth), classes))
+    assert "there are 1 and 60:" in lacking(open_vote())
+    assert np.isfinite(open_vote().valid.to_numpy()).all()

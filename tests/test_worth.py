@@ -1,0 +1,77 @@
+"""What the members bring: who is missed, how alike they are, what ensembling is worth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_search import few, table
+
+from src import worth
+from src.evidence import wrong_of
+from src.probs import average
+from src.report import as_text
+
+
+def test_contributions_by_hand():
+    right, wrong = [0.9, 0.1], [0.2, 0.8]
+    tables = {
+        "x_0": table([right, right, right, right]),
+        "x_1": table([right, wrong, wrong, right]),
+        "y_0": table([right, wrong, [0.05, 0.95], right]),
+    }
+    labels = pd.Series("a", index=tables["x_0"].index)
+    # The mean is wrong in 1.jpg (0.43) and in 2.jpg (0.38).
+    found = worth.contributions(tables, {"x_0": "x", "x_1": "x", "y_0": "y"}, labels)
+    assert found.models.to_dict() == {"x": 2, "y": 1, "x_0": 1, "x_1": 1, "y_0": 1}
+    assert found.wrong.to_dict() == {"x": 2, "y": 0, "x_0": 2, "x_1": 1, "y_0": 0}
+    assert found.gain.to_dict() == {"x": 0, "y": -2, "x_0": 0, "x_1": -1, "y_0": -2}
+    text = as_text(worth.contributions_table(found, images=4)).splitlines()
+    assert text[0].startswith("without") and text[2].startswith("y ")
+    assert "0 of 4 wrong" in text[2] and "−2 (95 %" in text[2]
+
+
+def test_the_only_family_cannot_be_left_out():
+    tables, _, labels = few(50, 2)
+    found = worth.contributions(tables, dict.fromkeys(tables, "x"), labels)
+    assert found.index.tolist() == list(tables)
+
+
+def test_disagreement_and_error_correlation_by_hand():
+    a, b = [0.9, 0.1], [0.1, 0.9]
+    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
+    labels = pd.Series("a", index=tables["one"].index)
+    found = worth.disagreement({n: t.iloc[::-1] if n == "two" else t for n, t in tables.items()})
+    assert found.to_numpy().tolist() == [[0, 0.25, 0.5], [0.25, 0, 0.25], [0.5, 0.25, 0]]
+    correlation = worth.error_correlation(tables, labels)
+    assert correlation.loc["one", "two"] == pytest.approx(1 / np.sqrt(3))
+    assert np.isnan(correlation.loc["one", "three"])  # never wrong
+
+
+def test_what_ensembling_is_worth_is_told_against_the_best_single_model():
+    tables, _, labels = few(3000, 6)
+    best = min(tables, key=lambda name: wrong_of(tables[name], labels))
+    line = worth.worth(tables, labels, average(tables))
+    gain = wrong_of(tables[best], labels)[0] - wrong_of(average(tables), labels)[0]
+    assert line.startswith(f"what ensembling is worth: +{gain} of 3,000 images (95 % ")
+    assert f"averaging 6 models helps against {best} alone" in line
+    alone = {name: float(name == best) for name in tables}
+    line = worth.worth(tables, labels, average(tables, alone))
+    assert line.startswith("what ensembling is worth: 0 of 3,000")
+
+
+def test_how_alike_the_members_are_is_one_line():
+    a, b = [0.9, 0.1], [0.1, 0.9]
+    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
+    labels = pd.Series("a", index=tables["one"].index)
+    assert worth.alike(tables, labels) == (
+        "two members disagree on 1 … 2 of 4 images, one and two least; "
+        "their errors correlate 0.58"
+    )
+    del tables["two"]
+    assert worth.alike(tables, labels) == "one and three disagree on 2 of 4 images"
+
+
+def test_how_alike_they_are_is_not_claimed_without_common_images():
+    alone = {"one": table([[0.9, 0.1]])}
+    none = {name: table([[0.9, 0.1]]).iloc[:0] for name in ("one", "two")}
+    for tables in ({}, alone, none):
+        assert "is not known" in worth.alike(tables, pd.Series({"0.jpg": "a"}))
