@@ -1,7 +1,9 @@
 """Notebooks call, show and explain: their form, their refusals, and one executed for real."""
 
 import ast
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,14 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from conftest import ROOT, TINY, run, train_notebook
+from conftest import ROOT, TINY, draw_competition, run, train_notebook
+from small_bundles import strong_and_weak_in
 
 from src import notebook
+from src.blends import OTHERS, PLAIN
 from src.config import PLACES, UserError
 from src.variant import make_variant
+from src.vote import PARAMETERS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
@@ -324,3 +329,109 @@ def test_overwrite_trains_again_visibly_and_comes_to_the_same_end(
     # another process, and all that is random in it: loaders, augmentation, weights
     again = pd.read_parquet(f"{stem}.valid.parquet")
     pd.testing.assert_frame_equal(again, first, rtol=0, atol=1e-6)
+
+
+# the ensemble's notebook
+
+
+ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
+
+
+def ensemble_notebook(data: Path, work: Path, **parameters: object) -> subprocess.CompletedProcess:
+    """The real notebook through the real papermill; its executed copy is in `work`."""
+    words = [word for k, v in parameters.items() for word in ("-p", k, str(v))]
+    return run("-m", "papermill", str(ENSEMBLE), str(work / "vote.ipynb"), *words,
+               PADDY_DATA=str(data), PADDY_WORK=str(work))
+
+
+def streams(executed: Path, fragment: str) -> str:
+    """What the one cell that has `fragment` in its source printed."""
+    return "".join(o.text for o in outputs(executed, fragment) if o.output_type == "stream")
+
+
+@pytest.fixture(scope="module")
+def voted(trained_once, competition_once, tmp_path_factory) -> Path:
+    """A work folder whose two tiny models have voted, one of them doubly, in the notebook."""
+    work = shutil.copytree(trained_once, tmp_path_factory.mktemp("voted") / "work")
+    done = ensemble_notebook(competition_once, work, weights="vit=2", force=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory) -> Path:
+    """The same for hand-made models that held out enough images for a search."""
+    folder = tmp_path_factory.mktemp("selected")
+    data, work = draw_competition(folder / "data", each=20), folder / "work"
+    strong_and_weak_in(work / "models", data)
+    done = ensemble_notebook(data, work, select="auto")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work
+
+
+def test_the_ensemble_s_parameters_are_those_the_vote_knows():
+    assert tuple(papermill.inspect_notebook(str(ENSEMBLE))) == PARAMETERS
+
+
+def test_the_submission_is_named_after_the_notebook_that_wrote_it(voted):
+    told = json.loads((voted / "submissions" / "paddy_ensemble.json").read_text())
+    assert told["notebook"] == "paddy_ensemble" and told["select"] == "equal"
+    weights = {member["family"]: member["weight"] for member in told["members"]}
+    assert weights == {"resnet": 1, "vit": 2}
+    assert (voted / "submissions" / "paddy_ensemble.csv").is_file()
+    assert "kaggle competitions submit" in streams(voted / "vote.ipynb", "write_vote(vote")
+
+
+@pytest.mark.parametrize("work", ["voted", "selected"])
+@pytest.mark.parametrize(
+    "figure",
+    ["error_plot", "disagreement_map", "correlation_map", "reliability_plot", "class_plot"],
+)
+def test_every_figure_is_there_once_and_nothing_went_wrong(request, work, figure):
+    executed = request.getfixturevalue(work) / "vote.ipynb"
+    drawn = [o for o in outputs(executed, figure) if "image/png" in o.get("data", {})]
+    assert len(drawn) == 1 and len(drawn[0].data["image/png"]) > 5_000
+    code = cells(executed, "code")
+    assert all(cell.execution_count for cell in code)
+    kinds = {(o.output_type, o.get("name")) for cell in code for o in cell.outputs}
+    assert kinds <= {("execute_result", None), ("stream", "stdout")}
+
+
+def test_without_enough_images_the_notebook_says_what_a_search_lacks(voted):
+    said = streams(voted / "vote.ipynb", "trials_table")
+    assert "a search for weights needs two models and 50 images" in said
+    assert "there are 2 and 6:" in said
+
+
+def test_the_search_s_table_and_its_decision_are_shown(selected):
+    executed = selected / "vote.ipynb"
+    table = as_text(outputs(executed, "trials_table"), "text/html")
+    for method in ("equal", *PLAIN, *OTHERS):
+        assert f">{method}</td>" in table
+    told = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
+    assert told["select"] == "auto" and "are taken" in told["why"]
+    assert streams(executed, "trials_table").splitlines() == [
+        told["why"], f"the same again: --weights {told['weights']}"
+    ]
+    members = as_text(outputs(executed, "members_table"), "text/html")
+    assert "of 60 wrong" in members and "strong" in members
+
+
+def test_a_misspelt_parameter_stops_the_ensemble_with_one_line(competition_once, tmp_path):
+    done = ensemble_notebook(competition_once, tmp_path, weigths="vit=2")
+    assert done.returncode != 0
+    last = [line for line in done.stderr.splitlines() if line.strip()][-1]
+    assert last == "error: unknown parameter 'weigths'; did you mean 'weights'?"
+    assert not (tmp_path / "submissions").exists()
+
+
+def test_the_check_of_parameters_needs_no_torch():
+    code = "import sys, src.notebook, src.vote; print('torch' in sys.modules)"
+    done = run("-c", code)
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize(("given", "read"), [("true", True), ("False", False), (True, True)])
+def test_a_flag_is_read_from_what_papermill_passes_on(given, read):
+    assert notebook.read_flag("force", given) is read
+    assert refusal(notebook.read_flag, "force", "yes") == "force='yes' must be true or false"
