@@ -42,8 +42,11 @@ def probs_path(models: Path, name: str, split: str) -> Path:
     return models / f"{name}.{split}.parquet"
 
 
-def read_card(models: Path, name: str) -> dict[str, Any]:
-    """The card of bundle `name`; UserError when it, or the .pkl it describes, is not there."""
+def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
+    """The card of bundle `name`; UserError when it, or the .pkl it describes, is not there.
+
+    With `trust` its sha256 is the one the .pkl really has, for the files that are predicted by it.
+    """
     path = card_path(models, name)
     if not path.is_file():
         known = ", ".join(names(models)) or "none"
@@ -62,7 +65,7 @@ def read_card(models: Path, name: str) -> dict[str, Any]:
         raise UserError(f"{pkl} is missing though its card is there; put it back, or {_redo(name)}")
     if pkl.stat().st_size != card["bytes"]:
         raise UserError(f"{pkl} is not the file its card describes; {_redo(name)}")
-    return card
+    return card | {"sha256": sha256(pkl)} if trust else card
 
 
 def _redo(name: str) -> str:
@@ -148,19 +151,34 @@ def has_fresh(models: Path, card: Mapping[str, Any], split: str, images: str) ->
     return is_fresh(path, expected_meta(card, split, images))
 
 
+def has_fresh_valid(models: Path, card: Mapping[str, Any]) -> bool:
+    """Whether the probabilities of the hold-out, if anything was held out, stand there."""
+    return not card["holdout"]["images"] or has_fresh(models, card, "valid", card["held_out"])
+
+
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
-    """Images held out, and how many of them and what share are wrong, plain and with TTA."""
-    ways = {"plain": tables["plain"], "tta": blend(tables, beta)}
+    """Images held out, and how many of them and what share are wrong, plain and with TTA.
+
+    No `tables`, no images: nothing was held out.
+    """
+    ways = {"plain": tables["plain"], "tta": blend(tables, beta)} if tables else {}
     wrong = {way: wrong_of(table, labels)[0] for way, table in ways.items()}
-    images = len(tables["plain"])
+    return holdout_counts(len(ways.get("plain", ())), wrong.get("plain", 0), wrong.get("tta", 0))
+
+
+def holdout_counts(images: int, plain: int, tta: int) -> dict[str, Any]:
+    """A card's `holdout`: `images`, of which `plain` and `tta` are wrong; no rates of none."""
+    wrong = {"plain": plain, "tta": tta}
     counts = {f"wrong_{way}": count for way, count in wrong.items()}
-    rates = {f"error_{way}": round(count / images, 6) for way, count in wrong.items()}
+    rates = {f"error_{w}": round(n / images, 6) if images else None for w, n in wrong.items()}
     return {"images": images, **counts, **rates}
 
 
 def holdout_line(card: Mapping[str, Any]) -> str:
     """The hold-out error of a card in one line, in images: plain, then with TTA."""
     held = card["holdout"]
+    if not held["images"]:
+        return error_phrase(0, 0)
     plain, tta = (error_phrase(held[f"wrong_{k}"], held["images"]) for k in ("plain", "tta"))
     return f"hold-out {plain}; with TTA {tta}"
 

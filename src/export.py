@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,22 +22,28 @@ from src.tta import Tables, predict
 from src.variant import Variant
 
 PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
+SAMPLE = 64  # training images that a model without hold-out is asked about
 
 
 def holdout_probs(learn: Learner, variant: Variant) -> Tables:
     """Hold-out probabilities: `plain` from the Learner itself, `views` as for the test set.
 
-    To be called before `export`, which empties the Learner's datasets.
+    To be called before `export`, which empties the Learner's datasets. None with fold=all.
     """
     paths = {path.name: path for path in learn.dls.valid.dataset.items}
+    if not paths:
+        return {}
     probs, _ = learn.get_preds(dl=learn.dls.valid)
     tables = predict({variant.name: learn}, {variant.name: variant}, paths)[variant.name]
     plain = pd.DataFrame(probs.numpy(), tables["plain"].index, list(learn.dls.vocab))
     return tables | {"plain": plain}
 
 
-def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame:
+def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | None:
     """What a reader wants first: the hold-out error, plain and with TTA, in images."""
+    if not tables:
+        print(f"fold=all: every image was trained on; {error_phrase(0, 0)}")
+        return None
     labels = competition.train_table(folder).label
     rows = {"plain": tables["plain"], "with TTA": blend(tables, beta)}
     errors = {way: error_phrase(*wrong_of(probs, labels)) for way, probs in rows.items()}
@@ -46,10 +53,11 @@ def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame:
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     """Write the bundle of `variant`; the reloaded model must repeat the hold-out's `tables`.
 
+    Without them it must repeat the answers to some training images, and no .valid.parquet appears.
     Raises UserError, and leaves whatever was there, when the reloaded model predicts otherwise.
     """
     labels = competition.train_table(run.folder).label
-    held_out = list(tables["plain"].index)
+    paths, plain = _known_answers(learn, tables)
     facts = {
         "family": backbone.family(variant.arch),
         "timm_name": backbone.timm_name(variant.arch),
@@ -57,7 +65,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         **commit(),
         "data": competition.train_fingerprint(run.folder),
         "folds": digest(run.folds),
-        "held_out": holdout_digest(held_out),
+        "held_out": holdout_digest(list(tables["plain"].index) if tables else []),
         "holdout": bundle.holdout_facts(tables, labels, variant.beta),
         "seconds": round(learn.seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
@@ -70,18 +78,30 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
             learn.export(temporary.resolve())
         except RuntimeError as error:  # how torch tells of a full disk
             raise OSError(str(error).partition("\n")[0]) from error
-        check_parity(temporary, learn, variant, tables["plain"])
+        check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
-    meta = bundle.expected_meta(card, "valid", card["held_out"])
-    path = bundle.probs_path(run.models, variant.name, "valid")
-    write_probs(path, tables["plain"], tables.get("views"), meta)
+    if tables:
+        meta = bundle.expected_meta(card, "valid", card["held_out"])
+        path = bundle.probs_path(run.models, variant.name, "valid")
+        write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
     return pkl
 
 
-def check_parity(pkl: Path, learn: Learner, variant: Variant, plain: pd.DataFrame) -> None:
-    """The file, reloaded and asked as for the test set, must repeat `plain`."""
-    paths = {path.name: path for path in learn.dls.valid.dataset.items}
+def _known_answers(learn: Learner, tables: Tables) -> tuple[dict[str, Path], pd.DataFrame]:
+    """image_id → file, and what the Learner says: of the hold-out, else of some training images."""
+    if tables:
+        return {path.name: path for path in learn.dls.valid.dataset.items}, tables["plain"]
+    items = sorted(learn.dls.train.dataset.items, key=lambda path: path.name)[:SAMPLE]
+    probs, _ = learn.get_preds(dl=learn.dls.test_dl(items))
+    paths = {path.name: path for path in items}
+    return paths, pd.DataFrame(probs.numpy(), list(paths), list(learn.dls.vocab))
+
+
+def check_parity(
+    pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Mapping[str, Path]
+) -> None:
+    """The file, reloaded and asked about `paths` as for the test set, must repeat `plain`."""
     reloaded = bundle.load_pkl(pkl)
     name, alone = variant.name, replace(variant, tta="none")
     again = predict({name: reloaded}, {name: alone}, paths)[name]["plain"]
@@ -89,7 +109,7 @@ def check_parity(pkl: Path, learn: Learner, variant: Variant, plain: pd.DataFram
     difference = float((stored - again).abs().to_numpy().max())
     if not difference <= PARITY:
         raise UserError(
-            f"the exported model is not the trained one: reloaded, its hold-out probabilities "
+            f"the exported model is not the trained one: reloaded, its probabilities "
             f"differ by up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written"
         )
 

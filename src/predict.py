@@ -36,22 +36,34 @@ def predict_bundles(
 
     `tta`, by bundle name, changes how a model is asked: its hold-out is predicted again too.
     """
-    cards = {name: bundle.read_card(models, name) for name in tta}
-    for name, card in cards.items():
-        card["variant"] = make_variant(**{**card["variant"], **tta[name]}).recipe
+    cards = {name: _asked(models, name, tta[name], trust) for name in tta}
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
-    fresh = bundle.has_fresh
-    stale_valid = [n for n, c in cards.items() if not fresh(models, c, "valid", c["held_out"])]
-    stale_test = [n for n, c in cards.items() if not fresh(models, c, "test", images)]
+    stale_valid = [n for n, card in cards.items() if not bundle.has_fresh_valid(models, card)]
+    stale_test = [n for n, c in cards.items() if not bundle.has_fresh(models, c, "test", images)]
     stale = sorted({*stale_valid, *stale_test})
     if stale:
         require_writable(models)
-    for name in stale_valid:
-        _predict_valid(models, folder, cards[name], trust)
+    for name in stale:
+        if name in stale_valid:
+            _predict_valid(models, folder, cards[name], trust)
+        _keep_card(models, cards[name])
     for group in groups_that_fit([cards[name] for name in stale_test]):
         _predict_test(models, folder, {card["name"]: card for card in group}, images, trust)
     return stale
+
+
+def _asked(models: Path, name: str, tta: Mapping[str, Any], trust: bool) -> dict[str, Any]:
+    """The card of bundle `name`, changed to be asked as `tta` says."""
+    card = bundle.read_card(models, name, trust)
+    return card | {"variant": make_variant(**{**card["variant"], **tta}).recipe}
+
+
+def _keep_card(models: Path, card: dict) -> None:
+    """Write how a model is asked now, and its errors; its sha256 stays: trust is for one run."""
+    before = bundle.read_card(models, card["name"])
+    if (now := card | {"sha256": before["sha256"]}) != before:
+        write_json(bundle.card_path(models, card["name"]), now)
 
 
 def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
@@ -96,11 +108,15 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     learners = {name: bundle.load(models, name, trust)}
     folds = get_folds(folder, variant.seed, models, variant.split)
     paths = holdout_paths(folder, folds, variant.fold)
+    if holdout_digest(list(paths)) != card["held_out"]:
+        raise UserError(
+            f"the saved folds no longer hold out the images {name} was not trained on; bring back "
+            f"the folds_….csv of its training, or train it again"
+        )
     tables = predict(learners, {name: variant}, paths)[name]
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
     _write(models, card, "valid", card["held_out"], tables)
-    write_json(bundle.card_path(models, name), card)  # the sha256 stays: trust is for one run
 
 
 def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:

@@ -121,7 +121,8 @@ def bundle_in(
     images = competition.test_fingerprint(folder)
     for split, table, seen in (("valid", valid, content["held_out"]), ("test", test, images)):
         path = bundle.probs_path(models, name, split)
-        write_probs(path, table, None, bundle.expected_meta(content, split, seen))
+        if not table.empty:  # nothing was held out
+            write_probs(path, table, None, bundle.expected_meta(content, split, seen))
     return content
 
 

@@ -130,6 +130,28 @@ def test_a_model_that_answers_otherwise_on_reload_is_not_written(learn, tables, 
     assert snapshot(here.models) == before
 
 
+def test_without_a_hold_out_the_reloaded_model_answers_about_training_images(here, monkeypatch):
+    variant = make_variant(**TINY, fold="all")
+    learn = get_learner(get_dls(here.folder, here.folds, variant), variant)
+    learn.seconds = 1.0
+    assert holdout_probs(learn, variant) == {}
+    export(learn, variant, {}, here)
+    assert bundle.survey(here.models)[0].keys() == {variant.name}
+    load = bundle.load_pkl
+    before = snapshot(here.models)
+
+    def another(path):
+        reloaded = load(path)
+        for weights in reloaded.model.parameters():
+            weights.data.mul_(0.9)
+        return reloaded
+
+    monkeypatch.setattr(bundle, "load_pkl", another)
+    with pytest.raises(UserError, match="exported model is not the trained one.*nothing was"):
+        export(learn, variant, {}, here)
+    assert snapshot(here.models) == before
+
+
 def test_a_failing_export_leaves_the_older_bundle(learn, tables, here):
     export(learn, VARIANT, tables, here)
     before = snapshot(here.models)
