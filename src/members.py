@@ -1,4 +1,8 @@
-"""Who votes: finished models of one notebook, these classes, this data; and what they say."""
+"""What the members say: their probabilities of the hold-out and of the test set.
+
+Folds that count together: their hold-outs are put together, their test probabilities averaged
+before anybody else's are.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,79 +11,83 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.config import UserError
+from src.evidence import ALPHA, mcnemar, right
+from src.inspection import some
 from src.probs import average, blend, read_probs
-
-Cards = dict[str, dict[str, Any]]  # by model name
+from src.search import use_tta
+from src.variant import DEFAULT_SEED, make_variant
+from src.voters import Card, Cards, holdout, title
 
 
 class Member(NamedTuple):
-    """A model that votes: its card, its weight, its probabilities of the hold-out and the test."""
+    """What votes: its card, its weight, its probabilities of the hold-out and of the test."""
 
-    card: dict[str, Any]
+    card: Card
     weight: float
-    valid: pd.DataFrame
+    valid: pd.DataFrame  # empty when nothing was held out
     test: pd.DataFrame
-
-
-def find_members(
-    models: Path, folder: Path, names: list[str], notebook: str
-) -> tuple[Cards, dict[str, str]]:
-    """The cards of the models that vote, and why the others do not.
-
-    Without `names` all finished models of one notebook vote that know these classes and images.
-    """
-    cards, reasons = bundle.survey(models)
-    if names:
-        cards = {name: bundle.read_card(models, name) for name in names}
-    data, classes = competition.train_fingerprint(folder), competition.classes(folder)
-    for name, card in list(cards.items()):
-        if reason := _stranger(card, data, classes):
-            if names:
-                raise UserError(f"{name} cannot vote: {reason}; leave it out")
-            reasons[name] = reason
-            del cards[name]
-    if not names and notebook in {card["notebook"] for card in cards.values()}:
-        others = {n: f"from notebook {c['notebook']}" for n, c in cards.items()
-                  if c["notebook"] != notebook}
-        return {n: c for n, c in cards.items() if n not in others}, reasons | others
-    return cards, reasons
-
-
-def _stranger(card: Mapping[str, Any], data: str, classes: list[str]) -> str:
-    """Why a model cannot vote on this competition's data; empty when it can."""
-    if set(card["classes"]) != set(classes):
-        differ = sorted(set(card["classes"]) ^ set(classes))
-        return f"trained for other classes ({', '.join(differ[:3])}{' …' * (len(differ) > 3)})"
-    return "" if card["data"] == data else "trained on other images"
+    without_tta: str = ""  # why its plain probabilities vote; empty when those with TTA do
 
 
 def read_members(
     models: Path, folder: Path, cards: Cards, weights: Mapping[str, float], trust: bool
 ) -> list[Member]:
     """The members with their probabilities; missing or stale ones are predicted first."""
-    images = competition.test_fingerprint(folder)
-    stale = [
-        name for name, card in cards.items()
-        if not (bundle.has_fresh(models, card, "test", images)
-                and bundle.has_fresh(models, card, "valid", card["held_out"]))
-    ]
+    images, labels = competition.test_fingerprint(folder), competition.train_table(folder).label
+    names = [model["name"] for card in cards.values() for model in card["models"]]
+    known = {name: bundle.read_card(models, name, trust) for name in names}
+    stale = [n for n, card in known.items() if not _is_predicted(models, card, images)]
     if stale:
         from src.predict import predict_bundles  # the only branch that needs torch
 
         predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
-        cards |= {name: bundle.read_card(models, name) for name in stale}
-    return [
-        Member(card, weights[name], _read(models, card, "valid", card["held_out"]),
-               _read(models, card, "test", images))
-        for name, card in cards.items()
-    ]
+        known |= {name: bundle.read_card(models, name, trust) for name in stale}
+    members = []
+    for name, card in cards.items():
+        own = [known[c["name"]] for c in card["models"]]
+        card = {**card, "models": own, "holdout": holdout(own), "sha256": own[0]["sha256"]}
+        members.append(_read_member(models, card, weights[name], images, labels))
+    return members
 
 
-def _read(models: Path, card: Mapping, split: str, images: str) -> pd.DataFrame:
+def _is_predicted(models: Path, card: Card, images: str) -> bool:
+    test = bundle.has_fresh(models, card, "test", images)
+    return test and bundle.has_fresh_valid(models, card)
+
+
+def _read_member(
+    models: Path, card: Card, weight: float, images: str, labels: pd.Series
+) -> Member:
+    """A member of its models' files, with TTA unless its hold-out says that it hurts."""
+    own = card["models"]
+    tests = [_read(models, model, "test", images) for model in own]
+    valids = [_read(models, c, "valid", c["held_out"]) for c in own if c["holdout"]["images"]]
+    valids = valids or [{way: table.iloc[:0] for way, table in tests[0].items()}]
+    valid, test = {}, {}
+    for way in ("plain", "tta"):
+        valid[way] = pd.concat([tables[way] for tables in valids])
+        test[way] = tests[0][way] if len(tests) == 1 else average([t[way] for t in tests])
+        valid[way].attrs["model"] = test[way].attrs["model"] = card["name"]
+    why = _without_tta(valid["plain"], valid["tta"], labels, card["name"])
+    way = "plain" if why else "tta"
+    return Member(card, weight, valid[way], test[way], why)
+
+
+def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.DataFrame]:
+    """The probabilities of one model, plain and with TTA."""
     path = bundle.probs_path(models, card["name"], split)
     tables, meta = read_probs(path, bundle.expected_meta(card, split, images))
-    return blend(tables, meta["tta"]["beta"])
+    return {"plain": tables["plain"], "tta": blend(tables, meta["tta"]["beta"])}
+
+
+def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
+    """Why TTA is not used for the model `name`; empty when it is."""
+    gains = right(tta, labels).astype(int) - right(plain, labels).astype(int)
+    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
+    if gained >= lost or mcnemar(gained, lost) >= ALPHA:
+        return ""  # as for most members; the bootstrap would take their time
+    used, why = use_tta(plain, tta, labels, name)
+    return "" if used else why
 
 
 def common_holdout(members: list[Member]) -> dict[str, pd.DataFrame]:
@@ -97,3 +105,35 @@ def holdout_average(members: list[Member]) -> pd.DataFrame | None:
     if next(iter(tables.values())).empty:
         return None
     return average(tables, {m.card["name"]: m.weight for m in members if m.weight > 0})
+
+
+def holdout_problem(members: list[Member]) -> str:
+    """Why the voters have no hold-out in common, or a small one, and what to train."""
+    held: dict[str, list[str]] = {}
+    for member in members:
+        if member.weight > 0:
+            held.setdefault(_held_out(member.card), []).append(title(member.card))
+    if nothing := held.get(""):
+        return f"{some(nothing, 3)} held nothing out (fold=all): leave it out to see an error"
+    told = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
+    return f"{told}: train them for the same fold"
+
+
+def _held_out(card: Card) -> str:
+    """`folds 0, 1` of a member, with split and seed when they are not the usual; empty for all."""
+    variant = make_variant(**card["variant"])
+    if variant.fold == "all":
+        return ""
+    folds = ", ".join(str(model["variant"]["fold"]) for model in card["models"])
+    split = " of the grouped split" * (variant.split == "grouped")
+    seed = f" of seed {variant.seed}" * (variant.seed != DEFAULT_SEED)
+    return f"fold{'s' * (len(card['models']) > 1)} {folds}{split}{seed}"
+
+
+def origin(member: Member) -> dict[str, Any]:
+    """What the provenance of a submission tells of a member."""
+    card, why = member.card, member.without_tta
+    models = {c["name"]: {key: c[key] for key in ("sha256", "commit")} for c in card["models"]}
+    tta = {"tta": "none", "why": why} if why else {"tta": card["variant"]["tta"]}
+    told = {key: card[key] for key in ("name", "family")}
+    return {**told, "weight": member.weight, **tta, "models": models}

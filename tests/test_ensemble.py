@@ -228,8 +228,8 @@ def test_the_provenance_tells_members_weights_hold_out_error_and_commit(family):
     told = record(family)
     card = bundle.read_card(family, "vit_two")
     assert told["members"][2] == {
-        "name": "vit_two", "family": "vit", "sha256": card["sha256"], "commit": "c0ffee",
-        "weight": 2.0,
+        "name": "vit_two", "family": "vit", "weight": 2.0, "tta": "none",
+        "models": {"vit_two": {"sha256": card["sha256"], "commit": "c0ffee"}},
     }
     assert [member["name"] for member in told["members"]] == ["resnet_one", "vit_one", "vit_two"]
     assert told["holdout"] == {"wrong": 0, "images": 6}

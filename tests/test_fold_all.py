@@ -1,0 +1,83 @@
+"""A variant that holds nothing out, from its notebook to the submission: no error is claimed."""
+
+import json
+
+import nbformat
+import pytest
+from conftest import train_notebook
+from small_bundles import call, snapshot
+
+from src import bundle, competition
+from src.ensemble import main as ensemble
+from src.predict import main as predict
+from src.probs import read_probs
+from src.variant import make_variant
+
+NAME = "test_resnet_squish_32_all"
+UNKNOWN = "no hold-out, so no error is known"
+
+
+@pytest.fixture(scope="module")
+def trained(competition_once, tmp_path_factory):
+    """A work folder in which the real notebook trained on all images."""
+    work = tmp_path_factory.mktemp("all")
+    done = train_notebook(competition_once, work, fold="all")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return work
+
+
+@pytest.fixture
+def models(trained, competition_once, monkeypatch):
+    """Its models folder, named by PADDY_WORK."""
+    monkeypatch.setenv("PADDY_WORK", str(trained))
+    monkeypatch.setenv("PADDY_DATA", str(competition_once))
+    return trained / "models"
+
+
+def said(work, fragment: str) -> str:
+    """What the code cell with `fragment` printed."""
+    nb = nbformat.read(work / "executed.ipynb", as_version=4)
+    (cell,) = [c for c in nb.cells if c.cell_type == "code" and fragment in c.source]
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream")
+
+
+def test_the_notebook_says_so_where_it_would_show_an_error(trained):
+    assert UNKNOWN in said(trained, "holdout_table")
+    assert "nothing was held out" in said(trained, "plot_mistakes")
+    nb = nbformat.read(trained / "executed.ipynb", as_version=4)
+    assert not any("warn" in o.text.lower() for c in nb.cells if c.cell_type == "code"
+                   for o in c.outputs if o.output_type == "stream")
+
+
+def test_the_bundle_has_no_hold_out_and_is_finished(models, competition_once):
+    files = {path.name for path in models.glob(f"{NAME}.*")}
+    assert files >= {f"{NAME}.pkl", f"{NAME}.json"} and f"{NAME}.valid.parquet" not in files
+    card = bundle.read_card(models, NAME)
+    assert card["holdout"] == {
+        "images": 0, "wrong_plain": 0, "wrong_tta": 0, "error_plain": None, "error_tta": None,
+    }
+    assert bundle.holdout_line(card) == UNKNOWN
+    variant = make_variant(**card["variant"])
+    assert variant.fold == "all" and variant.name == NAME
+    assert bundle.is_done(variant, models, competition.train_fingerprint(competition_once))
+
+
+def test_only_its_test_images_are_predicted_also_when_it_is_asked_another_way(models):
+    for words, views in ((), ["plain", "views"]), (("--tta", "none"), ["plain"]):
+        assert call(predict, NAME, *words).stdout == f"{NAME}: predicted\n"
+        tables, meta = read_probs(bundle.probs_path(models, NAME, "test"))
+        assert list(tables) == views
+        assert bundle.tta_settings(bundle.read_card(models, NAME)) == meta["tta"]
+        before = snapshot(models)
+        assert call(predict, NAME, *words).stdout == f"{NAME}: up to date\n"
+        assert snapshot(models) == before
+    assert not bundle.probs_path(models, NAME, "valid").exists()
+
+
+def test_it_votes_and_its_error_is_unknown_by_name(models):
+    done = call(ensemble, "--force")
+    assert done.returncode == 0, done.stderr
+    assert f"{UNKNOWN}: {NAME} held nothing out" in done.stdout
+    told = json.loads((models.parent / "submissions" / "paddy_train.json").read_text())
+    assert told["holdout"] == {"wrong": None, "images": 0}
+    assert [member["name"] for member in told["members"]] == [NAME]
