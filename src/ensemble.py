@@ -14,8 +14,9 @@ import pandas as pd
 from src import competition
 from src.config import command
 from src.evidence import compare, error_phrase, sentence, wrong_of
+from src.members import holdout_problem, members_sentence, members_table
 from src.probs import average
-from src.report import as_text, members_table
+from src.report import as_text
 from src.search import SELECT, trials_table
 from src.vote import (
     Vote,
@@ -41,7 +42,7 @@ def brought(vote: Vote) -> pd.DataFrame:
 def holdout_text(vote: Vote) -> str:
     """The ensemble's hold-out error, what ensembling is worth, and typed weights, a line each."""
     if vote.valid is None:
-        return f"ensemble, on the images all of them held out: {error_phrase(0, 0)}"
+        return f"ensemble: {error_phrase(0, 0)}: {holdout_problem(vote.members)}"
     shown = error_phrase(*wrong_of(vote.valid, vote.labels))
     nested = "; each by weights found on others" if vote.why else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
@@ -74,9 +75,8 @@ def main() -> None:
         print(as_text(trials_table(trials, vote.labels)))
         print(search_text(vote, trials))
         print(f"\n{as_text(brought(vote))}\n")
-    print(as_text(members_table(vote.members)))
-    for name, reason in vote.reasons.items():
-        print(f"does not vote: {name}: {reason}")
+    print(as_text(members_table(vote.members, vote.labels)))
+    print(members_sentence(vote.members, vote.reasons))
     print(f"\n{holdout_text(vote)}")
     if len(vote.tables) > 1 and vote.valid is not None:
         print(alike(vote.tables, vote.labels))

@@ -4,6 +4,7 @@ Folds that count together: their hold-outs are put together, their test probabil
 before anybody else's are.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.evidence import ALPHA, mcnemar, right
+from src.evidence import ALPHA, error_phrase, mcnemar, right, wrong_of
 from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
@@ -137,3 +138,39 @@ def origin(member: Member) -> dict[str, Any]:
     tta = {"tta": "none", "why": why} if why else {"tta": card["variant"]["tta"]}
     told = {key: card[key] for key in ("name", "family")}
     return {**told, "weight": member.weight, **tta, "models": models}
+
+
+def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
+    """The members for a reader: hold-out errors plain and with TTA, weight.
+
+    Where they held out different images, also the error on those that all did, which alone
+    compares; where a recipe was trained on grouped folds too, that second error.
+    """
+    common = next(iter(common_holdout(members).values())).index
+    differ = len(common) and any(len(member.valid) != len(common) for member in members)
+    twice, rows = any(member.card["grouped"] for member in members), []
+    for card, weight, valid, *_ in members:
+        row = {"model": title(card), "family": card["family"]}
+        row["hold-out error"], row["with TTA"] = _errors(card["holdout"])
+        if differ:
+            seen = valid.loc[valid.index.intersection(common)]
+            row[f"on the {len(common):,} common images"] = error_phrase(*wrong_of(seen, labels))
+        if twice:
+            hard = card["grouped"]
+            row["grouped hold-out, with TTA"] = _errors(hard)[1] if hard else ""
+        rows.append(row | {"weight": f"{weight:g}"})
+    return pd.DataFrame(rows)
+
+
+def _errors(held: Mapping[str, Any]) -> list[str]:
+    return [error_phrase(held[f"wrong_{way}"], held["images"]) for way in ("plain", "tta")]
+
+
+def members_sentence(members: list[Member], reasons: Mapping[str, str]) -> str:
+    """How many vote, how many of each family, who without TTA, and why others do not vote."""
+    voters = [member for member in members if member.weight > 0]
+    counts = Counter(member.card["family"] for member in voters)
+    families = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    lines = [f"{len(voters)} of {len(members)} models vote: {families}"]
+    lines += [f"votes without TTA: {m.without_tta}" for m in voters if m.without_tta]
+    return "\n".join([*lines, *(f"does not vote: {n}: {why}" for n, why in reasons.items())])

@@ -4,7 +4,6 @@ Tables of probabilities go by model name and hold the same images. matplotlib is
 functions that draw; a figure is returned, not shown.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from src.evidence import (
     wilson,
     wrong_of,
 )
-from src.members import Member
 from src.search import PARTS, nested
 from src.worth import disagreement, error_correlation
 
@@ -44,25 +42,6 @@ def as_text(table: pd.DataFrame) -> str:
     widths = [max(len(row[k]) for row in cells) for k in range(table.shape[1])]
     lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def members_table(members: list[Member]) -> pd.DataFrame:
-    """The members for a reader: hold-out error plain and with TTA, weight."""
-    rows = []
-    for card, weight, *_ in members:
-        held = card["holdout"]
-        errors = [error_phrase(held[f"wrong_{way}"], held["images"]) for way in ("plain", "tta")]
-        rows.append([card["name"], card["family"], *errors, f"{weight:g}"])
-    columns = ["model", "family", "hold-out error", "with TTA", "weight"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def members_sentence(members: list[Member], reasons: Mapping[str, str]) -> str:
-    """How many vote, how many of each family, and why others do not, a line each."""
-    voters = [m.card["family"] for m in members if m.weight > 0]
-    families = ", ".join(f"{name} {count}" for name, count in sorted(Counter(voters).items()))
-    lines = [f"{len(voters)} of {len(members)} models vote: {families}"]
-    return "\n".join([*lines, *(f"does not vote: {n}: {why}" for n, why in reasons.items())])
 
 
 def error_plot(

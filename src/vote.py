@@ -12,10 +12,18 @@ import pandas as pd
 from src import competition
 from src.config import UserError, models_dir, nearest
 from src.evidence import error_phrase, wrong_of
-from src.members import Cards, Member, common_holdout, find_members, holdout_average, read_members
+from src.members import (
+    Member,
+    common_holdout,
+    holdout_average,
+    holdout_problem,
+    origin,
+    read_members,
+)
 from src.probs import average
 from src.search import SELECT, Trial, choose, search
 from src.submission import submit_command, write_submission
+from src.voters import Cards, find_members
 
 LEAST = 50  # images; fewer cannot tell one weight from another
 # The parameters cell of paddy_ensemble.ipynb.
@@ -63,7 +71,7 @@ def open_vote(
 
 def submission_name(cards: Cards, notebook: str) -> str:
     """What the submission is called: its source notebook; asked for when there are several."""
-    sources = sorted({card["notebook"] for card in cards.values()})
+    sources = sorted({c["notebook"] for card in cards.values() for c in card["models"]})
     if notebook:
         return notebook
     if len(sources) > 1:
@@ -112,7 +120,7 @@ def lacking(vote: Vote) -> str:
         return ""
     return (
         f"a search for weights needs two models and {LEAST} images that all of them held out; "
-        f"there are {models} and {images}: train the same fold and seed"
+        f"there are {models} and {images}: {holdout_problem(vote.members)}"
     )
 
 
@@ -152,10 +160,7 @@ def weights_text(vote: Vote) -> str:
 
 def provenance(vote: Vote) -> dict[str, Any]:
     """Who voted with which weight, who chose the weights, how the vote did on the hold-out."""
-    voters = [
-        {key: m.card[key] for key in ("name", "family", "sha256", "commit")} | {"weight": m.weight}
-        for m in vote.members if m.weight > 0
-    ]
+    voters = [origin(member) for member in vote.members if member.weight > 0]
     wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
     return {
         "members": voters, "select": vote.select, "why": vote.why, "weights": weights_text(vote),
@@ -172,8 +177,9 @@ def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = Fal
     """Guard and write the submission, and print how to send it."""
     probs = ensemble_probs(vote)
     path = write_submission(probs, vote.folder, vote.notebook, provenance(vote), good, force)
-    error = (0, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
-    voters = sum(m.weight > 0 for m in vote.members)
-    message = f"{vote.notebook}: {voters} models, hold-out {error_phrase(*error)}"
+    error, voters = error_phrase(0, 0), sum(m.weight > 0 for m in vote.members)
+    if vote.valid is not None:
+        error = f"hold-out {error_phrase(*wrong_of(vote.valid, vote.labels))}"
+    message = f"{vote.notebook}: {voters} models, {error}"
     print(f"\nwritten: {path}\n{submit_command(path, message)}")
     return path

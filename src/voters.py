@@ -106,7 +106,7 @@ def _unlike(cards: list[Card]) -> dict[str, str]:
 
 def _grouped_beside(cards: list[Card]) -> dict[str, str]:
     """Models of grouped folds whose recipe votes with the usual ones: name → reason."""
-    voting = {c["name"]: _twin(c) for c in cards if _split(c) != "grouped"}
+    voting = {_base(c): _twin(c) for c in cards if _split(c) != "grouped"}
     return {
         card["name"]: f"{name} votes, the same recipe; beside it this one's error is shown"
         for card in cards if _split(card) == "grouped"

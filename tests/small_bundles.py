@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import MappingProxyType
 from unittest.mock import patch
 
 import numpy as np
@@ -18,6 +19,7 @@ from conftest import TINY
 from src import bundle, competition
 from src.config import command
 from src.files import sha256, sha256_lines
+from src.folds import digest, get_folds
 from src.probs import read_probs, write_probs
 from src.variant import Variant, make_variant
 
@@ -124,6 +126,41 @@ def bundle_in(
         if not table.empty:  # nothing was held out
             write_probs(path, table, None, bundle.expected_meta(content, split, seen))
     return content
+
+
+def variant_in(
+    models: Path,
+    folder: Path,
+    test: pd.DataFrame | None = None,
+    wrong: int = 0,
+    augmented: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+    card: Mapping[str, object] = MappingProxyType({}),
+    **changes: object,
+) -> str:
+    """A finished bundle of a ViT with these `changes`, under its own name, which is returned.
+
+    Of its fold's images it has all right but the first `wrong`; the `augmented` tables, of the
+    hold-out and of the test set, are the means of its TTA views.
+    """
+    usual = {"arch": "test_vit", "tta": "random" if augmented else "none"}
+    variant = make_variant(**usual | changes)
+    folds = get_folds(folder, variant.seed, models, variant.split)
+    labels, classes = competition.train_table(folder).label, competition.classes(folder)
+    labels = labels[folds == variant.fold]
+    valid = sure(dict(labels), classes).astype("float64")
+    for image, label in labels.iloc[:wrong].items():
+        valid.loc[image] = sure({image: classes[label == classes[0]]}, classes).iloc[0]
+    seen = {"plain": valid, "views": augmented[0] if augmented else valid}
+    held = bundle.holdout_facts(seen if len(valid) else {}, labels, variant.beta)
+    facts = {"variant": variant.recipe, "folds": digest(folds), "holdout": held, **card}
+    made = bundle_in(models, folder, variant.name, valid=valid, test=test, **facts)
+    images = {"valid": made["held_out"], "test": competition.test_fingerprint(folder)}
+    for split, table in zip(images, augmented or (), strict=False):
+        path = bundle.probs_path(models, variant.name, split)
+        if path.exists():
+            meta = bundle.expected_meta(made, split, images[split])
+            write_probs(path, read_probs(path)[0]["plain"], table, meta)
+    return variant.name
 
 
 def three_in(models: Path, data: Path) -> None:

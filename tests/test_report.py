@@ -12,7 +12,6 @@ from test_search import few, table
 
 from src import blends, report
 from src.evidence import compare, error_phrase, wilson, wrong_of
-from src.members import Member
 from src.probs import average
 
 LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(20)]
@@ -99,26 +98,7 @@ def test_where_nothing_was_held_out_together_it_is_said():
     assert report.reliability_sentence(None, labels) == report.TOO_FEW
 
 
-# Members
-
-
-def member(name, family, wrong, weight=1.0):
-    held = {"images": 200, "wrong_plain": wrong, "wrong_tta": wrong + 1}
-    return Member({"name": name, "family": family, "holdout": held}, weight, None, None)
-
-
-def test_members_are_shown_with_their_errors_in_images():
-    shown = report.members_table([member("one", "vit", 4), member("two", "swin", 6, 1.5)])
-    assert shown["hold-out error"].tolist() == [error_phrase(4, 200), error_phrase(6, 200)]
-    assert shown["with TTA"].tolist() == [error_phrase(5, 200), error_phrase(7, 200)]
-    assert shown.weight.tolist() == ["1", "1.5"]
-
-
-def test_who_does_not_vote_is_told_below_the_count():
-    members = [member("one", "vit", 4), member("two", "vit", 6, 0)]
-    assert report.members_sentence(members, {"three": "trained on other images"}).splitlines() == [
-        "1 of 2 models vote: vit 1", "does not vote: three: trained on other images"
-    ]
+# Text
 
 
 def test_text_is_aligned_at_the_left():

@@ -1,0 +1,273 @@
+"""Folds of one variant are one member; grouped ones do not vote twice; who is unlike, is told."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from small_bundles import (
+    CLASSES,
+    bundle_in,
+    call,
+    probabilities,
+    random_table,
+    record,
+    refused,
+    sure,
+    variant_in,
+    weights_of,
+)
+
+from src import bundle, competition
+from src.ensemble import main
+
+VIT = "test_vit_squish_224"
+FOLDS = range(5)
+
+
+@pytest.fixture
+def models(data, tmp_path, monkeypatch) -> Path:
+    """An empty models folder, and a competition of nine varieties that share three ages."""
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    table = pd.read_csv(data / "train.csv")
+    table["variety"] = [f"variety_{n // 3 % 3}" for n in range(len(table))]
+    table.to_csv(data / "train.csv", index=False)
+    return tmp_path / "work" / "models"
+
+
+@pytest.fixture
+def five(models, data) -> Path:
+    """The five folds of one variant; fold k is wrong about k images."""
+    for fold in FOLDS:
+        variant_in(models, data, random_table(data, fold), wrong=fold, fold=fold)
+    return models
+
+
+def edit(models, name, **changes):
+    """Change the recipe in the card of a bundle."""
+    path = bundle.card_path(models, name)
+    card = json.loads(path.read_text())
+    card["variant"] |= changes
+    path.write_text(json.dumps(card))
+
+
+# Folds
+
+
+def test_the_folds_of_a_variant_are_one_member_with_an_out_of_fold_error(five, data):
+    out = call(main).stdout
+    assert re.search(rf"^{VIT} \(5 folds\) +vit +10 of 30 wrong", out, re.M), out
+    assert "all of them held out: 10 of 30 wrong" in out
+    assert record(five)["holdout"] == {"wrong": 10, "images": 30}
+    (member,) = record(five)["members"]
+    assert member["name"] == VIT and member["weight"] == 1
+    names = [VIT, *(f"{VIT}_fold{k}" for k in FOLDS[1:])]
+    cards = {name: bundle.read_card(five, name) for name in names}
+    assert member["models"] == {
+        name: {"sha256": card["sha256"], "commit": "c0ffee"} for name, card in cards.items()
+    }
+
+
+def test_the_folds_are_averaged_first_and_weigh_like_one_model(five, data):
+    other = random_table(data, 99)
+    bundle_in(five, data, "resnet_one", "resnet", test=other)
+    assert call(main).returncode == 0
+    mean = sum(random_table(data, fold) for fold in FOLDS) / 5
+    pd.testing.assert_frame_equal(
+        probabilities(five), (mean + other) / 2, check_dtype=False, atol=1e-6
+    )
+    assert call(main, "--weights", f"{VIT}=3", "--notebook", "named").returncode == 0
+    by_name = probabilities(five, "named")
+    pd.testing.assert_frame_equal(by_name, (3 * mean + other) / 4, check_dtype=False, atol=1e-6)
+    assert call(main, "--weights", "vit=3", "--notebook", "family").returncode == 0
+    pd.testing.assert_frame_equal(probabilities(five, "family"), by_name)
+
+
+def test_a_fold_cannot_be_weighed_alone(five):
+    line = refused(call(main, "--weights", f"{VIT}_fold1=2"))
+    assert f"'{VIT}_fold1'" in line and f"'{VIT}'" in line
+
+
+def test_the_name_of_a_variant_stands_for_its_folds_and_that_of_a_fold_for_itself(five, data):
+    bundle_in(five, data, "resnet_one", "resnet", test=random_table(data, 9))
+    assert call(main, VIT).returncode == 0
+    assert len(record(five)["members"][0]["models"]) == 5
+    done = call(main, f"{VIT}_fold3", f"{VIT}_fold1")
+    assert re.search(rf"^{VIT} \(2 folds\)", done.stdout, re.M)
+    assert list(record(five)["members"][0]["models"]) == [f"{VIT}_fold1", f"{VIT}_fold3"]
+    assert call(main, f"{VIT}_fold3").returncode == 0
+    assert weights_of(five) == {f"{VIT}_fold3": 1.0}
+
+
+def test_folds_beside_a_model_of_one_fold_are_compared_on_its_images(five, data):
+    other = variant_in(five, data, random_table(data, 9), wrong=2, arch="test_resnet", fold=4)
+    out = call(main).stdout
+    assert "of 6 wrong" in out.partition("all of them held out:")[2].splitlines()[0]
+    # What is beside the ensemble's error was counted on the same six images.
+    assert re.search(rf"^{re.escape(VIT)} \(5 folds\).* 4 of 6 wrong", out, re.M), out
+    assert re.search(rf"^{other} .* 2 of 6 wrong .* 2 of 6 wrong .* 2 of 6 wrong", out, re.M), out
+    assert "on the 6 common images" in out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "changes, card, told",
+    [
+        ({"epochs": 20}, {}, "its epochs is 20, not 12; train both alike"),
+        ({"views": 9}, {}, "its views is 9, not 4; predict both alike"),
+        ({}, {"folds": "0" * 16}, f"its split digest is {'0' * 16}, not "),
+    ],
+)
+def test_a_fold_of_another_recipe_or_split_does_not_count_with_the_others(
+    models, data, changes, card, told
+):
+    variant_in(models, data)
+    odd = variant_in(models, data, fold=1, card=card, **changes)
+    variant_in(models, data, fold=2)
+    out = call(main, "--force").stdout
+    assert f"does not vote: {odd}: a fold of {VIT}, but {told}" in out
+    assert list(record(models)["members"][0]["models"]) == [VIT, f"{VIT}_fold2"]
+    line = refused(call(main, VIT, odd))
+    assert f"{odd} cannot vote: a fold of {VIT}, but {told}" in line
+
+
+def test_a_fold_trained_on_other_images_or_classes_does_not_count_with_the_others(models, data):
+    variant_in(models, data)
+    images = variant_in(models, data, fold=1, card={"data": "0" * 64})
+    classes = variant_in(models, data, fold=2, card={"classes": [*CLASSES[:2], "rust"]})
+    out = call(main, "--force").stdout
+    assert f"does not vote: {images}: trained on other images" in out
+    assert f"does not vote: {classes}: trained for other classes" in out
+    assert weights_of(models) == {VIT: 1.0}
+
+
+def test_models_whose_seed_or_size_differs_are_members_of_their_own(models, data):
+    names = [variant_in(models, data, random_table(data, n), **changes)
+             for n, changes in enumerate([{}, {"seed": 7, "fold": 1}, {"size": 160, "fold": 2}])]
+    assert call(main).returncode == 0
+    assert set(weights_of(models)) == set(names)
+
+
+def test_a_recipe_of_another_version_does_not_vote(models, data):
+    name = variant_in(models, data)
+    variant_in(models, data, fold=1)
+    edit(models, name, mixup_of_tomorrow=1)
+    out = call(main, "--force").stdout
+    assert f"does not vote: {name}: its recipe is none of this version (unknown parameter" in out
+
+
+# Nothing held out
+
+
+def test_a_model_of_all_images_votes_beside_the_folds_and_leaves_the_error_unknown(five, data):
+    name = variant_in(five, data, random_table(data, 9), fold="all")
+    done = call(main)
+    assert done.returncode == 0, done.stderr
+    assert set(weights_of(five)) == {VIT, name}
+    assert re.search(rf"^{name} +vit +no hold-out, so no error is known", done.stdout, re.M)
+    assert f"no error is known: {name} held nothing out" in done.stdout
+    assert record(five)["holdout"] == {"wrong": None, "images": 0}
+    # With a weight of 0 it is not asked, and the others' error is known again.
+    assert "10 of 30 wrong" in call(main, "--weights", f"{name}=0").stdout
+    line = refused(call(main, "--select", "auto"))
+    assert f"{name} held nothing out" in line
+
+
+def test_members_of_different_folds_say_who_held_out_what_and_still_write(models, data):
+    one = variant_in(models, data, random_table(data, 1))
+    other = variant_in(models, data, random_table(data, 2), arch="test_resnet", fold=1)
+    third = variant_in(models, data, random_table(data, 3), arch="test_convnext", seed=7)
+    told = f"{one} held out fold 0, {other} held out fold 1"
+    done = call(main, one, other)
+    assert done.returncode == 0, done.stderr
+    assert f"no error is known: {told}: train them for the same fold" in done.stdout
+    mean = (random_table(data, 1) + random_table(data, 2)) / 2
+    pd.testing.assert_frame_equal(probabilities(models), mean, check_dtype=False, atol=1e-6)
+    line = refused(call(main, one, other, third, "--select", "greedy"))
+    assert f"{told}, {third} held out fold 0 of seed 7: train them for the same fold" in line
+
+
+# Grouped folds
+
+
+def test_a_grouped_model_does_not_vote_beside_its_recipe_but_its_error_is_shown(five, data):
+    hard = [variant_in(five, data, wrong=3, split="grouped", fold=fold) for fold in (0, 1)]
+    other = variant_in(five, data, random_table(data, 9), arch="test_resnet")
+    images = sum(bundle.read_card(five, name)["holdout"]["images"] for name in hard)
+    out = call(main).stdout
+    assert set(weights_of(five)) == {VIT, other}
+    assert "2 of 2 models vote: resnet 1, vit 1" in out.splitlines()
+    for name in hard:
+        assert f"does not vote: {name}: {VIT} votes, the same recipe" in out
+    header, resnet, vit = out.splitlines()[:3]
+    assert "grouped hold-out" in header
+    assert "10 of 30 wrong" in vit and f"6 of {images} wrong" in vit
+    assert resnet.count("wrong") == vit.count("wrong") - 1
+    assert f"{hard[0]} cannot vote: {VIT} votes" in refused(call(main, VIT, hard[0]))
+
+
+def test_no_column_for_grouped_errors_where_there_are_none(five):
+    header = call(main).stdout.splitlines()[0]
+    assert "hold-out error" in header and "grouped" not in header
+
+
+def test_grouped_models_vote_where_their_recipe_does_not(models, data):
+    folds = [variant_in(models, data, wrong=1, split="grouped", fold=fold) for fold in FOLDS]
+    other = variant_in(models, data, random_table(data, 1), epochs=3)
+    out = call(main).stdout
+    assert weights_of(models) == {f"{VIT}_grouped": 1.0, other: 1.0}
+    assert re.search(rf"^{VIT}_grouped \(5 folds\) +vit +5 of 30 wrong", out, re.M), out
+    assert list(record(models)["members"][1]["models"]) == folds
+
+
+# TTA
+
+
+def confused(table: pd.DataFrame, images: int) -> pd.DataFrame:
+    """`table`, but sure of a wrong class for the first so many images."""
+    labels = table.idxmax(axis=1)
+    other = {"disease_a": "disease_b", "disease_b": "disease_c", "disease_c": "disease_a"}
+    labels.iloc[:images] = labels.iloc[:images].map(other)
+    return sure(dict(labels), CLASSES, 0.99)
+
+
+def with_views(models, data, harm: int, **changes) -> str:
+    """A bundle that TTA makes wrong about `harm` more images of its fold, and of the test."""
+    name = variant_in(models, data, **changes)
+    valid = pd.read_parquet(bundle.probs_path(models, name, "valid")).loc["plain"]
+    test = sure(dict(competition.solution(data)), CLASSES)
+    views = confused(valid, harm), confused(test, 4)
+    return variant_in(models, data, test, augmented=views, **changes)
+
+
+def test_tta_is_used_unless_the_hold_out_says_that_it_hurts(models, data):
+    for fold in FOLDS:
+        with_views(models, data, harm=2, fold=fold)
+    out = call(main).stdout
+    # Two of six a fold are no evidence; ten of the thirty together are.
+    assert "votes without TTA: −10 of 30 images" in out
+    assert f"evidence that TTA hurts {VIT}" in out
+    assert record(models)["holdout"] == {"wrong": 0, "images": 30}
+    (member,) = record(models)["members"]
+    assert member["tta"] == "none" and "TTA hurts" in member["why"]
+    plain = sure(dict(competition.solution(data)), CLASSES)
+    pd.testing.assert_frame_equal(probabilities(models), plain, check_dtype=False, atol=1e-6)
+
+
+def test_tta_that_is_worse_without_evidence_is_used(models, data):
+    with_views(models, data, harm=2)
+    out = call(main, "--force").stdout
+    assert "without TTA" not in out
+    assert re.search(rf"^{VIT} +vit +0 of 6 wrong .* 2 of 6 wrong", out, re.M), out
+    (member,) = record(models)["members"]
+    assert member["tta"] == "random" and "why" not in member
+    assert record(models)["holdout"] == {"wrong": 2, "images": 6}
+    assert (probabilities(models).idxmax(axis=1) != competition.solution(data)).sum() == 4
+
+
+def test_tta_is_used_by_a_model_without_hold_out(models, data):
+    test = sure(dict(competition.solution(data)), CLASSES)
+    variant_in(models, data, test, augmented=(test, confused(test, 4)), fold="all")
+    assert call(main, "--force").returncode == 0
+    assert record(models)["members"][0]["tta"] == "random"
+    assert (probabilities(models).idxmax(axis=1) != competition.solution(data)).sum() == 4
