@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from fastai.vision.all import Learner
+from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import backbone, bundle, competition
 from src.config import UserError
@@ -48,6 +48,16 @@ def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | N
     rows = {"plain": tables["plain"], "with TTA": blend(tables, beta)}
     errors = {way: error_phrase(*wrong_of(probs, labels)) for way, probs in rows.items()}
     return pd.DataFrame({"hold-out error": errors})
+
+
+def plot_mistakes(learn: Learner) -> None:
+    """The confusion matrix of the hold-out and the photographs with the largest losses."""
+    if not len(learn.dls.valid_ds):
+        print("fold=all: nothing was held out, so nothing tells what it gets wrong")
+        return
+    interp = ClassificationInterpretation.from_learner(learn)
+    interp.plot_confusion_matrix(figsize=(7, 7))
+    interp.plot_top_losses(6, nrows=2, figsize=(12, 9))
 
 
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:

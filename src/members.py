@@ -117,7 +117,7 @@ def holdout_problem(members: list[Member]) -> str:
     if nothing := held.get(""):
         return f"{some(nothing, 3)} held nothing out (fold=all): leave it out to see an error"
     told = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
-    return f"{told}: train them for the same fold"
+    return f"{told}: train them for the same fold" if len(held) > 1 else f"{told}, no more"
 
 
 def _held_out(card: Card) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import bundle, competition, files
 from src.config import PLACES, UserError, models_dir, nearest, terminal
@@ -78,13 +77,3 @@ def _injected(namespace: dict[str, Any]) -> list[str]:
 def notebook_name(namespace: dict[str, Any]) -> str:
     """The stem of the running notebook: the path papermill injects, else its own parameter."""
     return Path(namespace.get("PAPERMILL_INPUT_PATH") or namespace["notebook"]).stem
-
-
-def plot_mistakes(learn: Learner) -> None:
-    """The confusion matrix of the hold-out and the photographs with the largest losses."""
-    if not len(learn.dls.valid_ds):
-        print("fold=all: nothing was held out, so nothing tells what it gets wrong")
-        return
-    interp = ClassificationInterpretation.from_learner(learn)
-    interp.plot_confusion_matrix(figsize=(7, 7))
-    interp.plot_top_losses(6, nrows=2, figsize=(12, 9))

@@ -118,9 +118,10 @@ def lacking(vote: Vote) -> str:
     models, images = len(vote.tables), len(next(iter(vote.tables.values()), ()))
     if models >= 2 and images >= LEAST:
         return ""
+    remedy = holdout_problem(vote.members) if models > 1 else "train another model"
     return (
         f"a search for weights needs two models and {LEAST} images that all of them held out; "
-        f"there are {models} and {images}: {holdout_problem(vote.members)}"
+        f"there are {models} and {images}: {remedy}"
     )
 
 

@@ -137,7 +137,7 @@ def variant_in(
     card: Mapping[str, object] = MappingProxyType({}),
     **changes: object,
 ) -> str:
-    """A finished bundle of a ViT with these `changes`, under its own name, which is returned.
+    """A finished bundle of a ViT with these `changes` under its own name, which is returned.
 
     Of its fold's images it has all right but the first `wrong`; the `augmented` tables, of the
     hold-out and of the test set, are the means of its TTA views.
@@ -153,7 +153,8 @@ def variant_in(
     seen = {"plain": valid, "views": augmented[0] if augmented else valid}
     held = bundle.holdout_facts(seen if len(valid) else {}, labels, variant.beta)
     facts = {"variant": variant.recipe, "folds": digest(folds), "holdout": held, **card}
-    made = bundle_in(models, folder, variant.name, valid=valid, test=test, **facts)
+    family = variant.arch.removeprefix("test_")
+    made = bundle_in(models, folder, variant.name, family, valid, test, **facts)
     images = {"valid": made["held_out"], "test": competition.test_fingerprint(folder)}
     for split, table in zip(images, augmented or (), strict=False):
         path = bundle.probs_path(models, variant.name, split)

@@ -158,7 +158,7 @@ def test_too_few_common_images_are_told_instead_of_searched(models, drawn):
 def test_a_search_that_was_asked_for_but_lacks_images_is_refused(models, drawn):
     few_in(models, drawn)
     before = snapshot(models.parent)
-    with pytest.raises(UserError, match="select=auto: a search .* 2 and 4: train the same fold"):
+    with pytest.raises(UserError, match="select=auto: a search .* 2 and 4: vit_0, vit_1 held out"):
         decided("auto")
     assert snapshot(models.parent) == before
 
@@ -166,5 +166,5 @@ def test_a_search_that_was_asked_for_but_lacks_images_is_refused(models, drawn):
 def test_one_model_has_nothing_to_be_searched(models, drawn):
     truth, classes = competition.train_table(drawn).label, competition.classes(drawn)
     bundle_in(models, drawn, "one", valid=sure(dict(truth), classes))
-    assert "there are 1 and 60:" in lacking(open_vote())
+    assert "there are 1 and 60: train another model" in lacking(open_vote())
     assert np.isfinite(open_vote().valid.to_numpy()).all()
