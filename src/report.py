@@ -1,11 +1,8 @@
-"""Tables, figures and sentences about an ensemble, made from numbers alone.
+"""Tables and sentences about an ensemble, made from numbers alone.
 
-Tables of probabilities go by model name and hold the same images. matplotlib is loaded by the
-functions that draw; a figure is returned, not shown.
+Tables of probabilities go by model name and hold the same images.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,15 +19,7 @@ from src.evidence import (
     wrong_of,
 )
 from src.search import PARTS, nested
-from src.worth import disagreement, error_correlation
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Of Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#8C8C8C"
-DPI = 110
 BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'
 TOO_FEW = "too few images were held out by all members to measure this"
@@ -44,93 +33,7 @@ def as_text(table: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def error_plot(
-    tables: Mapping[str, pd.DataFrame], ensemble: pd.DataFrame | None, labels: pd.Series
-) -> "Figure":
-    """Hold-out error of every member and of the `ensemble`, best on top, with 95 % intervals."""
-    if ensemble is None:
-        return _nothing()
-    wrong = {name: wrong_of(table, labels)[0] for name, table in tables.items()}
-    order = [ENSEMBLE, *sorted(wrong, key=wrong.__getitem__)]
-    wrong, images = wrong | {ENSEMBLE: wrong_of(ensemble, labels)[0]}, len(ensemble)
-    fig, ax = _figure(6 + 0.09 * max(map(len, order)), 1.4 + 0.28 * len(order))
-    _shares(ax, {name: wrong[name] for name in order}, images, " wrong")
-    ax.axvline(100 * wrong[ENSEMBLE] / images, color=ORANGE, linewidth=1, linestyle=":")
-    ax.set_xlabel("wrong, % of images; bar: 95 % interval")
-    top = ax.secondary_xaxis("top", (lambda x: x * images / 100, lambda x: x * 100 / images))
-    top.set_xlabel(f"images wrong of the {images:,} that all members held out")
-    return fig
-
-
-def _shares(ax: "Axes", counts: Mapping[Any, int], images: int, what: str = "") -> None:
-    """A dot with its 95 % interval for each of `counts`, in % of `images`, the first on top."""
-    for row, (name, count) in enumerate(counts.items()):
-        low, high = (100 * bound for bound in wilson(count, images))
-        colour = ORANGE if name == ENSEMBLE else BLUE
-        ax.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="butt")
-        ax.plot(100 * count / images, row, "o", color=colour, markersize=7)
-        ax.annotate(f"{count:,}{what}", (1, row), (6, 0), xycoords=("axes fraction", "data"),
-                    textcoords="offset points", va="center", color=colour)
-    ax.set(yticks=range(len(counts)), yticklabels=list(counts), ylim=(len(counts) - 0.5, -0.5))
-    ax.grid(axis="x", color="#E5E5E5")
-
-
-def disagreement_map(tables: Mapping[str, pd.DataFrame]) -> "Figure":
-    """How many images every two members predict differently."""
-    images = len(next(iter(tables.values()), ()))
-    if not images:
-        return _nothing()
-    counts = (disagreement(tables) * images).round()
-    title = f"images of {images:,} that two members predict differently"
-    return _heat_map(counts, "{:,.0f}", title, "Blues")
-
-
-def correlation_map(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> "Figure":
-    """How far every two members are wrong on the same images; blank where one is never wrong."""
-    if not len(next(iter(tables.values()), ())):
-        return _nothing()
-    title = "correlation of two members' errors; 1: wrong on the same images"
-    return _heat_map(error_correlation(tables, labels), "{:.2f}", title, "Oranges")
-
-
-def _heat_map(table: pd.DataFrame, form: str, title: str, colours: str) -> "Figure":
-    """The lower triangle of a symmetric `table`, its numbers in the cells, its names numbered."""
-    size, names = len(table), [f"{name}  {k}" for k, name in enumerate(table.index, 1)]
-    values = np.where(np.tri(size, k=-1, dtype=bool), table.to_numpy(dtype=float), np.nan)
-    low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0, 1)
-    fig, ax = _figure(1.5 + 0.09 * max(map(len, names)) + 0.4 * size, 1 + 0.3 * size)
-    pale = low - 0.2 * (high - low)  # so that the lowest, too, is told from the paper
-    ax.imshow(values, cmap=colours, vmin=pale, vmax=high + (high == low), aspect="auto")
-    for row, column in np.argwhere(np.isfinite(values)):
-        dark = values[row, column] > (low + high) / 2 and high > low
-        ax.text(column, row, form.format(values[row, column]), ha="center", va="center",
-                fontsize=8, color="white" if dark else "black")
-    ax.set(xticks=range(size), xticklabels=range(1, size + 1), yticks=range(size),
-           yticklabels=names)
-    ax.set_title(title, loc="right", fontsize=10)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return fig
-
-
-def reliability_plot(ensemble: pd.DataFrame | None, labels: pd.Series) -> "Figure":
-    """How often the `ensemble` is right where it is so sure, before and after temperature."""
-    if ensemble is None or len(ensemble) < PARTS:
-        return _nothing()
-    heat, after = _cooled(ensemble, labels)
-    panels = {"before": ensemble, f"after temperature {heat:.2f}": after}
-    fig, axes = _figure(9, 5.2, nrows=2, ncols=2, sharex=True, sharey="row",
-                        height_ratios=[3, 1])
-    for (above, below), (title, probs) in zip(axes.T, panels.items(), strict=True):
-        _reliability(above, below, confidence_bins(probs, labels))
-        above.set_title(title)
-        below.set_xlabel("probability of the predicted class")
-    axes[0, 0].set_ylabel("share right; bar: 95 %")
-    axes[1, 0].set_ylabel("images (log)")
-    return fig
-
-
-def _cooled(ensemble: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
+def cooled(ensemble: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
     """The temperature that fits best, and the `ensemble` with each image tempered by others."""
     heat, _ = calibrate(ensemble, labels)
     held = gather({ENSEMBLE: ensemble}, {ENSEMBLE: ENSEMBLE}, labels)
@@ -144,29 +47,16 @@ def confidence_bins(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     table = pd.DataFrame({"sure": sure, "right": right(probs, labels)})
     groups = table.groupby(np.minimum((sure * BINS).astype(int), BINS - 1))
     bins = groups.agg(images=("right", "size"), sure=("sure", "mean"), right=("right", "mean"))
-    limits = [wilson(round(n * share), n) for n, share in zip(bins.images, bins.right, strict=True)]
-    bins[["low", "high"]] = limits
+    counts = zip((bins.images * bins.right).round().astype(int), bins.images, strict=True)
+    bins[["low", "high"]] = [wilson(count, images) for count, images in counts]
     return bins
-
-
-def _reliability(ax: "Axes", below: "Axes", bins: pd.DataFrame) -> None:
-    """One panel: the bins against the diagonal, and below how many images each one holds."""
-    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    ax.vlines(bins.sure, bins.low, bins.high, color=BLUE, linewidth=2)
-    ax.plot(bins.sure, bins.right, "o", color=BLUE, markersize=6, clip_on=False)
-    ax.grid(color="#E5E5E5")
-    ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    bars = below.bar((bins.index + 0.5) / BINS, bins.images, width=0.9 / BINS, color=GREY)
-    below.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=1)
-    below.set(yscale="log", yticks=[], ylim=(0.5, 5 * bins.images.max()))
-    below.minorticks_off()
 
 
 def reliability_sentence(ensemble: pd.DataFrame | None, labels: pd.Series) -> str:
     """How sure the `ensemble` is and how often wrong, and whether a temperature mends that."""
     if ensemble is None or len(ensemble) < PARTS:
         return TOO_FEW
-    heat, after = _cooled(ensemble, labels)
+    heat, after = cooled(ensemble, labels)
     sure, then = (100 * probs.max(axis=1).mean() for probs in (ensemble, after))
     c = compare(after, ensemble, labels)
     decided = c.log_loss_high < 0 or c.log_loss_low > 0
@@ -186,19 +76,6 @@ def class_counts(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     return counts.fillna(0).astype(int).sort_values("training", ascending=False, kind="stable")
 
 
-def class_plot(counts: pd.DataFrame) -> "Figure":
-    """The shares of the classes in the submission, with 95 % intervals, beside training's."""
-    images, known = int(counts.submission.sum()), int(counts.training.sum())
-    fig, ax = _figure(9, 1.4 + 0.34 * len(counts))
-    _shares(ax, counts.submission.to_dict(), images)
-    ax.plot([], [], "o", color=BLUE, label=f"submission, {images:,} images; bar: 95 % interval")
-    ax.plot(100 * counts.training / known, range(len(counts)), "D", color=ORANGE, markersize=8,
-            markerfacecolor="none", label=f"training, {known:,} images")
-    ax.set_xlabel("% of images; at the right the submission's")
-    fig.legend(loc="outside upper right", ncols=2, frameon=False)
-    return fig
-
-
 def class_sentence(counts: pd.DataFrame) -> str:
     """Whether the submission's classes are as frequent as in training, and which is least so."""
     expected = counts.training / counts.training.sum() * counts.submission.sum()
@@ -209,20 +86,3 @@ def class_sentence(counts: pd.DataFrame) -> str:
         f"explains (chi-square p = {p:.2g}); furthest off is {name}: "
         f"{counts.submission[name]:,} images where {expected[name]:,.0f} are to be expected"
     )
-
-
-def _figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
-    """A figure of so many inches and its axes, drawn once: by whoever gets it returned."""
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(figsize=(width, height), dpi=DPI, layout="constrained", **grid)
-    plt.close(fig)
-    return fig, axes
-
-
-def _nothing() -> "Figure":
-    """What is drawn where nothing was held out together."""
-    fig, ax = _figure(9, 1)
-    ax.axis("off")
-    ax.text(0.5, 0.5, TOO_FEW, ha="center", va="center")
-    return fig

@@ -1,0 +1,130 @@
+"""The figures: what they show, and that all of it can be read."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from test_search import few, table
+
+from src import figures, report
+from src.evidence import wilson, wrong_of
+from src.probs import average
+
+LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(20)]
+
+
+@pytest.fixture(scope="module")
+def twenty():
+    """Tables of twenty models with long names, their ensemble, the labels."""
+    tables, _, labels = few(300, 20)
+    tables = dict(zip(LONG, tables.values(), strict=True))
+    return tables, average(tables), labels
+
+
+def texts(figure):
+    """All texts that drawing the figure puts on paper, with their boxes in pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer, drawn = FigureCanvasAgg(figure).get_renderer(), []
+    draw_text = renderer.draw_text
+
+    def spy(*arguments, mtext=None, **options):
+        drawn.append(mtext)
+        draw_text(*arguments, mtext=mtext, **options)
+
+    renderer.draw_text = spy
+    figure.draw(renderer)
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in drawn]
+
+
+def overlapping(figure):
+    """Pairs of texts that cover each other, and texts that leave the figure."""
+    found, page = texts(figure), figure.bbox.padded(1)
+    pairs = [
+        (one, other) for k, (one, box) in enumerate(found) for other, its in found[k + 1:]
+        if box.padded(-1).overlaps(its.padded(-1))
+    ]
+    outside = [one for one, box in found
+               if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1))]
+    return pairs, outside
+
+
+def every_figure(tables, ensemble, labels):
+    """Every figure of the report."""
+    return {
+        "errors": figures.error_plot(tables, ensemble, labels),
+        "disagreement": figures.disagreement_map(tables),
+        "correlation": figures.correlation_map(tables, labels),
+        "reliability": figures.reliability_plot(ensemble, labels),
+        "classes": figures.class_plot(report.class_counts(ensemble, labels)),
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_no_text_covers_another_or_leaves_its_figure(twenty, count):
+    tables, _, labels = twenty
+    tables = dict(list(tables.items())[:count])
+    for name, figure in every_figure(tables, average(tables), labels).items():
+        assert overlapping(figure) == ([], []), name
+
+
+def test_figures_are_returned_and_left_to_whoever_asked_for_them(twenty):
+    import matplotlib.pyplot as plt
+
+    every_figure(*twenty)
+    assert plt.get_fignums() == []  # a notebook would draw what is open a second time
+
+
+def test_loading_the_figures_loads_neither_matplotlib_nor_torch():
+    code = "import sys, src.figures; print({'torch', 'matplotlib', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+def test_where_nothing_was_held_out_together_it_is_said():
+    labels = pd.Series({"0.jpg": "a"})
+    none = {name: table([[0.9, 0.1]]).iloc[:0] for name in ("one", "two")}
+    for drawn in (
+        figures.error_plot(none, None, labels), figures.reliability_plot(None, labels),
+        figures.disagreement_map(none), figures.disagreement_map({}),
+        figures.correlation_map(none, labels),
+        figures.reliability_plot(table([[0.9, 0.1]]), labels),
+    ):
+        assert [text for text, _ in texts(drawn)] == [report.TOO_FEW]
+
+
+def test_errors_are_drawn_in_percent_and_images_best_on_top(twenty):
+    tables, ensemble, labels = twenty
+    axes = figures.error_plot(tables, ensemble, labels).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    wrong = [wrong_of(tables[name], labels)[0] for name in names[1:]]
+    assert names[0] == "ensemble" and wrong == sorted(wrong)
+    bars, dots = axes.lines[0:2 * len(names):2], axes.lines[1:2 * len(names):2]
+    for bar, dot, count in zip(bars[1:], dots[1:], wrong, strict=True):
+        assert dot.get_xdata()[0] == pytest.approx(100 * count / 300)
+        assert bar.get_xdata() == pytest.approx([100 * bound for bound in wilson(count, 300)])
+    assert [f"{count} wrong" for count in wrong] == [t.get_text() for t in axes.texts[1:]]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is the topmost
+
+
+def test_the_heat_maps_hold_images_and_correlations():
+    a, b = [0.9, 0.1], [0.1, 0.9]
+    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
+    labels = pd.Series("a", index=tables["one"].index)
+    cells = [t.get_text() for t in figures.disagreement_map(tables).axes[0].texts]
+    assert cells == ["1", "2", "1"]  # two and one, three and one, three and two
+    cells = [t.get_text() for t in figures.correlation_map(tables, labels).axes[0].texts]
+    assert cells == ["0.58"]  # three is never wrong
+
+
+def test_the_class_plot_shows_shares():
+    both = {"training": [600, 300, 100], "submission": [30, 60, 10]}
+    counts = pd.DataFrame(both, index=list("abc"))
+    axes = figures.class_plot(counts).axes[0]
+    training = axes.lines[-1].get_xdata()
+    assert np.asarray(training) == pytest.approx([60, 30, 10])
+    assert [t.get_text() for t in axes.texts] == ["30", "60", "10"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
