@@ -11,7 +11,7 @@ from timm.models import _registry as registry
 from timm.models import load_state_dict
 
 from src.config import UserError, nearest
-from src.variant import Variant, height_width
+from src.variant import Variant, height_width, split_sizes
 
 # The names of the published recipe, at the weights it used; timm's own names work too.
 ALIASES = {
@@ -38,6 +38,7 @@ FAMILIES = {
 }
 # Transformers that timm builds for any whole number of patches; position embeddings are resampled.
 RESIZABLE = {"vision_transformer", "deit", "beit", "eva"}
+FIXED_ONCE_BUILT = "beit"  # the others can be told to resample them from batch to batch
 
 
 def timm_name(arch: str) -> str:
@@ -77,18 +78,21 @@ def stats(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def check_size(variant: Variant) -> None:
     """Refuse a size `variant.arch` cannot take, naming those it can."""
-    size, config = height_width(variant.size), _config(variant.arch)
+    module, config = _module(variant.arch), _config(variant.arch)
     native = config.input_size[1:]
-    if not config.fixed_input_size:
-        fits, can = min(size) >= 32, "sizes of 32 pixels and more, best in multiples of 32"
-    elif _module(variant.arch) in RESIZABLE:
-        patch = _patch(variant.arch)
-        fits = all(side % patch == 0 for side in size)
-        can = f"multiples of {patch} (made for {native[0]})"
-    else:
-        fits, can = size == tuple(native), f"{native[0]} only"
-    if not fits:
-        raise UserError(f"size={variant.size} does not fit {variant.arch}; it takes {can}")
+    one_of_many = RESIZABLE - {FIXED_ONCE_BUILT} if variant.sizes else RESIZABLE
+    for size in split_sizes(variant.sizes) or [variant.size]:
+        sides = height_width(size)
+        if not config.fixed_input_size:
+            fits, can = min(sides) >= 32, "sizes of 32 pixels and more, best in multiples of 32"
+        elif module in one_of_many:
+            patch = _patch(variant.arch)
+            fits = all(side % patch == 0 for side in sides)
+            can = f"multiples of {patch} (made for {native[0]})"
+        else:
+            fits, can = sides == tuple(native), f"{native[0]} only"
+        if not fits:
+            raise UserError(f"size={size} does not fit {variant.arch}; it takes {can}")
 
 
 def _patch(arch: str) -> int:
@@ -101,6 +105,8 @@ def create_kwargs(variant: Variant) -> dict[str, Any]:
     kwargs: dict[str, Any] = {}
     if _config(variant.arch).fixed_input_size:
         kwargs["img_size"] = height_width(variant.size)
+        if variant.sizes:
+            kwargs["dynamic_img_size"] = True
     if isinstance(variant.pretrained, str):
         kwargs["pretrained_cfg_overlay"] = {"file": str(weights_file(variant))}
     return kwargs

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import sha256, write_json
+from src.labels import digests
 from src.probs import blend, is_fresh
 from src.variant import Variant, make_variant
 
@@ -99,8 +100,9 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
     if overwrite or not card_path(models, variant.name).is_file():
         return False
     card = read_card(models, variant.name)
-    new = {**variant.recipe, "data": data}
+    new = {**variant.recipe, "data": data, "corrections": digests(variant)}
     old = {**make_variant(**card["variant"]).recipe, "data": card["data"]}
+    old["corrections"] = card.get("corrections", {})  # older cards know of none
     differ = [key for key in new if new[key] != old[key]]
     if not differ:
         return True
@@ -123,10 +125,15 @@ def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict
         "name": variant.name,
         "variant": variant.recipe,
         "classes": list(learn.dls.vocab),
-        "versions": {"python": sys.version.split()[0]}
-        | {name: version(name) for name in ("torch", "fastai", "timm")},
+        "versions": versions(),
         **facts,
     }
+
+
+def versions() -> dict[str, str]:
+    """The versions a trained model depends on, as they are here."""
+    libraries = {name: version(name) for name in ("torch", "fastai", "timm")}
+    return {"python": sys.version.split()[0], **libraries}
 
 
 def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Photographs to DataLoaders: one split, one way of resizing, fastai's augmentation."""
 
 import os
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +26,7 @@ from PIL import Image, ImageOps
 
 from src import backbone, competition
 from src.config import UserError
+from src.labels import read_corrections
 from src.variant import Variant, height_width
 
 METHODS = {
@@ -60,6 +63,16 @@ def batch_tfms(variant: Variant) -> list:
     return [*augment, Normalize.from_stats(mean, std)]
 
 
+def corrected_label(path: Path, labels: Mapping[str, str]) -> str:
+    """The label `labels` give an image, else its folder; bundles refer to this by its name."""
+    return labels.get(path.name) or parent_label(path)
+
+
+def _labeller(relabel: Mapping[str, str], held_out: set[str]) -> Callable[[Path], str]:
+    labels = {image: label for image, label in relabel.items() if image not in held_out}
+    return partial(corrected_label, labels=labels) if labels else parent_label
+
+
 def workers() -> int:
     """Loader processes: one per core this process may really use, in a container too."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8)
@@ -67,7 +80,9 @@ def workers() -> int:
 
 def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     """Training and hold-out DataLoaders: fold `variant.fold` is held out; of `all` nothing is."""
-    paths = competition.train_paths(folder)
+    paths, corrections = competition.train_paths(folder), read_corrections(variant, folder)
+    kept = (folds.loc[paths.index] == variant.fold) | ~paths.index.isin(corrections.exclude)
+    paths = paths[kept]
     held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
     if variant.bs > (training := len(paths) - len(held_out)):  # only full batches are trained on
         raise UserError(f"bs={variant.bs} is more than the {training} training images; lower it")
@@ -76,7 +91,7 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
             TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor),
             CategoryBlock(vocab=competition.classes(folder)),
         ),
-        get_y=parent_label,
+        get_y=_labeller(corrections.relabel, set(paths.index[held_out])),
         splitter=IndexSplitter(held_out),
         item_tfms=item_tfms(variant),
         batch_tfms=batch_tfms(variant),

@@ -11,10 +11,12 @@ import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import backbone, bundle, competition
+from src.checkpoint import checkpoint_path
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256
 from src.folds import digest
+from src.labels import digests
 from src.notebook import Run
 from src.predict import holdout_digest
 from src.probs import blend, join, write_probs
@@ -74,9 +76,11 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         "notebook": run.notebook,
         **commit(),
         "data": competition.train_fingerprint(run.folder),
+        "corrections": digests(variant),
         "folds": digest(run.folds),
         "held_out": holdout_digest(list(tables["plain"].index) if tables else []),
         "holdout": bundle.holdout_facts(tables, labels, variant.beta),
+        "training": learn.outcome,
         "seconds": round(learn.seconds, 1),
         "peak_memory_mb": peak_memory_mb(),
         "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
@@ -95,6 +99,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         path = bundle.probs_path(run.models, variant.name, "valid")
         write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
+    checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
     return pkl
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from src import bundle, competition, files
 from src.config import PLACES, UserError, models_dir, nearest, terminal
 from src.folds import get_folds
 from src.inspection import require_images
+from src.labels import read_corrections
 from src.variant import Variant, make_variant, yes_or_no
 
 
@@ -23,6 +25,7 @@ class Run:
     models: Path
     notebook: str
     folds: pd.Series
+    started: float  # by time.monotonic
 
 
 def read_variant(namespace: dict[str, Any]) -> Variant:
@@ -39,8 +42,10 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
     from src import backbone  # needs torch, which only the training notebook loads
 
+    started = time.monotonic()
     backbone.check_arch(variant)
     folder, models = competition.find(data), models_dir(models)
+    read_corrections(variant, folder)
     overwrite = read_flag("overwrite", overwrite)
     if bundle.is_done(variant, models, competition.train_fingerprint(folder), overwrite):
         print(f"finished already: {bundle.pkl_path(models, variant.name)}; nothing to do "
@@ -49,7 +54,7 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     files.require_writable(models)
     require_images(competition.train_paths(folder))
     folds = get_folds(folder, variant.seed, models, variant.split)
-    return Run(folder, models, notebook, folds)
+    return Run(folder, models, notebook, folds, started)
 
 
 def read_flag(name: str, value: Any) -> bool:

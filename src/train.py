@@ -1,13 +1,16 @@
-"""A Variant's recipe: a pretrained backbone, fine_tune, accumulated gradients, half precision."""
+"""A Variant's training: a pretrained backbone, a plan of epochs, a few callbacks."""
 
-import time
+import gc
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from fastai.callback.fp16 import MixedPrecision
 from fastai.vision.all import (
     Callback,
+    CrossEntropyLossFlat,
     DataLoaders,
-    GradientAccumulation,
     Learner,
     error_rate,
     set_seed,
@@ -15,27 +18,32 @@ from fastai.vision.all import (
 )
 from tqdm import tqdm
 
+from src import checkpoint
 from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
-from src.config import terminal
+from src.checkpoint import Checkpoint, Place, State
+from src.config import UserError, terminal
+from src.data import get_dls
+from src.notebook import Run
+from src.recipes import recipe_cbs
+from src.schedule import Course, make_plan
 from src.variant import Variant
+
+FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
-    """A Learner on `variant.arch`: ImageNet weights and a new head, or all of it random.
-
-    Gradients are gathered over `accum` batches; `GradientAccumulation` counts images, hence `bs`.
-    """
+    """A Learner on `variant.arch`: ImageNet weights and a new head, or all of it random."""
     set_seed(variant.seed, reproducible=True)
-    cbs = [GradientAccumulation(variant.bs)] if variant.accum > 1 else []
-    cbs += [MixedPrecision()] if torch.cuda.is_available() else []
     kwargs = create_kwargs(variant)
     try:
         learn = vision_learner(
             dls,
             timm_name(variant.arch),
             pretrained=bool(variant.pretrained),
+            loss_func=CrossEntropyLossFlat(label_smoothing=variant.label_smoothing),
             metrics=error_rate,
-            cbs=cbs,
+            cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
+            ps=variant.dropout,
             **kwargs,
         )
         require_loaded(learn.model[0], variant)
@@ -48,18 +56,80 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         raise weights_error(variant, error) from error
 
 
-def fit(learn: Learner, variant: Variant) -> Learner:
-    """`fine_tune` of a pretrained backbone; a random one has nothing to protect: one cycle."""
-    set_seed(variant.seed, reproducible=True)
-    learn.dls.train.rng.seed(variant.seed)  # drawn when dls was made, before any seed was set
-    start = time.perf_counter()
-    if variant.pretrained:
-        learn.fine_tune(variant.epochs, variant.lr, cbs=TerminalProgress())
-    else:
-        learn.fit_one_cycle(variant.epochs, variant.lr, cbs=TerminalProgress())
-    learn.seconds = time.perf_counter() - start
-    learn.remove_cbs([cb for cb in learn.cbs if isinstance(cb, MixedPrecision)])
+def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
+    """Train `learn` by its plan, from where a killed run was; `learn.outcome` tells how it went.
+
+    When memory does not suffice, the batches are halved and the epoch is begun again.
+    """
+    place, loaders = checkpoint.place_of(variant, run), _loaders(learn.dls, variant, run)
+    state, clean = checkpoint.read(place), (learn.loss_func, learn.logger)
+    used = replace(variant, **state.get("used", {}))
+    while True:
+        try:
+            _go_on(learn, used, run, place, state, loaders)
+            break
+        except torch.OutOfMemoryError as error:
+            used = halved(used, error)
+        learn.loss_func, learn.logger = clean  # callbacks that were cut short leave their own
+        _free(learn)
+        state = checkpoint.read(place)
+    learn.dls = loaders(used, variant.size)
+    learn.remove_cbs(MixedPrecision)
     return learn
+
+
+def _go_on(
+    learn: Learner, used: Variant, run: Run, place: Place, state: State, loaders: Callable
+) -> None:
+    """The epochs that `state` has not yet behind it."""
+    plan, done = make_plan(used), checkpoint.done(state)
+    if done:
+        print(f"{used.name}: going on after epoch {done} of {len(plan)}", file=terminal())
+    course = Course(plan, used.seed, partial(loaders, used))
+    facts = {"lr": used.lr, "accum": used.accum}
+    keeper = Checkpoint(place, facts, state)
+    cbs = [course, *recipe_cbs(used, run.started), keeper, TerminalProgress()]
+    learn.fit(len(plan) - done, cbs=cbs)
+    learn.seconds = course.seconds
+    learn.outcome = {"epochs": course.done, "planned": len(plan), **facts}
+
+
+def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:
+    """DataLoaders by Variant and image size, each made once; `dls` are those of `variant`."""
+    made = {(variant.size, variant.accum): dls}
+
+    def of(used: Variant, size: int | str) -> DataLoaders:
+        at = size, used.accum
+        if at not in made:
+            made[at] = get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))
+        return made[at]
+
+    return of
+
+
+def halved(variant: Variant, error: Exception) -> Variant:
+    """`variant` with batches in twice as many parts, or the next number that divides them."""
+    parts = range(2 * variant.accum, variant.bs // FEWEST + 1)
+    accum = next((n for n in parts if variant.bs % n == 0), None)
+    images = variant.bs // variant.accum
+    if accum is None:
+        raise UserError(
+            f"no memory for a batch of {images} images; choose a smaller arch or size"
+        ) from error
+    left = variant.bs // accum
+    print(f"no memory for {images} images at once; going on with {left}", file=terminal())
+    return replace(variant, accum=accum)
+
+
+def _free(learn: Learner) -> None:
+    """Let go of what a batch that did not fit has left behind."""
+    if torch.is_autocast_enabled("cuda"):
+        learn.mixed_precision.autocast.__exit__(None, None, None)
+    learn.loss_grad = None
+    learn.model.zero_grad(set_to_none=True)
+    learn._end_cleanup()
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 class TerminalProgress(Callback):
@@ -74,7 +144,7 @@ class TerminalProgress(Callback):
 
     def before_epoch(self) -> None:
         """Start the bar of this epoch."""
-        title = f"epoch {self.epoch + 1}/{self.n_epoch}"
+        title = f"epoch {self.course.done + 1}/{len(self.course.plan)}"
         batches = len(self.dls.train) + len(self.dls.valid)
         self.bar = tqdm(total=batches, desc=title, file=self.stream, mininterval=self.interval)
 

@@ -1,6 +1,9 @@
 """The `Variant`: everything that decides what a training produces, checked before any work."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from typing import Any
 
 from src.config import UserError, load_params, nearest
@@ -8,6 +11,10 @@ from src.config import UserError, load_params, nearest
 RESIZES = ("squish", "crop", "pad", "rect")
 TTAS = ("none", "random", "flips", "crops", "rotations")
 SPLITS = ("stratified", "grouped")
+SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
+SAMPLERS = ("uniform", "class", "hard")
+LONGEST = 10_000  # epochs; more is a slip
+Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
 DEFAULT_SEED = 42
 
 
@@ -17,6 +24,16 @@ def height_width(size: int | str) -> tuple[int, int]:
     if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
         raise UserError(f"size {size!r} is no size in pixels; write 224 or 288x224, height x width")
     return int(parts[0]), int(parts[-1])
+
+
+def split_sizes(sizes: str) -> list[int | str]:
+    """`"128,160x128"` → [128, "160x128"], smallest stages first; nothing gives an empty list."""
+    return [_written_one_way(size.strip()) for size in sizes.split(",")] if sizes else []
+
+
+def _written_one_way(size: int | str) -> int | str:
+    height, width = height_width(size)
+    return height if height == width else f"{height}x{width}"
 
 
 def yes_or_no(value: Any) -> Any:
@@ -41,6 +58,22 @@ class Variant:
     pretrained: bool | str
     min_scale: float
     split: str
+    schedule: str
+    cycles: int
+    cycle_len: int
+    cycle_mult: int
+    freeze_epochs: int
+    lr_mult: float
+    label_smoothing: float
+    mixup: float
+    cutmix: float
+    dropout: float
+    ema: float
+    sampler: str
+    sizes: str
+    time_limit: float
+    exclude: str
+    relabel: str
     tta: str
     views: int
     beta: float
@@ -48,8 +81,8 @@ class Variant:
 
     def __post_init__(self) -> None:
         for name in ("size", "item_size"):
-            height, width = height_width(getattr(self, name))
-            object.__setattr__(self, name, height if height == width else f"{height}x{width}")
+            object.__setattr__(self, name, _written_one_way(getattr(self, name)))
+        object.__setattr__(self, "sizes", ",".join(map(str, split_sizes(str(self.sizes)))))
         object.__setattr__(self, "pretrained", yes_or_no(self.pretrained))
         _check(self)
 
@@ -61,6 +94,13 @@ class Variant:
         parts += ["all" if self.fold == "all" else f"fold{self.fold}"] * (self.fold != 0)
         parts += [f"seed{self.seed}"] * (self.seed != DEFAULT_SEED)
         return "_".join(parts)
+
+    @property
+    def scheduled(self) -> int:
+        """The epochs of the schedule, without those of the head alone."""
+        if self.schedule != "sgdr":
+            return self.epochs
+        return sum(self.cycle_len * self.cycle_mult**number for number in range(self.cycles))
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -75,7 +115,13 @@ def _check(v: Variant) -> None:
         yes_no = isinstance(value, bool) and field.name != "pretrained"  # Python counts with True
         if yes_no or not isinstance(value, _accepted(field.type)):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
-    rules = [
+    for holds, message in chain(_basic_rules(v), _recipe_rules(v)):
+        if not holds:
+            raise UserError(message)
+
+
+def _basic_rules(v: Variant) -> Rules:
+    return [
         (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
         (v.resize in RESIZES, f"resize={v.resize!r} is unknown; {nearest(v.resize, RESIZES)}"),
         (v.tta in TTAS, f"tta={v.tta!r} is unknown; {nearest(v.tta, TTAS)}"),
@@ -95,9 +141,35 @@ def _check(v: Variant) -> None:
         (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
         (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must be free of dots, slashes, spaces"),
     ]
-    for holds, message in rules:
-        if not holds:
-            raise UserError(message)
+
+
+def _recipe_rules(v: Variant) -> Rules:
+    yield (v.schedule in SCHEDULES,
+           f"schedule={v.schedule!r} is unknown; {nearest(v.schedule, SCHEDULES)}")
+    yield 1 <= v.cycles <= 100, f"cycles={v.cycles} must be 1 or more, and at most 100"
+    yield v.cycle_len >= 1, f"cycle_len={v.cycle_len} must be 1 or more epochs"
+    yield v.cycle_mult >= 1, f"cycle_mult={v.cycle_mult} must be 1 or more; 1 repeats one length"
+    yield (v.scheduled <= LONGEST,
+           f"that is more than {LONGEST:,} epochs; lower epochs, cycles or cycle_mult")
+    yield v.freeze_epochs >= 0, f"freeze_epochs={v.freeze_epochs} must be 0 or more"
+    yield 1 <= v.lr_mult < math.inf, f"lr_mult={v.lr_mult} must be 1 or more"
+    yield (0 <= v.label_smoothing < 1,
+           f"label_smoothing={v.label_smoothing} must be 0 or more and below 1; 0.1 is usual")
+    yield 0 <= v.mixup < math.inf, f"mixup={v.mixup} must be 0 (off) or more; 0.4 is usual"
+    yield 0 <= v.cutmix < math.inf, f"cutmix={v.cutmix} must be 0 (off) or more; 1 is usual"
+    yield not (v.mixup and v.cutmix), "mixup and cutmix would mix twice; set one of them to 0"
+    yield 0 <= v.dropout < 1, f"dropout={v.dropout} must be 0 or more and below 1"
+    yield 0 <= v.ema < 1, f"ema={v.ema} must be 0 (off) or more and below 1; 0.99 is usual"
+    yield (v.sampler in SAMPLERS,
+           f"sampler={v.sampler!r} is unknown; {nearest(v.sampler, SAMPLERS)}")
+    yield (v.sampler != "hard" or not (v.mixup or v.cutmix),
+           "sampler=hard needs the loss of each image, mixup and cutmix blend them; leave one out")
+    yield (not v.sizes or split_sizes(v.sizes)[-1] == v.size,
+           f"sizes={v.sizes} must end with size={v.size}, at which the model predicts")
+    yield (len(split_sizes(v.sizes)) <= v.scheduled,
+           f"sizes={v.sizes} are more than the {v.scheduled} epochs; give each one or more")
+    yield (0 <= v.time_limit < math.inf,
+           f"time_limit={v.time_limit} must be 0 (none) or more minutes")
 
 
 def _accepted(kind: Any) -> Any:

@@ -83,6 +83,20 @@ def trained_once(tmp_path_factory, competition_once) -> Path:
 
 
 @pytest.fixture
+def in_this_process(monkeypatch):
+    """No loader processes, one thread: the models are tiny, the start of a process is not."""
+    import torch
+
+    from src import data
+
+    monkeypatch.setattr(data, "workers", lambda: 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def data(competition_once, tmp_path, monkeypatch) -> Path:
     """A tiny competition of the test's own, named by PADDY_DATA."""
     folder = shutil.copytree(competition_once, tmp_path / "competition")

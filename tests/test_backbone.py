@@ -156,6 +156,33 @@ def test_size_that_is_accepted_really_passes_the_network(arch, size):
     assert out.shape == (2, model.num_features)
 
 
+@pytest.mark.parametrize(
+    ("arch", "sizes", "told"),
+    [
+        ("vit_small", "120,224", "size=120 does not fit vit_small; it takes multiples of 16"),
+        ("swin_small", "128,224", "size=128 does not fit swin_small; it takes 224 only"),
+        ("convnext_small", "16,224", "size=16 does not fit convnext_small; it takes sizes of 32"),
+        ("beit_base_patch16_224", "128,224", "size=128 does not fit beit_base_patch16_224"),
+    ],
+)
+def test_every_size_to_grow_through_must_fit(arch, sizes, told):
+    line = refusal(backbone.check_arch, make_variant(arch=arch, size=224, sizes=sizes))
+    assert line.startswith(told)
+
+
+@pytest.mark.parametrize(
+    "arch", ["test_vit", "test_resnet", "deit_tiny_patch16_224", "eva02_tiny_patch14_224"]
+)
+def test_one_network_takes_all_sizes_to_grow_through(arch):
+    variant = make_variant(arch=arch, size=224, sizes="112,112x224,224", pretrained=False)
+    backbone.check_arch(variant)
+    with torch.device("meta"):
+        kwargs = backbone.create_kwargs(variant)
+        model = timm.create_model(backbone.timm_name(arch), num_classes=0, **kwargs).eval()
+        for sides in ((112, 112), (112, 224), (224, 224)):
+            assert model(torch.zeros(2, 3, *sides)).shape == (2, model.num_features)
+
+
 def test_statistics_are_those_of_the_weights():
     half, imagenet = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
     assert backbone.stats("vit_small") == (half, half)

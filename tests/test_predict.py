@@ -202,9 +202,9 @@ def test_a_hold_out_is_not_predicted_again_on_other_photographs(models, data):
 def test_a_stored_setting_this_version_does_not_know_is_refused(models):
     path = bundle.card_path(models, VIT)
     card = json.loads(path.read_text())
-    card["variant"]["mixup"] = 0.4
+    card["variant"]["focal"] = 0.4
     path.write_text(json.dumps(card))
-    assert "mixup" in refused(call(main, VIT))
+    assert "focal" in refused(call(main, VIT))
 
 
 def test_help_shows_the_use():

@@ -1,57 +1,28 @@
-"""The recipe: gradients gathered rightly, seeded, frozen only if pretrained, visible."""
+"""Training: gradients gathered rightly, seeded, whole if random, visible on the terminal."""
 
 import random
 
 import pytest
-import timm
 import torch
-from conftest import TINY
 from fastai.callback.core import CancelStepException
 from fastai.callback.fp16 import MixedPrecision
-from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, Learner
-from safetensors.torch import save_file
+from fastai.vision.all import Callback, DataLoaders, GradientAccumulation
+from small_training import begun, flat, run_of, tiny, train
 
-from src import data
-from src.folds import get_folds
+from src.data import get_dls
+from src.recipes import recipe_cbs
 from src.train import fit, get_learner
-from src.variant import make_variant
 
-
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch):
-    """No loader processes, one thread: the models are tiny, their start is not."""
-    monkeypatch.setattr(data, "workers", lambda: 0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 @pytest.fixture
 def loaders(competition_once, tmp_path):
     """Variant → its DataLoaders on the tiny competition."""
     def make(variant):
-        folds = get_folds(competition_once, variant.seed, tmp_path)
-        return data.get_dls(competition_once, folds, variant)
+        run = run_of(competition_once, tmp_path, variant)
+        return get_dls(run.folder, run.folds, variant)
     return make
-
-
-@pytest.fixture
-def weights_file(tmp_path) -> str:
-    """Weights of a tiny ResNet, random but saved: enough to be called pretrained."""
-    path = tmp_path / "test_resnet.safetensors"
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), path)
-    return str(path)
-
-
-def tiny(**changes):
-    """The tiny variant of the tests, with `changes`."""
-    return make_variant(**TINY | changes)
-
-
-def flat(learn: Learner) -> torch.Tensor:
-    """All weights of `learn` in one row."""
-    return torch.cat([p.detach().flatten().cpu() for p in learn.model.parameters()])
 
 
 # gradient accumulation
@@ -83,9 +54,8 @@ def gradients(dls, variant, without: type[Callback] | None = None) -> list[torch
     images = sorted(dls.train_ds.items)[:16]
     plain = dls.test_dl(images, with_labels=True, bs=dls.train.bs)
     learn = get_learner(DataLoaders(plain, plain), variant)
-    if without:
-        learn.remove_cb(without)
-    learn.fit(1, cbs=[watch := GradientsAtStep()])
+    cbs = [cb for cb in recipe_cbs(variant, 0) if type(cb) is not without]
+    learn.fit(1, cbs=[*cbs, watch := GradientsAtStep()])
     return watch.seen
 
 
@@ -108,69 +78,58 @@ def test_parts_of_a_batch_alone_have_other_gradients_so_the_test_above_can_fail(
     assert not any(torch.allclose(wanted[0], one, rtol=1e-3, atol=1e-6) for one in alone)
 
 
-def test_nothing_is_gathered_at_accum_1(loaders):
-    learn = get_learner(loaders(tiny()), tiny())
-    assert not any(isinstance(cb, GradientAccumulation) for cb in learn.cbs)
+def test_a_plain_recipe_adds_no_callbacks():
+    assert recipe_cbs(tiny(), 0) == []
 
 
 # the recipe
 
 
-def test_seeded_training_repeats_to_the_last_bit(loaders):
-    variant, ends = tiny(epochs=2), []
+def test_seeded_training_repeats_to_the_last_bit(competition_once, tmp_path):
+    ends = []
     for number in (1, 2):
         random.seed(number)  # whatever happened before: a fresh kernel is in another state
         torch.manual_seed(number)
-        ends.append(flat(fit(get_learner(loaders(variant), variant), variant)))
+        ends.append(flat(train(competition_once, tmp_path / str(number), tiny(epochs=2))))
     assert torch.equal(*ends)
 
 
-def test_another_seed_shuffles_otherwise(loaders):
-    orders = []
+class Order(Callback):
+    """The labels of all training batches, in order."""
+
+    order, run_valid = 70, False
+
+    def before_fit(self):
+        self.labels = []
+
+    def before_batch(self):
+        self.labels += self.y.tolist()
+
+
+def test_every_epoch_and_every_seed_shuffles_otherwise(competition_once, tmp_path):
+    seen = []
     for seed in (1, 2):
-        learn = fit(get_learner(loaders(tiny()), tiny()), tiny(seed=seed))
-        orders.append(learn.dls.train.get_idxs())
-    assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
+        variant = tiny(epochs=2)
+        run = run_of(competition_once, tmp_path, variant)  # one split, two seeds of the training
+        fit(begun(run, variant, order := Order()), tiny(epochs=2, seed=seed), run)
+        seen += [order.labels[:24], order.labels[24:]]
+    assert all(sorted(labels) == sorted(seen[0]) for labels in seen)
+    assert len(set(map(tuple, seen))) == 4
 
 
-def test_random_weights_train_as_a_whole_from_the_first_epoch(loaders):
-    learn = get_learner(loaders(tiny()), tiny())
+def test_random_weights_train_as_a_whole_from_the_first_epoch(competition_once, tmp_path):
+    variant = tiny()
+    run = run_of(competition_once, tmp_path, variant)
+    learn = begun(run, variant)
     assert all(p.requires_grad for p in learn.model.parameters())
     before = flat(learn)
-    fit(learn, tiny())
-    changed = (flat(learn) != before).float().mean()
-    assert changed > 0.95
+    fit(learn, variant, run)
+    assert (flat(learn) != before).double().mean() > 0.95
     assert len(learn.recorder.values) == 1  # one cycle of `epochs`, no epoch for the head alone
 
 
-def test_pretrained_body_is_frozen_for_one_epoch_and_trained_afterwards(loaders, weights_file):
-    variant = tiny(pretrained=weights_file, epochs=2)
-    learn = get_learner(loaders(variant), variant)
-    body = [p for m in learn.model[0].modules() if isinstance(m, torch.nn.Conv2d)
-            for p in m.parameters()]
-    head = [p for m in learn.model[1].modules() if isinstance(m, torch.nn.Linear)
-            for p in m.parameters()]
-    before = [p.detach().clone() for p in body]
-    assert not any(p.requires_grad for p in body) and all(p.requires_grad for p in head)
-
-    class BodyPerEpoch(Callback):
-        """Whether the body has moved by the end of each epoch."""
-
-        def before_fit(self):
-            self.moved = getattr(self, "moved", [])
-
-        def after_epoch(self):
-            pairs = zip(before, body, strict=True)
-            self.moved.append(any(not torch.equal(old, new) for old, new in pairs))
-
-    learn.add_cb(watch := BodyPerEpoch())
-    fit(learn, variant)
-    assert watch.moved == [False, True, True]
-
-
-def test_epochs_and_lr_are_those_of_the_variant(loaders):
-    variant = tiny(epochs=3, lr=0.005)
-    learn = fit(get_learner(loaders(variant), variant), variant)
+def test_epochs_and_lr_are_those_of_the_variant(competition_once, tmp_path):
+    learn = train(competition_once, tmp_path, tiny(epochs=3, lr=0.005))
     assert len(learn.recorder.values) == 3
     assert max(learn.recorder.hps["lr"]) == pytest.approx(0.005, rel=0.1)
     assert learn.recorder.metric_names[1:-1] == ["train_loss", "valid_loss", "error_rate"]
@@ -188,9 +147,8 @@ def test_half_precision_is_used_on_cuda_only(loaders, monkeypatch, cuda):
 # progress
 
 
-def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(loaders, capsys):
-    variant = tiny(epochs=2)
-    fit(get_learner(loaders(variant), variant), variant)
+def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(competition_once, tmp_path, capsys):
+    train(competition_once, tmp_path, tiny(epochs=2))
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     for epoch in ("epoch 1/2", "epoch 2/2"):
         last = [line for line in lines if line.startswith(epoch)][-1]
@@ -198,9 +156,8 @@ def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(loaders, capsys):
         assert all(name in last for name in ("train_loss=", "valid_loss=", "error_rate="))
 
 
-def test_without_a_hold_out_only_the_training_loss_is_told(loaders, capsys):
-    variant = tiny(fold="all")
-    learn = fit(get_learner(loaders(variant), variant), variant)
+def test_without_a_hold_out_only_the_training_loss_is_told(competition_once, tmp_path, capsys):
+    learn = train(competition_once, tmp_path, tiny(fold="all"))
     assert learn.recorder.values[0][1:] == [None, None]
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
     assert "100%" in last and "train_loss=" in last and "error_rate" not in last

@@ -138,6 +138,24 @@ def test_sizes_are_height_by_width_and_written_one_way(given, kept):
     assert make_variant(size=given).size == kept
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("128,192,224", "128,192,224"), ("128, 224x224", "128,224"), (224, "224"), ("", ""),
+     ("160x128,224", "160x128,224")],
+)
+def test_sizes_to_grow_through_are_written_one_way(given, kept):
+    assert make_variant(sizes=given).sizes == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [({}, 12), ({"schedule": "one_cycle", "epochs": 5}, 5), ({"schedule": "sgdr"}, 1 + 2 + 4),
+     ({"schedule": "sgdr", "cycles": 4, "cycle_len": 3, "cycle_mult": 1}, 12)],
+)
+def test_sgdr_has_the_epochs_of_its_cycles(changes, epochs):
+    assert make_variant(**changes).scheduled == epochs
+
+
 def test_height_comes_first():
     assert height_width("288x224") == (288, 224)
     assert height_width(224) == (224, 224)
@@ -195,6 +213,33 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"desc": "a.b"}, "must be free of dots, slashes, spaces"),
         ({"desc": "../a"}, "must be free of dots, slashes, spaces"),
         ({"desc": "a b"}, "must be free of dots, slashes, spaces"),
+        # recipes
+        ({"schedule": "onecycle"}, "schedule='onecycle' is unknown; did you mean 'one_cycle'"),
+        ({"cycles": 0}, "cycles=0 must be 1 or more"),
+        ({"cycles": 10**9, "schedule": "sgdr"}, "cycles=1000000000 must be 1 or more, and at most"),
+        ({"cycle_len": 0}, "cycle_len=0 must be 1 or more"),
+        ({"cycle_mult": 0}, "cycle_mult=0 must be 1 or more"),
+        ({"cycles": 20, "schedule": "sgdr"}, "more than 10,000 epochs"),
+        ({"epochs": 10_001}, "more than 10,000 epochs"),
+        ({"freeze_epochs": -1}, "freeze_epochs=-1 must be 0 or more"),
+        ({"lr_mult": 0.5}, "lr_mult=0.5 must be 1 or more"),
+        ({"lr_mult": float("inf")}, "lr_mult=inf must be 1 or more"),
+        ({"label_smoothing": 1}, "label_smoothing=1 must be 0 or more and below 1"),
+        ({"label_smoothing": float("nan")}, "label_smoothing=nan must be"),
+        ({"mixup": -0.1}, "mixup=-0.1 must be 0 (off) or more"),
+        ({"cutmix": float("inf")}, "cutmix=inf must be 0 (off) or more"),
+        ({"mixup": 0.4, "cutmix": 1}, "mixup and cutmix would mix twice; set one of them to 0"),
+        ({"dropout": 1}, "dropout=1 must be 0 or more and below 1"),
+        ({"ema": 1}, "ema=1 must be 0 (off) or more and below 1"),
+        ({"sampler": "hardest"}, "sampler='hardest' is unknown; did you mean 'hard'"),
+        ({"sampler": "hard", "cutmix": 1}, "sampler=hard needs the loss of each image"),
+        ({"sizes": "128,192"}, "sizes=128,192 must end with size=224"),
+        ({"sizes": "128,,224"}, "size '' is no size in pixels"),
+        ({"sizes": True}, "size 'True' is no size in pixels"),
+        ({"sizes": "128,192,224", "epochs": 2}, "are more than the 2 epochs"),
+        ({"sizes": "128,192,224", "cycles": 1, "schedule": "sgdr"}, "are more than the 1 epochs"),
+        ({"time_limit": -1}, "time_limit=-1 must be 0 (none) or more minutes"),
+        ({"time_limit": float("nan")}, "time_limit=nan must be"),
         # types
         ({"epochs": "twelve"}, "epochs='twelve' must be int"),
         ({"epochs": 1.5}, "epochs=1.5 must be int"),
@@ -218,7 +263,9 @@ def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
     "changes",
     [{"lr": 1}, {"min_scale": 1}, {"beta": 0}, {"beta": 1}, {"fold": 4}, {"fold": "all"},
      {"split": "grouped"}, {"seed": 0},
-     {"accum": 64}, {"tta": "none"}, {"views": 1}],
+     {"accum": 64}, {"tta": "none"}, {"views": 1}, {"lr_mult": 1}, {"freeze_epochs": 0},
+     {"cycle_mult": 1}, {"cycles": 1}, {"epochs": 10_000}, {"dropout": 0}, {"ema": 0.9999},
+     {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}],
 )
 def test_values_on_the_border_are_accepted(changes):
     name, value = next(iter(changes.items()))
@@ -227,7 +274,7 @@ def test_values_on_the_border_are_accepted(changes):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("archh", "did you mean 'arch'?"), ("item_sizes", "did you mean 'item_size' or 'resize'?"),
+    [("archh", "did you mean 'arch'?"), ("item_sise", "did you mean 'item_size'"),
      ("zzz", "known: arch, resize,")],
 )
 def test_misspelt_field_is_refused_with_the_nearest(name, hint):

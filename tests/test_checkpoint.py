@@ -1,0 +1,284 @@
+"""A killed training goes on from its last epoch and ends as if nothing had happened."""
+
+import json
+import re
+import signal
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, run
+from fastai.vision.all import Callback
+from small_training import begun, flat, run_of, saved_weights, tiny, train
+
+from src import bundle, checkpoint
+from src.checkpoint import checkpoint_path
+from src.config import UserError
+from src.train import fit
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+# Everything that has a state of its own. 3 batches of 8 and steps of 16: at the end of an epoch
+# half a step is gathered.
+EVERYTHING = {
+    "epochs": 3, "freeze_epochs": 2, "accum": 2, "bs": 16, "ema": 0.8, "sampler": "hard",
+    "size": 48, "sizes": "32,48", "label_smoothing": 0.1,
+}
+# Trains in a process of its own, with loader processes; is killed in the midst of an epoch.
+PROCESS = """
+import json, os, signal, sys
+sys.path.insert(0, "tests")
+import torch
+from pathlib import Path
+from fastai.vision.all import Callback
+from small_training import flat, tiny, train
+
+class Kill(Callback):
+    def after_batch(self):
+        if self.course.done == int(kill) and self.training and self.iter == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+data, models, recipe, kill, result = sys.argv[1:]
+learn = train(Path(data), Path(models), tiny(**json.loads(recipe)), *[Kill()] * (kill != ""))
+torch.save({"weights": flat(learn), "losses": torch.tensor(list(map(float, learn.recorder.losses))),
+            "values": learn.recorder.values[-1][1], "hps": learn.recorder.hps}, result)
+"""
+
+
+class Stop(Exception):
+    """Something that ends a training as a kill does: nothing runs afterwards."""
+
+
+class StopAt(Callback):
+    """Stops in the midst of epoch `number`."""
+
+    def __init__(self, number):
+        self.number, self.trained = number, 0
+
+    def after_batch(self):
+        if self.training:
+            self.trained += 1
+            if self.course.done == self.number and self.iter == 1:
+                raise Stop
+
+
+def interrupted(data, models, variant, number):
+    """A training of `variant` that stops in epoch `number`."""
+    with pytest.raises(Stop):
+        train(data, models, variant, StopAt(number))
+
+
+# kill -9
+
+
+def test_killed_training_ends_with_the_weights_of_one_that_was_not(competition_once, tmp_path):
+    recipe = json.dumps(EVERYTHING | {"pretrained": saved_weights(tmp_path)})
+
+    def process(models, kill, result):
+        return run("-c", PROCESS, str(competition_once), str(tmp_path / models), recipe, kill,
+                   str(tmp_path / result))
+
+    assert process("killed", "3", "none").returncode == -signal.SIGKILL
+    assert not (tmp_path / "none").exists()
+    again = process("killed", "", "again")
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert "going on after epoch 3 of 5" in again.stderr and "anew" not in again.stderr
+    assert not re.search("epoch [123]/5", again.stderr) and "epoch 5/5" in again.stderr
+    assert process("undisturbed", "", "whole").returncode == 0
+    one, other = (torch.load(tmp_path / name) for name in ("again", "whole"))
+    assert torch.equal(one["weights"], other["weights"])
+    assert torch.equal(one["losses"], other["losses"]) and one["hps"] == other["hps"]
+    assert one["values"] == other["values"]
+
+
+# interrupted in other ways
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_stopped_training_goes_on_after_its_last_whole_epoch(competition_once, tmp_path, number):
+    variant = tiny(epochs=3)
+    interrupted(competition_once, tmp_path / "stopped", variant, number)
+    again = train(competition_once, tmp_path / "stopped", variant, counter := StopAt(None))
+    whole = train(competition_once, tmp_path / "whole", variant)
+    assert counter.trained == 3 * (3 - number)
+    assert torch.equal(flat(again), flat(whole))
+    assert again.outcome == whole.outcome
+    assert [float(loss) for loss in again.recorder.losses] == [*map(float, whole.recorder.losses)]
+    assert again.recorder.iters == whole.recorder.iters == [3, 6, 9]
+
+
+def test_finished_training_that_was_not_exported_is_not_trained_again(competition_once, tmp_path):
+    first = train(competition_once, tmp_path, tiny())
+    again = train(competition_once, tmp_path, tiny(), counter := StopAt(None))
+    assert counter.trained == 0
+    assert torch.equal(flat(first), flat(again))
+
+
+def test_write_that_is_killed_leaves_the_last_checkpoint(
+    competition_once, tmp_path, monkeypatch
+):
+    variant, written = tiny(epochs=3), []
+
+    def torn(state, path):
+        written.append(path)
+        if len(written) == 3:  # the start, the first epoch, the second
+            path.write_bytes(b"PK half of it")
+            raise Stop
+        save(state, path)
+
+    save = torch.save
+    monkeypatch.setattr(torch, "save", torn)
+    with pytest.raises(Stop):
+        train(competition_once, tmp_path / "torn", variant)
+    monkeypatch.undo()
+    monkeypatch.setattr("src.data.workers", lambda: 0)
+    again = train(competition_once, tmp_path / "torn", variant, counter := StopAt(None))
+    assert counter.trained == 6
+    assert torch.equal(flat(again), flat(train(competition_once, tmp_path / "whole", variant)))
+
+
+# what is not gone on with
+
+
+@pytest.mark.parametrize("change", [{"lr": 0.02}, {"mixup": 0.4}, {"seed": 7}])
+def test_another_recipe_of_the_same_name_begins_anew(
+    competition_once, tmp_path, monkeypatch, capsys, change
+):
+    monkeypatch.setattr(type(tiny()), "name", property(lambda _: "same"))
+    interrupted(competition_once, tmp_path / "both", tiny(epochs=2), 1)
+    train(competition_once, tmp_path / "both", tiny(epochs=2, **change), again := StopAt(None))
+    assert again.trained == 6
+    assert ".same.checkpoint: recipe, data, code or versions are others" in capsys.readouterr().err
+
+
+def test_asking_otherwise_and_more_time_change_nothing(competition_once, tmp_path):
+    interrupted(competition_once, tmp_path, tiny(epochs=2), 1)
+    more = tiny(epochs=2, time_limit=600, tta="none", views=1)
+    train(competition_once, tmp_path, more, again := StopAt(None))
+    assert again.trained == 3
+
+
+def test_other_photographs_begin_anew(data, tmp_path):
+    interrupted(data, tmp_path / "models", tiny(epochs=2), 1)
+    path = next((data / "train_images" / "disease_a").glob("*.jpg"))
+    path.write_bytes(path.read_bytes() + b"\0")
+    train(data, tmp_path / "models", tiny(epochs=2), again := StopAt(None))
+    assert again.trained == 6
+
+
+def test_other_code_begins_anew(competition_once, tmp_path, monkeypatch):
+    interrupted(competition_once, tmp_path, tiny(epochs=2), 1)
+    monkeypatch.setattr(checkpoint, "CODE", ("train",))
+    train(competition_once, tmp_path, tiny(epochs=2), again := StopAt(None))
+    assert again.trained == 6
+
+
+def test_the_rooms_that_decide_an_epoch_are_those_that_make_dvc_train_again():
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = {dep for dep in stages["train"]["do"]["deps"] if dep.startswith("src/")}
+    assert deps == {f"src/{room}.py" for room in (*checkpoint.CODE, "export")}
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x04N."])
+def test_what_is_no_checkpoint_is_written_over(competition_once, tmp_path, content):
+    path = checkpoint_path(tmp_path, tiny().name)
+    path.write_bytes(content)
+    train(competition_once, tmp_path, tiny(), counter := StopAt(None))
+    assert counter.trained == 3 and path.stat().st_size > 10_000
+
+
+def test_checkpoint_runs_no_code_when_it_is_read(competition_once, tmp_path):
+    path = checkpoint_path(tmp_path, tiny().name)
+
+    class Evil:
+        def __reduce__(self):
+            return pytest.fail, ("code was run",)
+
+    torch.save({"key": Evil()}, path)
+    train(competition_once, tmp_path, tiny())
+
+
+def test_checkpoint_is_no_bundle(competition_once, tmp_path):
+    interrupted(competition_once, tmp_path, tiny(), 0)
+    assert checkpoint_path(tmp_path, tiny().name).is_file()
+    assert bundle.names(tmp_path) == []
+
+
+def test_full_disk_is_told_in_one_line(competition_once, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left\nat 0x7f")
+
+    variant = tiny()
+    prepared = run_of(competition_once, tmp_path, variant)
+    learn = begun(prepared, variant)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError) as error:
+        fit(learn, variant, prepared)
+    assert "cannot write" in str(error.value) and "\n" not in str(error.value)
+
+
+# out of memory
+
+
+class Limit(Callback):
+    """A device that holds `images` images of a training batch, from epoch `since` on."""
+
+    def __init__(self, images, since=0):
+        self.images, self.since, self.batches = images, since, []
+
+    def before_fit(self):
+        if not hasattr(self, "hook"):
+            self.hook = self.model.register_forward_pre_hook(self.holder())
+
+    def holder(self):
+        def hold(model, arguments):
+            if not model.training:
+                return
+            count = len(arguments[0])
+            if count > self.images and self.course.done >= self.since:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+            self.batches.append(count)
+
+        return hold
+
+
+def test_batch_too_large_is_halved_and_trains_as_if_asked_to(competition_once, tmp_path, capsys):
+    limit = Limit(4)
+    learn = train(competition_once, tmp_path / "halved", tiny(epochs=2), limit)
+    asked = train(competition_once, tmp_path / "asked", tiny(epochs=2, accum=2))
+    assert limit.batches == [4] * 12
+    assert learn.outcome == asked.outcome == {"epochs": 2, "planned": 2, "lr": 0.01, "accum": 2}
+    assert torch.equal(flat(learn), flat(asked))
+    assert "no memory for 8 images at once; going on with 4" in capsys.readouterr().err
+
+
+def test_memory_may_fall_short_later_and_more_than_once(competition_once, tmp_path):
+    limit = Limit(2, since=1)
+    variant = tiny(epochs=3, mixup=0.4, ema=0.5)
+    learn = train(competition_once, tmp_path, variant, limit)
+    assert limit.batches == [8] * 3 + [2] * 24
+    assert learn.outcome["accum"] == 4 and len(learn.recorder.values) == 3
+    assert type(learn.loss_func).__name__ == "CrossEntropyLossFlat"
+    assert learn.dls.train.bs == learn.dls.valid.bs == 2
+
+
+def test_halved_batches_stay_halved_when_a_killed_run_goes_on(competition_once, tmp_path):
+    with pytest.raises(Stop):
+        train(competition_once, tmp_path, tiny(epochs=2), Limit(4), StopAt(1))
+    learn = train(competition_once, tmp_path, tiny(epochs=2), limit := Limit(4))
+    assert limit.batches == [4] * 6 and learn.outcome["accum"] == 2
+
+
+@pytest.mark.parametrize(("bs", "holds", "batch"), [(12, 4, 4), (18, 7, 6), (9, 8, 3)])
+def test_parts_of_a_batch_are_equal(competition_once, tmp_path, bs, holds, batch):
+    train(competition_once, tmp_path, tiny(bs=bs), limit := Limit(holds))
+    assert set(limit.batches) == {batch}
+
+
+@pytest.mark.parametrize("bs", [8, 5])
+def test_no_memory_for_the_fewest_images_is_one_line(competition_once, tmp_path, bs):
+    with pytest.raises(UserError) as error:
+        train(competition_once, tmp_path, tiny(bs=bs), Limit(1))
+    least = {8: 2, 5: 5}[bs]
+    assert str(error.value) == (
+        f"no memory for a batch of {least} images; choose a smaller arch or size"
+    )

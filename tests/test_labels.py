@@ -1,0 +1,141 @@
+"""Corrections change what is trained on, and nothing else; wrong ones are refused in one line."""
+
+import pandas as pd
+import pytest
+from fastai.vision.all import Callback
+from small_training import begun, run_of, tiny
+
+from src import bundle
+from src.config import UserError
+from src.data import get_dls
+from src.export import export, holdout_probs
+from src.labels import digests, read_corrections
+from src.notebook import start
+from src.train import fit
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Field and lines → the path of its CSV."""
+    def to(field: str, *lines: str) -> str:
+        path = tmp_path / f"{field}.csv"
+        header = {"exclude": "image_id", "relabel": "image_id,label"}[field]
+        path.write_text("\n".join([header, *lines]) + "\n")
+        return str(path)
+    return to
+
+
+def trained_on(dls) -> dict[str, str]:
+    """image_id → label of the training images."""
+    labels = [dls.vocab[int(label)] for label in dls.train_ds.tls[1]]
+    return dict(zip([path.name for path in dls.train_ds.items], labels, strict=True))
+
+
+def held_out(dls) -> dict[str, str]:
+    """image_id → label of the hold-out."""
+    labels = [dls.vocab[int(label)] for label in dls.valid_ds.tls[1]]
+    return dict(zip([path.name for path in dls.valid_ds.items], labels, strict=True))
+
+
+def test_images_are_left_out_and_labelled_anew_in_training_only(
+    competition_once, tmp_path, write
+):
+    run = run_of(competition_once, tmp_path, tiny())
+    plain = get_dls(run.folder, run.folds, tiny())
+    before, aside = trained_on(plain), held_out(plain)
+    (out, other, *_), (kept, wrong, *_) = before, aside
+    new = "disease_a" if before[other] != "disease_a" else "disease_b"
+    variant = tiny(
+        exclude=write("exclude", out, kept),
+        relabel=write("relabel", f"{other},{new}", f"{wrong},disease_a", ),
+    )
+    dls = get_dls(run.folder, run.folds, variant)
+    assert trained_on(dls) == {k: v for k, v in before.items() if k != out} | {other: new}
+    assert held_out(dls) == aside
+
+
+def test_corrections_are_in_the_card_and_changing_them_is_another_recipe(
+    data, tmp_path, monkeypatch, write
+):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
+    variant = tiny(exclude=write("exclude", "100001.jpg"),
+                   relabel=write("relabel", "100002.jpg,disease_a"))
+    run = start(variant, "", "", "paddy_train", False)
+    learn = fit(begun(run, variant), variant, run)
+    export(learn, variant, holdout_probs(learn, variant), run)
+    card = bundle.read_card(run.models, variant.name)
+    assert card["corrections"] == digests(variant) and len(set(digests(variant).values())) == 2
+    assert bundle.is_done(variant, run.models, card["data"])
+    write("exclude", "100001.jpg", "100003.jpg")
+    with pytest.raises(UserError, match="another recipe .corrections .* → "):
+        bundle.is_done(variant, run.models, card["data"])
+
+
+def test_a_killed_training_does_not_go_on_with_other_corrections(
+    competition_once, tmp_path, write
+):
+    class Stop(Callback):
+        def after_batch(self):
+            if self.course.done == 1:
+                raise KeyboardInterrupt
+
+    variant = tiny(epochs=2, exclude=write("exclude", "100001.jpg"))
+    run = run_of(competition_once, tmp_path, variant)
+    with pytest.raises(KeyboardInterrupt):
+        fit(begun(run, variant, Stop()), variant, run)
+    write("exclude", "100002.jpg")
+    assert len(fit(begun(run, variant), variant, run).recorder.lrs) == 6
+
+
+def test_digest_is_of_what_the_file_says(write):
+    variant = tiny(exclude=write("exclude", "1.jpg", "2.jpg"))
+    first = digests(variant)
+    write("exclude", "2.jpg", "1.jpg", "")
+    assert digests(variant) == first
+    write("exclude", "1.jpg", "3.jpg")
+    assert digests(variant) != first
+    assert digests(tiny()) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "lines", "told"),
+    [
+        ("exclude", ["100001.jpg", "7.jpg", "8.jpg"], "7.jpg, 8.jpg: no image of train.csv"),
+        ("exclude", ["200001.jpg"], "200001.jpg: no image of train.csv"),  # a test image
+        ("exclude", ["100001.jpg", "100001.jpg"], "100001.jpg: named twice"),
+        ("exclude", [], "no rows"),
+        ("relabel", ["7.jpg,disease_a"], "7.jpg: no image of train.csv"),
+        ("relabel", ["100001.jpg,rust"], "rust: no class; those are disease_a, disease_b"),
+        ("relabel", ["100001.jpg"], "1 fields instead of 2"),
+        ("relabel", ["100001.jpg,disease_a", "100001.jpg,disease_b"], "100001.jpg: named twice"),
+    ],
+)
+def test_wrong_corrections_are_refused_before_any_work(
+    data, tmp_path, monkeypatch, write, field, lines, told
+):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "fresh"))
+    path = write(field, *lines)
+    with pytest.raises(UserError) as error:
+        start(tiny(**{field: path}), "", "", "paddy_train", False)
+    assert told in str(error.value) and path in str(error.value) and field in str(error.value)
+    assert "\n" not in str(error.value) and not (tmp_path / "fresh").exists()
+
+
+def test_an_image_cannot_be_left_out_and_labelled_anew(competition_once, write):
+    variant = tiny(exclude=write("exclude", "100001.jpg"),
+                   relabel=write("relabel", "100001.jpg,disease_b"))
+    with pytest.raises(UserError, match="100001.jpg: left out by"):
+        read_corrections(variant, competition_once)
+
+
+def test_missing_file_is_one_line(competition_once, tmp_path):
+    with pytest.raises(UserError, match="no such file or directory; mend exclude") as error:
+        read_corrections(tiny(exclude=str(tmp_path / "none.csv")), competition_once)
+    assert "\n" not in str(error.value)
+
+
+def test_without_files_nothing_is_corrected(competition_once):
+    assert read_corrections(tiny(), competition_once) == (set(), {})
+    assert pd.Series(digests(tiny())).empty
