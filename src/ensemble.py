@@ -44,12 +44,12 @@ def holdout_text(vote: Vote) -> str:
     if vote.valid is None:
         return f"ensemble: {error_phrase(0, 0)}: {holdout_problem(vote.members)}"
     shown = error_phrase(*wrong_of(vote.valid, vote.labels))
-    uneven = len({m.weight for m in vote.members if m.weight > 0}) > 1
-    nested = "; each by weights found on others" if vote.why and uneven else ""
+    chosen = vote.why and len({m.weight for m in vote.members}) > 1
+    nested = "; each by weights found on others" if chosen else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
     if len(vote.tables) > 1:
         lines += [worth(vote.tables, vote.labels, vote.valid)]
-        if uneven and not vote.why:
+        if not vote.why and len({m.weight for m in vote.members if m.weight > 0}) > 1:
             c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
             lines += [sentence(c, "weighing like this", "against equal weights")]
     return "\n".join(lines)
