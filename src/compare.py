@@ -1,0 +1,149 @@
+"""Two rows of params.yaml, trained over the same seeds, and their paired difference in images.
+
+    python -m src.compare vit_small_squish_224 vit_small_mixup --seeds 5
+
+Each seed has its own split, the same for both rows. What is finished in models/ is taken from
+there; what is trained for the comparison goes to models/compare/, where it has no vote.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from src import bundle, competition
+from src.config import UserError, command, models_dir, nearest
+from src.evidence import (
+    ALPHA,
+    DRAWS,
+    Comparison,
+    interval_of_mean,
+    log_loss_phrase,
+    log_losses,
+    mcnemar,
+    right,
+    signed,
+    wrong_of,
+)
+from src.probs import blend, join, read_probs
+from src.run import run_notebook
+from src.variant import Variant, load_variants
+
+Pair = tuple[pd.DataFrame, pd.DataFrame]  # the new probabilities and the old, of the same images
+
+
+def compare_repeats(pairs: Sequence[Pair], labels: pd.Series, seed: int = 0) -> Comparison:
+    """The `pairs` of several trainings as one comparison, counted in predictions.
+
+    An image held out in several trainings is one piece of evidence: the intervals draw whole
+    images, with all their predictions, and the exact test counts an image by its net gain.
+    """
+    joined = [join(pair) for pair in pairs]
+    gains = pd.concat(_by_image(right, new, old, labels) for new, old in joined)
+    losses = pd.concat(_by_image(log_losses, new, old, labels) for new, old in joined)
+    net, per_image = gains.groupby(level=0).sum(), losses.groupby(level=0).mean()
+    return Comparison(
+        len(gains),
+        int((gains == 1).sum()),
+        int((gains == -1).sum()),
+        mcnemar(int((net > 0).sum()), int((net < 0).sum())),
+        *interval_of_sum(net.to_numpy(), seed),
+        float(per_image.mean()),
+        *interval_of_mean(per_image.to_numpy(), seed),
+    )
+
+
+def interval_of_sum(values: np.ndarray, seed: int = 0) -> tuple[int, int]:
+    """95 % percentile interval of the sum of whole numbers, one per image, drawn with replacement.
+
+    Only how often each number comes matters, so these counts are drawn instead of the images.
+    """
+    levels, counts = np.unique(values, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), DRAWS)
+    ends = np.quantile(draws @ levels, [ALPHA / 2, 1 - ALPHA / 2], method="nearest")
+    return int(ends[0]), int(ends[1])
+
+
+def _by_image(
+    score: Callable, new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series
+) -> pd.Series:
+    """How much higher `new` scores than `old`, by image."""
+    return pd.Series(score(new, labels) * 1.0 - score(old, labels), new.index)
+
+
+def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
+    """The hold-out's probabilities of `variant`, with TTA if its row has it; trained if need be."""
+    models, data = models_dir(), competition.train_fingerprint(folder)
+    if not bundle.is_done(variant, models, data):
+        models = models / "compare"
+    if not bundle.is_done(variant, models, data):
+        print(f"{variant.name}: training", flush=True)
+        run_notebook(variant, folder, models)
+    card = bundle.read_card(models, variant.name)
+    expected = bundle.expected_meta(card, "valid", card["held_out"])
+    path = bundle.probs_path(models, variant.name, "valid")
+    return blend(read_probs(path, expected)[0], variant.beta)
+
+
+def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
+    """Train both over the seeds, printing each difference at once; the lines about all of them."""
+    labels, pairs = competition.train_table(folder).label, []
+    for seed in range(old.seed, old.seed + seeds):
+        pairs.append(tuple(holdout_of(replace(v, seed=seed), folder) for v in (new, old)))
+        one, count = compare_repeats(pairs[-1:], labels), len(pairs[-1][0])
+        wrong = " → ".join(str(wrong_of(table, labels)[0]) for table in reversed(pairs[-1]))
+        print(f"seed {seed}: {wrong} of {count:,} wrong, {signed(one.difference)}", flush=True)
+    images = len(set().union(*(table.index for table, _ in pairs)))
+    c = compare_repeats(pairs, labels)
+    return [
+        f"{old.name} → {new.name}: {c.images:,} predictions of {images:,} images",
+        verdict(c, old.name, new.name),
+    ]
+
+
+def verdict(c: Comparison, old: str, new: str) -> str:
+    """`+4 (95 % −6 … +14, exact p 0.5), …: …` with what may be said; + is for `new`."""
+    told = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
+    told = told if c.decided else "the difference cannot be told from zero"
+    interval = f"95 % {signed(c.low)} … {signed(c.high)}, exact p {c.p:.2g}"
+    return f"{signed(c.difference)} ({interval}), {log_loss_phrase(c)}: {told}"
+
+
+def main() -> None:
+    """The command: see the module's first lines."""
+    parser = argparse.ArgumentParser(prog="python -m src.compare", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old", metavar="A", help="the row to compare with")
+    parser.add_argument("new", metavar="B", help="the row that may be better")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from that of A on (5)")
+    parser.add_argument("--data", default="", help="the competition's folder")
+    args = parser.parse_args()
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    old, new = _rows([args.old, args.new])
+    if args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds} must be 1 or more")
+    print("\n".join(report(old, new, args.seeds, competition.find(args.data))))
+
+
+def _rows(names: list[str]) -> list[Variant]:
+    """The two rows, refused unless they can be compared."""
+    known = load_variants()
+    for name in names:
+        if name not in known:
+            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, list(known))}")
+    old, new = rows = [known[name] for name in names]
+    if old == new:
+        raise UserError(f"{old.name} is compared with itself; name two rows")
+    if "all" in (old.fold, new.fold):
+        raise UserError("a row with fold=all holds nothing out; compare rows that do")
+    if (old.fold, old.split, old.seed) != (new.fold, new.split, new.seed):
+        raise UserError("the rows hold out other images; give both the same fold, split and seed")
+    return rows
+
+
+if __name__ == "__main__":
+    command(main)
