@@ -70,6 +70,8 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
             break
         except torch.OutOfMemoryError as error:
             used = halved(used, error)
+        except UserError as error:  # fastai has put the callback's name before it
+            raise UserError(str(error).rpartition("\n\t")[2]) from error
         learn.loss_func, learn.logger = clean  # callbacks that were cut short leave their own
         _free(learn)
         state = checkpoint.read(place)

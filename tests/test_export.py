@@ -30,6 +30,11 @@ VARIANT = make_variant(**TINY)
 NAME = VARIANT.name
 
 
+def a_run(folder, models):
+    """What `notebook.start` returns, without its checks."""
+    return Run(folder, models, "paddy_train", get_folds(folder, 42, models), 0.0)
+
+
 def untrained(folder, models):
     """A Learner that could be exported; training would not change what is shown here."""
     learn = get_learner(get_dls(folder, get_folds(folder, 42, models), VARIANT), VARIANT)
@@ -53,7 +58,7 @@ def tables(learn):
 def here(competition_once, tmp_path) -> Run:
     """An empty models folder to export into."""
     models = tmp_path / "models"
-    return Run(competition_once, models, "paddy_train", get_folds(competition_once, 42, models))
+    return a_run(competition_once, models)
 
 
 def held_out_files(here):
@@ -181,7 +186,7 @@ def attempt(folder: Path, models: Path, accident: str, learn, tables) -> int:
     """The exit code of a process that exports into `models` and has this `accident`."""
     if pid := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    place = Run(folder, models, "paddy_train", get_folds(folder, 42, models))
+    place = a_run(folder, models)
     prepare(accident)
     try:
         export(learn, VARIANT, tables, place)
@@ -266,9 +271,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(wrecked, trai
 def test_a_rerun_finishes_what_a_kill_broke_off(wrecked, competition_once, learn, tables):
     for accident in ("torn", "2", "new-2"):
         models = wrecked[0] / accident
-        export(learn, VARIANT, tables, Run(
-            competition_once, models, "paddy_train", get_folds(competition_once, 42, models)
-        ))
+        export(learn, VARIANT, tables, a_run(competition_once, models))
         assert sorted(visible(models)) == [f"{NAME}.{e}" for e in ("json", "pkl", "valid.parquet")]
         assert list(bundle.load(models, NAME).dls.vocab) == list(learn.dls.vocab)
 

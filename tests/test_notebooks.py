@@ -254,7 +254,8 @@ def as_text(outputs: list[nbformat.NotebookNode], kind: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fragment", "pictures"), [("show_batch", 1), ("plot_loss", 1), ("plot_mistakes", 2)]
+    ("fragment", "pictures"),
+    [("show_batch", 1), ("plot_loss", 1), ("plot_sched", 1), ("plot_mistakes", 2)],
 )
 def test_executed_notebook_has_its_pictures(trained_once, fragment, pictures):
     shown = outputs(trained_once / "executed.ipynb", fragment)
