@@ -62,6 +62,11 @@ def submissions_dir() -> Path:
     return work() / "submissions"
 
 
+def cache_dir() -> Path:
+    """Where shrunk copies of photographs are kept; it may be deleted at any time."""
+    return work() / "cache"
+
+
 def runs_dir() -> Path:
     """Where executed notebooks are kept, one per variant."""
     return work() / "notebooks" / "runs"

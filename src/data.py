@@ -1,10 +1,11 @@
 """Photographs to DataLoaders: one split, one way of resizing, fastai's augmentation."""
 
-import os
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from fastai.vision.all import (
     CategoryBlock,
@@ -14,7 +15,6 @@ from fastai.vision.all import (
     IntToFloatTensor,
     Normalize,
     PadMode,
-    PILImage,
     RandomResizedCropGPU,
     Resize,
     ResizeMethod,
@@ -22,12 +22,14 @@ from fastai.vision.all import (
     aug_transforms,
     parent_label,
 )
-from PIL import Image, ImageOps
 
-from src import backbone, competition
-from src.config import UserError
+from src import backbone, cache, competition
+from src.augment import FastViews, NormalizeInPlace, open_image
+from src.config import UserError, terminal
 from src.labels import read_corrections
+from src.machine import SHARED, cores, shared_memory
 from src.variant import Variant, height_width
+from src.views import frame_of
 
 METHODS = {
     "squish": ResizeMethod.Squish,
@@ -37,15 +39,6 @@ METHODS = {
 }
 
 
-def open_image(path: str | Path) -> PILImage:
-    """One photograph, RGB and upright; bundles refer to this function by its name."""
-    try:
-        with Image.open(path) as image:
-            return PILImage(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read {path}: {error}; replace the file") from error
-
-
 def item_tfms(variant: Variant) -> Resize:
     """The resize every photograph goes through first, to `item_size`, height × width."""
     size = height_width(variant.item_size)
@@ -53,8 +46,13 @@ def item_tfms(variant: Variant) -> Resize:
 
 
 def batch_tfms(variant: Variant) -> list:
-    """Random crop, flip, turn, warp and light at `size`; the weights' own mean and deviation."""
+    """Random crop, flip, turn, warp and light at `size`; the weights' own mean and deviation.
+
+    Only the latter where `FastViews` has done the rest.
+    """
     mean, std = backbone.stats(variant.arch)
+    if variant.augment == "fast":
+        return [NormalizeInPlace.from_stats(mean, std)]
     height, width = height_width(variant.item_size)
     augment = aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
     for tfm in augment:
@@ -75,7 +73,20 @@ def _labeller(relabel: Mapping[str, str], held_out: set[str]) -> Callable[[Path]
 
 def workers() -> int:
     """Loader processes: one per core this process may really use, in a container too."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1, 8)
+    return min(cores(), 8)
+
+
+def loaders(batch_bytes: int) -> int:
+    """`workers()`, or as many as shared memory has room for, which is then told in a line."""
+    wanted, free = workers(), shared_memory()
+    # Each has up to two batches ready; the training holds another and is being handed one.
+    fitting = max(0, (free // batch_bytes - 2) // 2)
+    if fitting < wanted:
+        needed = (2 * wanted + 2) * batch_bytes
+        print(f"shared memory: {SHARED} has {free / 1e6:.0f} MB free, {wanted} loader processes "
+              f"need {needed / 1e6:.0f} MB; loading with {fitting}, more slowly: lower bs, or give "
+              "the container more (docker run --shm-size=1g)", file=terminal())
+    return min(fitting, wanted)
 
 
 def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
@@ -86,16 +97,38 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
     if variant.bs > (training := len(paths) - len(held_out)):  # only full batches are trained on
         raise UserError(f"bs={variant.bs} is more than the {training} training images; lower it")
-    block = DataBlock(
+    if variant.cache:
+        copies = cache.shrunk(paths, variant.cache, competition.train_fingerprint(folder))
+        copies.iloc[held_out] = paths.iloc[held_out]
+        paths = copies
+    label_of = _labeller(corrections.relabel, set(paths.index[held_out]))
+    block = _block(competition.classes(folder), label_of, held_out, variant)
+    bs = variant.bs // variant.accum
+    return block.dataloaders(
+        list(paths), path=Path("."), bs=bs, num_workers=loaders(bs * _item_bytes(variant))
+    )
+
+
+def _block(
+    classes: list[str], label_of: Callable[[Path], str], held_out: np.ndarray, variant: Variant
+) -> DataBlock:
+    """How a file becomes an image and its class, by fastai's transforms or by `FastViews`."""
+    resize, fast = item_tfms(variant), variant.augment == "fast"
+    image = FastViews(frame_of(variant), resize) if fast else open_image
+    return DataBlock(
         blocks=(
-            TransformBlock(type_tfms=open_image, batch_tfms=IntToFloatTensor),
-            CategoryBlock(vocab=competition.classes(folder)),
+            TransformBlock(type_tfms=image, batch_tfms=IntToFloatTensor),
+            CategoryBlock(vocab=classes),
         ),
-        get_y=_labeller(corrections.relabel, set(paths.index[held_out])),
+        get_y=label_of,
         splitter=IndexSplitter(held_out),
-        item_tfms=item_tfms(variant),
+        item_tfms=None if fast else resize,
         batch_tfms=batch_tfms(variant),
     )
-    return block.dataloaders(
-        list(paths), path=Path("."), bs=variant.bs // variant.accum, num_workers=workers()
-    )
+
+
+def _item_bytes(variant: Variant) -> int:
+    """What a loader process hands over of an image: bytes, or floats of a plain view."""
+    if variant.augment == "fast":
+        return 3 * 4 * math.prod(height_width(variant.size))
+    return 3 * math.prod(height_width(variant.item_size))

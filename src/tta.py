@@ -28,7 +28,17 @@ from src.files import atomic_path
 from src.forward import Forward, forward_of
 from src.plain import plain_view
 from src.variant import Variant, height_width
-from src.views import Frame, View, cut, fixed_views, light, sample_view, shrink, view_rng
+from src.views import (
+    Frame,
+    View,
+    cut,
+    fixed_views,
+    frame_of,
+    light,
+    sample_view,
+    shrink,
+    view_rng,
+)
 
 Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the views' mean
 BATCH = 16  # images; what a core loses when it is killed
@@ -54,9 +64,7 @@ class Asked(NamedTuple):
 
 def look_of(variant: Variant) -> Look:
     """How the model of `variant` looks at photographs."""
-    item_size, size = height_width(variant.item_size), height_width(variant.size)
-    frame = Frame(item_size, variant.resize, size, variant.min_scale)
-    return Look(frame, variant.tta, variant.views, variant.seed)
+    return Look(frame_of(variant), variant.tta, variant.views, variant.seed)
 
 
 def views_of(look: Look, image_id: str) -> list[View]:

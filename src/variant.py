@@ -11,6 +11,7 @@ from src.config import UserError, load_params, nearest
 RESIZES = ("squish", "crop", "pad", "rect")
 TTAS = ("none", "random", "flips", "crops", "rotations")
 SPLITS = ("stratified", "grouped")
+AUGMENTS = ("fastai", "fast")
 SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
 SAMPLERS = ("uniform", "class", "hard")
 LONGEST = 10_000  # epochs; more is a slip
@@ -58,6 +59,8 @@ class Variant:
     pretrained: bool | str
     min_scale: float
     split: str
+    augment: str
+    cache: int
     schedule: str
     cycles: int
     cycle_len: int
@@ -115,7 +118,7 @@ def _check(v: Variant) -> None:
         yes_no = isinstance(value, bool) and field.name != "pretrained"  # Python counts with True
         if yes_no or not isinstance(value, _accepted(field.type)):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
-    for holds, message in chain(_basic_rules(v), _recipe_rules(v)):
+    for holds, message in chain(_basic_rules(v), _cache_rules(v), _recipe_rules(v)):
         if not holds:
             raise UserError(message)
 
@@ -137,10 +140,22 @@ def _basic_rules(v: Variant) -> Rules:
          f"split={v.split} changes nothing with fold=all, which holds nothing out; leave it out"),
         (v.seed >= 0, f"seed={v.seed} must be 0 or more"),
         (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
+        (v.augment in AUGMENTS,
+         f"augment={v.augment!r} is unknown; {nearest(v.augment, AUGMENTS)}"),
         (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),
         (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
         (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must be free of dots, slashes, spaces"),
     ]
+
+
+def _cache_rules(v: Variant) -> Rules:
+    field = "size" if v.augment == "fast" else "item_size"  # what copies are resampled to
+    sides = height_width(getattr(v, field))
+    # A rectangle has the shape of the photographs; what is not has to fit into a copy.
+    least = min(sides) if v.resize == "rect" else max(sides)
+    yield (v.cache == 0 or v.cache >= least,
+           f"cache={v.cache} holds fewer pixels than {field}={getattr(v, field)} needs with "
+           f"augment={v.augment}; take {least} or more, or 0 for the photographs")
 
 
 def _recipe_rules(v: Variant) -> Rules:

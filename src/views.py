@@ -1,6 +1,6 @@
 """Random and fixed views of a photograph, each cut in one resample at its final size.
 
-    image = decode(path)                                    # once per photograph
+    image = open_image(path)                                # once per photograph
     photo = shrink(image, frame)                            # once per frame
     views = [sample_view(view_rng(seed, image_id, k), frame) for k in range(4)]
     batch = light(cut(photo, views, frame), views)          # uint8, 4 × 3 × height × width
@@ -12,21 +12,22 @@ image and number alone. Coordinates are x, y from -1 to 1, edge to edge; sizes a
 
 import hashlib
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from src.config import UserError
+from src.variant import Variant, height_width
 
 WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
 P_CHANGE = 0.75  # of each change but the flip
+GREYS = (np.arange(256) / 255).clip(1e-7, 1 - 1e-7)
+LOGIT = np.log(GREYS / (1 - GREYS))
 CROP_SHARE = 0.875  # of the plain view's side, in the five crops
-ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
 class Frame(NamedTuple):
@@ -36,6 +37,12 @@ class Frame(NamedTuple):
     resize: str
     size: tuple[int, int]
     min_scale: float
+
+
+def frame_of(variant: Variant) -> Frame:
+    """How the model of `variant` looks at photographs."""
+    item_size, size = height_width(variant.item_size), height_width(variant.size)
+    return Frame(item_size, variant.resize, size, variant.min_scale)
 
 
 class View(NamedTuple):
@@ -132,12 +139,17 @@ def cut(photo: Tensor, views: list[View], frame: Frame) -> Tensor:
     is seen, as in fastai; where `pad` padded it, black.
     """
     matrices = torch.from_numpy(np.stack([view.matrix for view in views])).float()
-    places = [resize_map(photo.shape[-2:], frame, view.at) for view in views]
-    places = torch.tensor(places, dtype=torch.float32, device=photo.device)
-    scale, shift = places[..., None, None].unbind(1)
-    grid = _item_grid(matrices.to(photo.device), frame.size).mul_(scale).add_(shift)
+    grid = _item_grid(matrices.to(photo.device), frame.size)
+    whole = frame.resize in ("squish", "rect")  # the item image is all of the photograph
+    if not whole:
+        grid = grid.clamp(-1, 1).mul_(2).sub_(grid)  # the mirror image beyond the edges
+        places = [resize_map(photo.shape[-2:], frame, view.at) for view in views]
+        places = torch.tensor(places, dtype=torch.float32, device=photo.device)
+        scale, shift = places[..., None, None].unbind(1)
+        grid.mul_(scale).add_(shift)
     photos, points = photo.expand(len(views), -1, -1, -1), grid.permute(0, 2, 3, 1)
-    out = F.grid_sample(photos, points, padding_mode="border", align_corners=False)
+    beyond = "reflection" if whole else "border"
+    out = F.grid_sample(photos, points, padding_mode=beyond, align_corners=False)
     if frame.resize == "pad":
         out *= (grid.abs() <= 1).all(1, keepdim=True)
     return out.add_(0.5).to(torch.uint8)
@@ -165,32 +177,22 @@ def light(images: Tensor, views: list[View]) -> Tensor:
     return torch.frombuffer(lit, dtype=torch.uint8).view(images.shape)
 
 
-def decode(path: str | Path, least: tuple[int, int] | None = None) -> Image.Image:
-    """One photograph, RGB and upright; a JPEG may come at reduced scale, not below `least`."""
-    try:
-        with Image.open(path) as image:
-            if least:
-                sideways = image.getexif().get(ORIENTATION, 1) > 4
-                image.draft("RGB", least if sideways else least[::-1])
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; replace the file") from error
-
-
 def shrink(image: Image.Image, frame: Frame) -> Tensor:
-    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`.
-
-    Averaged over 2, 4, 8, … pixels until 1.1 to 2.1 of them make one of the view: one bilinear
-    sample is then as sharp as fastai's three resamples, and aliases no more.
-    """
-    scale, _ = resize_map(image.size[::-1], frame, (0.5, 0.5))
-    steps = [p * s / o for p, s, o in zip(image.size, scale, frame.size[::-1], strict=True)]
-    factors = tuple(max(1, 2 ** round(math.log2(step / 1.5))) for step in steps)
-    if frame.resize in ("crop", "pad"):  # they go by the photograph's shape
-        factors = min(factors), min(factors)
+    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`."""
+    factors = reduction(image.size[::-1], frame)
     image = image.reduce(factors) if max(factors) > 1 else image
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    return torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
+
+
+def reduction(photo_size: tuple[int, int], frame: Frame) -> tuple[int, int]:
+    """Over how many pixels `shrink` averages, x and y: until 1.1 to 2.1 make one of the view.
+
+    One bilinear sample is then as sharp as fastai's three resamples, and aliases no more.
+    """
+    scale, _ = resize_map(photo_size, frame, (0.5, 0.5))
+    sides = zip(photo_size[::-1], scale, frame.size[::-1], strict=True)
+    x, y = (max(1, 2 ** round(math.log2(p * s / o / 1.5))) for p, s, o in sides)
+    return (x, y) if frame.resize in ("squish", "rect") else (min(x, y),) * 2  # keeps the shape
 
 
 def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
@@ -198,13 +200,9 @@ def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> 
 
 
 def _warp(x: float, y: float) -> np.ndarray:
-    """The perspective that takes four displaced corners back to the corners of the picture."""
-    rows, targets = [], []
-    for u, v in [(-1, -1), (1, -1), (-1, 1), (1, 1)]:
-        a, b = u - y * u * v, v - x * u * v
-        rows += [[a, b, 1, 0, 0, 0, -u * a, -u * b], [0, 0, 0, a, b, 1, -v * a, -v * b]]
-        targets += [u, v]
-    return np.append(np.linalg.solve(rows, targets), 1).reshape(3, 3)
+    """The perspective that takes corners (u, v), moved to (u - yuv, v - xuv), back to (u, v)."""
+    s, p, q = 1 - x * x - y * y, x * (x * x - y * y - 1), y * (y * y - x * x - 1)
+    return np.array([[s, 2 * x * y, p], [2 * x * y, s, q], [p, q, s]]) / s
 
 
 def _from_pixels(frame: Frame, box: tuple[float, float, float, float]) -> np.ndarray:
@@ -230,11 +228,9 @@ def _item_grid(matrices: Tensor, size: tuple[int, int]) -> Tensor:
     y = torch.arange(size[0], device=matrices.device, dtype=torch.float32)[:, None]
     a, b, c = matrices[..., None, None].unbind(2)
     points = a * x + (b * y + c)
-    grid = points[:, :2].div_(points[:, 2:])
-    return grid.clamp(-1, 1).mul_(2).sub_(grid)  # the mirror image beyond the edges
+    return points[:, :2].div_(points[:, 2:])
 
 
 def _light_table(brightness: float, contrast: float) -> bytes:
-    value = (np.arange(256) / 255).clip(1e-7, 1 - 1e-7)
-    logit = np.log(value / (1 - value)) + math.log(brightness / (1 - brightness))
+    logit = LOGIT + math.log(brightness / (1 - brightness))
     return np.round(255 / (1 + np.exp(-contrast * logit))).astype(np.uint8).tobytes()

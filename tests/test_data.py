@@ -321,3 +321,33 @@ def test_workers_are_the_cores_this_process_may_use(monkeypatch):
         assert data.workers() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ("free", "processes"), [(1000, 4), (100, 4), (99, 3), (60, 2), (40, 1), (39, 0), (0, 0)]
+)
+def test_shared_memory_that_is_too_small_for_the_processes_is_told(
+    monkeypatch, capsys, free, processes
+):
+    monkeypatch.setattr(data, "workers", lambda: 4)
+    monkeypatch.setattr(data, "shared_memory", lambda: free * 10**6)
+    assert data.loaders(10 * 10**6) == processes
+    told = capsys.readouterr().err
+    if processes == 4:
+        assert told == ""
+    else:
+        assert f"has {free} MB free, 4 loader processes need 100 MB" in told
+        assert f"loading with {processes}, more slowly" in told
+        assert told.count("\n") == 1 and "--shm-size" in told
+
+
+@pytest.mark.parametrize(("augment", "pixels"), [("fastai", 64 * 48), ("fast", 4 * 32 * 24)])
+def test_the_loaders_are_as_many_as_their_batches_fit(
+    competition_once, tmp_path, monkeypatch, augment, pixels
+):
+    asked = []
+    monkeypatch.setattr(data, "loaders", lambda size: asked.append(size) or 1)
+    variant = tiny(augment=augment, item_size="64x48", size="32x24", bs=8, accum=2)
+    dls = loaders(competition_once, tmp_path, variant)
+    assert asked == [4 * 3 * pixels]
+    assert [dl.num_workers for dl in (dls.train.fake_l, dls.valid.fake_l)] == [1, 1]

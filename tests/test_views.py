@@ -222,29 +222,3 @@ def test_padding_is_black_and_the_edge_of_a_crop_mirrors():
     assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
     turned = View(views.homography(CROP, views.whole_box(CROP), degrees=10))
     assert (views.cut(views.shrink(white, CROP), [turned], CROP) == 255).all()
-
-
-@pytest.mark.parametrize("orientation, stored", [(1, (480, 640)), (6, (640, 480))])
-def test_a_jpeg_comes_upright_and_reduced_when_that_suffices(tmp_path, orientation, stored):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    photograph(*stored).save(tmp_path / "a.jpg", exif=exif)
-    assert views.decode(tmp_path / "a.jpg").size == (480, 640)
-    assert views.decode(tmp_path / "a.jpg", (320, 240)).size == (240, 320)
-    assert views.decode(tmp_path / "a.jpg", (321, 200)).size == (480, 640)
-
-
-@pytest.mark.parametrize("mode, suffix", [("L", "jpg"), ("CMYK", "jpg"), ("RGBA", "png")])
-def test_other_colour_modes_become_rgb(tmp_path, mode, suffix):
-    photograph().convert(mode).save(tmp_path / f"a.{suffix}")
-    image = views.decode(tmp_path / f"a.{suffix}", (16, 16))
-    assert image.mode == "RGB" and views.shrink(image, SQUISH).shape[0] == 3
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture", "cut"], ids=["empty", "text", "cut"])
-def test_an_unreadable_file_is_named(tmp_path, content):
-    photograph(480, 640).save(tmp_path / "a.jpg")
-    whole = (tmp_path / "a.jpg").read_bytes()
-    (tmp_path / "a.jpg").write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
-    with pytest.raises(UserError, match="a.jpg"):
-        views.decode(tmp_path / "a.jpg")

@@ -1,0 +1,89 @@
+"""Augmentation in one step: from a photograph's file to a random view of it, cut at its final size.
+
+`augment: fast` puts `FastViews` where fastai resizes each photograph to `item_size` and then
+augments batches of these. It draws what fastai draws, but reads a JPEG at a reduced scale and
+resamples it once. Without augmentation, on the hold-out and whatever else is predicted, the model
+sees exactly what fastai's transforms would show it, as in `src.tta`: a bundle is asked the same way
+whichever way it was trained.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.vision.all import Normalize, PILImage, RandTransform, TensorImage
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from src.config import UserError
+from src.plain import plain_view
+from src.views import Frame, cut, light, reduction, sample_view, shrink
+
+ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
+
+
+class FastViews(RandTransform):
+    """File to pixels, 3 × height × width, 0 … 255: uint8 in training, float32 otherwise.
+
+    `resize` makes the item image of the plain view. Bundles refer to this class by its name.
+    """
+
+    split_idx = None  # for the training images and the held-out ones
+    input_types = (str, Path)
+
+    def __init__(self, frame: Frame, resize: Callable) -> None:
+        super().__init__()
+        self.frame, self.resize, self.training = frame, resize, False
+
+    def before_call(self, b: object, split_idx: int | None) -> None:
+        """Learn which images these are."""
+        self.training = split_idx == 0
+
+    def encodes(self, path: str | Path) -> TensorImage:
+        """The view of one photograph."""
+        if self.training:
+            # fastai seeds `random`, in every loader process and every epoch another way.
+            rng = np.random.default_rng(random.getrandbits(64))
+            return TensorImage(random_view(path, self.frame, rng))
+        item = np.array(self.resize(open_image(path), split_idx=1))
+        return TensorImage(plain_view(torch.from_numpy(item).permute(2, 0, 1), self.frame) * 255)
+
+
+class NormalizeInPlace(Normalize):
+    """fastai's `Normalize` without a copy of the batch: `IntToFloatTensor` has just made one."""
+
+    def encodes(self, x: TensorImage) -> TensorImage:
+        """The batch itself, normalised."""
+        return x.sub_(self.mean).div_(self.std)
+
+
+def random_view(path: str | Path, frame: Frame, rng: np.random.Generator) -> Tensor:
+    """One view as fastai's training transforms would draw it: uint8, 3 × height × width."""
+    views = [sample_view(rng, frame)]
+    return light(cut(shrink(open_image(path, frame), frame), views, frame), views)[0]
+
+
+def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
+    """One photograph, RGB and upright; for `frame`, a JPEG at the scale `shrink` brings it to.
+
+    Bundles refer to this function by its name.
+    """
+    try:
+        with Image.open(path) as image:
+            if frame:
+                _draft(image, frame)
+            image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return PILImage(image if image.mode == "RGB" else image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot read {path}: {error}; replace the file") from error
+
+
+def _draft(image: Image.Image, frame: Frame) -> None:
+    """Have a JPEG decoded at a half, a quarter or an eighth of its size, which saves time."""
+    sideways = image.getexif().get(ORIENTATION, 1) > 4
+    factor = min(reduction(image.size if sideways else image.size[::-1], frame))
+    image.draft("RGB", tuple(math.ceil(side / factor) for side in image.size))

@@ -1,0 +1,32 @@
+"""What this machine really lends to a process: cores and shared memory, in a container too."""
+
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")  # in a container: its own limits
+SHARED = Path("/dev/shm")  # where loader processes put their batches
+
+
+def cores() -> int:
+    """Cores this process may use: its affinity, and no more than its container's quota pays for."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return max(1, min(len(allowed) or os.cpu_count() or 1, _quota()))
+
+
+def _quota() -> int:
+    """The container's share of processor time, in whole cores, by cgroup v2 or v1."""
+    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        files = [CGROUP / name for name in names]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text() for file in files).split()
+            if quota not in ("max", "-1"):
+                return math.ceil(int(quota) / int(period))
+    return sys.maxsize
+
+
+def shared_memory() -> int:
+    """Bytes free for the batches of loader processes."""
+    return shutil.disk_usage(SHARED).free if SHARED.is_dir() else sys.maxsize
