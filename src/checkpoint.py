@@ -19,7 +19,10 @@ from src.notebook import Run
 from src.variant import Variant
 
 # The rooms that decide what an epoch does: what other code has begun is begun again.
-CODE = ("backbone", "checkpoint", "data", "folds", "labels", "recipes", "schedule", "train")
+CODE = (
+    "augment", "backbone", "cache", "checkpoint", "data", "folds", "labels", "recipes", "schedule",
+    "train", "views",
+)
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)
 State = dict[str, Any]

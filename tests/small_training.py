@@ -17,8 +17,8 @@ from src.variant import Variant, make_variant
 
 
 def tiny(**changes) -> Variant:
-    """The tiny variant of the tests, with `changes`."""
-    return make_variant(**TINY | changes)
+    """The tiny variant of the tests, trained for one epoch, with `changes`."""
+    return make_variant(**TINY | {"epochs": 1, "lr": 0.01} | changes)
 
 
 def run_of(data: Path, models: Path, variant: Variant) -> Run:

@@ -11,10 +11,11 @@ from conftest import TINY, train_notebook
 from fastai.vision.all import TensorImage, load_learner, set_seed
 from matplotlib import pyplot
 from PIL import Image
+from small_training import flat, tiny, train
 
 from src import augment, data
 from src.bundle import read_card
-from src.train import fit, get_learner
+from src.train import get_learner
 from src.variant import RESIZES, make_variant
 from src.views import Frame, resize_map
 
@@ -166,14 +167,10 @@ def test_loader_processes_do_not_repeat_each_others_views(competition_once, phot
     assert len(views.flatten(1).unique(dim=0)) == len(views) == 24
 
 
-def test_the_same_seed_trains_the_same_weights(competition_once):
+def test_the_same_seed_trains_the_same_weights(competition_once, tmp_path):
     def weights(seed):
-        dls = loaders(competition_once, processes=2, seed=seed)
-        variant = make_variant(**TINY | {"augment": "fast", "seed": seed})
-        learn = get_learner(dls, variant)
-        with learn.no_bar(), learn.no_logging():
-            fit(learn, variant)
-        return torch.cat([p.flatten() for p in learn.model.parameters()])
+        variant = tiny(augment="fast", seed=seed)
+        return flat(train(competition_once, tmp_path / str(seed), variant))
 
     first, again, other = weights(1), weights(1), weights(2)
     assert torch.equal(first, again) and not torch.equal(first, other)

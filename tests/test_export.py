@@ -138,7 +138,7 @@ def test_a_model_that_answers_otherwise_on_reload_is_not_written(learn, tables, 
 def test_without_a_hold_out_the_reloaded_model_answers_about_training_images(here, monkeypatch):
     variant = make_variant(**TINY, fold="all")
     learn = get_learner(get_dls(here.folder, here.folds, variant), variant)
-    learn.seconds = 1.0
+    learn.seconds, learn.outcome = 1.0, {}
     assert holdout_probs(learn, variant) == {}
     export(learn, variant, {}, here)
     assert bundle.survey(here.models)[0].keys() == {variant.name}
