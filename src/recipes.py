@@ -15,6 +15,7 @@ from fastai.vision.all import Callback, CancelFitException, GradientAccumulation
 from timm.utils import ModelEmaV3
 
 from src.schedule import Epoch
+from src.snapshots import Snapshots
 from src.variant import Variant, height_width
 
 FLOOR = 0.1  # of the mean loss: no image is ever left out for good
@@ -170,9 +171,13 @@ class TimeLimit(Callback):
         slower = UNFROZEN if now.phase.frozen and not then.phase.frozen else 1
         larger = _pixels(then.size) / _pixels(now.size)
         full = _pixels(self.variant.size) / _pixels(now.size)
+        v = self.variant
         # The hold-out is predicted plain, with its views, and once more from the exported file.
-        passes = 3 + (self.variant.views if self.variant.tta != "none" else 0)
-        return larger * (slower * training + validation) + full * passes * validation
+        passes = 3 + (v.views if v.tta != "none" else 0)
+        passes *= v.cycles if v.snapshots == "members" else 1
+        measuring = training if v.snapshots == "mean" else 0  # at most: batch norms look once more
+        export = full * (measuring + passes * validation)
+        return larger * (slower * training + validation) + export
 
 
 def _pixels(size: int | str) -> int:
@@ -185,6 +190,7 @@ RECIPES: tuple[tuple[str, Any, Callable[[Variant, float], Callback]], ...] = (
     ("accum", 1, lambda v, _: GradientAccumulation(v.bs)),
     ("mixup", 0, lambda v, _: MixUp(v.mixup)),
     ("cutmix", 0, lambda v, _: CutMix(v.cutmix)),
+    ("snapshots", "none", lambda v, _: Snapshots(v.snapshots)),
     ("ema", 0, lambda v, _: Ema(v.ema)),
     ("sampler", "uniform", lambda v, _: Sampler(v.sampler)),
     ("time_limit", 0, lambda v, started: TimeLimit(v, started + 60 * v.time_limit)),

@@ -31,6 +31,11 @@ class Epoch(NamedTuple):
     before: int
     size: int | str
 
+    @property
+    def ends_cycle(self) -> bool:
+        """Whether this is the last epoch of its curve, and no epoch of the head alone."""
+        return self.before + 1 == self.phase.epochs and not self.phase.frozen
+
     def at(self, curve: Curve, share: float) -> float:
         """The value of `curve` when `share` of this epoch is over."""
         return curve((self.before + share) / self.phase.epochs)

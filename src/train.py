@@ -94,6 +94,8 @@ def _go_on(
     learn.fit(len(plan) - done, cbs=cbs)
     learn.seconds = course.seconds
     learn.outcome = {"epochs": course.done, "planned": len(plan), **facts}
+    if used.snapshots != "none":
+        learn.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in plan[: course.done])
 
 
 def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:

@@ -13,6 +13,7 @@ TTAS = ("none", "random", "flips", "crops", "rotations")
 SPLITS = ("stratified", "grouped")
 AUGMENTS = ("fastai", "fast")
 SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
+SNAPSHOTS = ("none", "members", "mean")
 SAMPLERS = ("uniform", "class", "hard")
 LONGEST = 10_000  # epochs; more is a slip
 Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
@@ -65,6 +66,7 @@ class Variant:
     cycles: int
     cycle_len: int
     cycle_mult: int
+    snapshots: str
     freeze_epochs: int
     lr_mult: float
     label_smoothing: float
@@ -164,6 +166,12 @@ def _recipe_rules(v: Variant) -> Rules:
     yield 1 <= v.cycles <= 100, f"cycles={v.cycles} must be 1 or more, and at most 100"
     yield v.cycle_len >= 1, f"cycle_len={v.cycle_len} must be 1 or more epochs"
     yield v.cycle_mult >= 1, f"cycle_mult={v.cycle_mult} must be 1 or more; 1 repeats one length"
+    yield (v.snapshots in SNAPSHOTS,
+           f"snapshots={v.snapshots!r} is unknown; {nearest(v.snapshots, SNAPSHOTS)}")
+    yield (v.snapshots == "none" or (v.schedule == "sgdr" and v.cycles > 1),
+           f"snapshots={v.snapshots} needs ends of cycles; set schedule=sgdr and cycles=2 or more")
+    yield (v.snapshots == "none" or not v.ema,
+           "ema and snapshots would both average the weights; leave one out")
     yield (v.scheduled <= LONGEST,
            f"that is more than {LONGEST:,} epochs; lower epochs, cycles or cycle_mult")
     yield v.freeze_epochs >= 0, f"freeze_epochs={v.freeze_epochs} must be 0 or more"

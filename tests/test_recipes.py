@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -273,6 +274,15 @@ def test_time_limit_expects_more_of_an_unfrozen_body_and_of_a_larger_size(tmp_pa
     assert limit._needed(small, small, 100, 10) == 110 + export
     assert limit._needed(frozen, small, 100, 10) == 310 + export
     assert limit._needed(small, large, 100, 10) == 440 + export
+
+
+@pytest.mark.parametrize(("kind", "more"), [("members", 2 * 3 * 10), ("mean", 100)])
+def test_time_limit_expects_more_of_snapshots(kind, more):
+    variant = tiny(tta="none", schedule="sgdr", cycles=3)
+    epoch = SimpleNamespace(phase=SimpleNamespace(frozen=False), size=32)
+    plain = recipes.TimeLimit(variant, 0)._needed(epoch, epoch, 100, 10)
+    limit = recipes.TimeLimit(replace(variant, snapshots=kind), 0)
+    assert limit._needed(epoch, epoch, 100, 10) == plain + more
 
 
 # all together

@@ -1,0 +1,177 @@
+"""The ends of cycles become one model: of the mean of probabilities, or of the mean of weights."""
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from fastai.vision.all import Callback, CancelFitException, load_learner
+from small_training import begun, flat, run_of, saved_weights, tiny, train
+from test_checkpoint import StopAt, interrupted
+from torch import nn
+
+from src.bundle import read_card
+from src.export import export, holdout_probs
+from src.forward import forward_of
+from src.schedule import make_plan
+from src.train import fit
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 2}  # 1 + 2 epochs of 3 batches
+
+
+class Ends(Callback):
+    """Keeps the model after the epochs `numbers`, counted from 1."""
+
+    def __init__(self, *numbers):
+        self.numbers, self.models = numbers, []
+
+    def after_train(self):
+        if self.course.done + 1 in self.numbers:
+            self.models.append(deepcopy(self.learn.model).eval())
+
+    def mean(self, images):
+        """The mean of the models' probabilities."""
+        with torch.no_grad():
+            return torch.stack([model(images).softmax(1) for model in self.models]).mean(0)
+
+
+class StopAfter(Callback):
+    """Ends the training by itself after `number` epochs, as a time limit does."""
+
+    order = 90
+
+    def __init__(self, number):
+        self.number = number
+
+    def after_epoch(self):
+        if len(self.recorder.values) == self.number:
+            raise CancelFitException
+
+
+class BatchMeans(Callback):
+    """Notes what comes into the first batch norm while nothing is trained."""
+
+    def before_fit(self):
+        self.means = []
+        self.norm = next(m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
+        self.norm.register_forward_pre_hook(self.note())
+
+    def note(self):
+        means = self.means
+
+        def note(norm, arguments):
+            if norm.training and not torch.is_grad_enabled():
+                means.append(arguments[0].mean((0, 2, 3)))
+
+        return note
+
+
+def photographs(learn):
+    """The held-out photographs as the model sees them, and its probabilities."""
+    ((images, _),) = learn.remove_cb(StopAfter).dls.valid
+    return images, learn.get_preds(dl=learn.dls.valid)[0]
+
+
+def test_cycles_end_where_the_rate_is_lowest_and_never_with_the_head_alone(tmp_path):
+    variant = tiny(**SGDR | {"cycles": 3}, pretrained=saved_weights(tmp_path), freeze_epochs=2)
+    ends = [epoch.ends_cycle for epoch in make_plan(variant)]
+    assert np.flatnonzero(ends).tolist() == [2, 4, 8]  # after 2 of the head: 1, 2 and 4 epochs
+
+
+# members
+
+
+def test_members_answer_the_mean_of_the_probabilities_of_all_cycle_ends(
+    competition_once, tmp_path
+):
+    variant = tiny(**SGDR, snapshots="members", desc="members")
+    run = run_of(competition_once, tmp_path, variant)
+    learn = fit(begun(run, variant, ends := Ends(1, 3)), variant, run)
+    images, probs = photographs(learn)
+    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
+    one, other = (model(images).softmax(1) for model in ends.models)
+    assert (one - other).abs().max() > 1e-3, "two models that differ"
+
+    tables = holdout_probs(learn, variant)
+    pkl = export(learn, variant, tables, run)  # refused if it answered otherwise on reload
+    reloaded = load_learner(pkl)
+    again, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(learn.dls.valid.dataset.items))
+    torch.testing.assert_close(again, probs, atol=1e-6, rtol=0)
+    assert read_card(tmp_path, variant.name)["training"]["snapshots"] == 2
+
+
+def test_members_are_asked_in_one_fused_pass(competition_once, tmp_path):
+    learn = train(competition_once, tmp_path, tiny(**SGDR, snapshots="members"), ends := Ends(1, 3))
+    fused = forward_of(learn, (32, 32), fused=True)
+    assert fused is not learn.model
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(fused(images).softmax(1), ends.mean(images), atol=1e-4, rtol=0)
+
+
+# mean
+
+
+def test_mean_has_the_mean_of_all_weights_and_batch_norms_measured_anew(
+    competition_once, tmp_path
+):
+    variant = tiny(**SGDR, snapshots="mean")
+    learn = train(competition_once, tmp_path, variant, ends := Ends(1, 3), batches := BatchMeans())
+    weights = dict(learn.model.named_parameters())
+    for name, weight in weights.items():
+        one, other = (model.get_parameter(name) for model in ends.models)
+        torch.testing.assert_close(weight, (one + other) / 2)
+    assert not torch.equal(one, other)
+    assert len(batches.means) == 3, "one pass over the 24 training images"
+    torch.testing.assert_close(batches.norm.running_mean, torch.stack(batches.means).mean(0))
+
+
+def test_mean_without_batch_norms_in_the_body_is_exported_too(competition_once, tmp_path):
+    variant = tiny(**SGDR, arch="test_vit", snapshots="mean", desc="mean")
+    run = run_of(competition_once, tmp_path, variant)
+    learn = fit(begun(run, variant), variant, run)
+    export(learn, variant, holdout_probs(learn, variant), run)
+
+
+# cut short
+
+
+@pytest.mark.parametrize("kind", ["members", "mean"])
+def test_stopped_training_keeps_the_cycle_ends_it_has(competition_once, tmp_path, kind):
+    variant = tiny(**SGDR, snapshots=kind)
+    interrupted(competition_once, tmp_path / "stopped", variant, 2)  # in the midst of cycle 2
+    again = train(competition_once, tmp_path / "stopped", variant, counter := StopAt(None))
+    whole = train(competition_once, tmp_path / "whole", variant)
+    assert counter.trained == 3
+    assert torch.equal(flat(again), flat(whole))
+    assert again.outcome == whole.outcome and whole.outcome["snapshots"] == 2
+
+
+@pytest.mark.parametrize("kind", ["members", "mean"])
+def test_finished_training_that_was_not_exported_gives_the_same_model(
+    competition_once, tmp_path, kind
+):
+    variant = tiny(**SGDR, snapshots=kind)
+    first = train(competition_once, tmp_path, variant)
+    again = train(competition_once, tmp_path, variant, counter := StopAt(None))
+    assert counter.trained == 0 and torch.equal(flat(first), flat(again))
+
+
+@pytest.mark.parametrize(("epochs", "snapshots"), [(2, 1), (1, 1)])
+def test_cycle_that_is_cut_short_has_no_part_in_the_model(
+    competition_once, tmp_path, epochs, snapshots
+):
+    variant = tiny(**SGDR, snapshots="members")
+    learn = train(competition_once, tmp_path, variant, ends := Ends(1), StopAfter(epochs))
+    images, probs = photographs(learn)
+    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
+    assert (learn.outcome["epochs"], learn.outcome["snapshots"]) == (epochs, snapshots)
+
+
+def test_training_without_a_finished_cycle_leaves_its_weights(competition_once, tmp_path):
+    variant = tiny(**SGDR | {"cycle_len": 2}, snapshots="mean")
+    learn = train(competition_once, tmp_path, variant, ends := Ends(1), StopAfter(1))
+    images, probs = photographs(learn)
+    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
+    assert learn.outcome["snapshots"] == 0
