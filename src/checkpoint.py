@@ -20,8 +20,8 @@ from src.variant import Variant
 
 # The rooms that decide what an epoch does: what other code has begun is begun again.
 CODE = (
-    "augment", "backbone", "cache", "checkpoint", "data", "folds", "labels", "recipes", "schedule",
-    "snapshots", "train", "views",
+    "augment", "backbone", "cache", "checkpoint", "data", "finder", "folds", "labels", "recipes",
+    "schedule", "snapshots", "train", "views",
 )
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)
@@ -112,6 +112,7 @@ def collect(learn: Learner) -> State:
             "values": [list(values) for values in recorder.values],
             "iters": recorder.iters,
         },
+        "search": learn.search,
         "smooth_loss": [recorder.smooth_loss.count, float(recorder.smooth_loss.val)],
         "callbacks": {cb.name: cb.kept() for cb in learn.cbs if hasattr(type(cb), "kept")},
     }
@@ -131,6 +132,7 @@ def restore(learn: Learner, state: State) -> None:
     learn.opt.freeze_to(state["frozen"])
     for name, values in state["recorder"].items():
         setattr(learn.recorder, name, list(values))
+    learn.search = state["search"]
     count, value = state["smooth_loss"]
     learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val = count, torch.tensor(value)
     for name, kept in state["callbacks"].items():

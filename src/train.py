@@ -23,6 +23,7 @@ from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
 from src.checkpoint import Checkpoint, Place, State
 from src.config import UserError, terminal
 from src.data import get_dls
+from src.finder import settled
 from src.notebook import Run
 from src.recipes import recipe_cbs
 from src.schedule import Course, make_plan
@@ -63,9 +64,10 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
     """
     place, loaders = checkpoint.place_of(variant, run), _loaders(learn.dls, variant, run)
     state, clean = checkpoint.read(place), (learn.loss_func, learn.logger)
-    used = replace(variant, **state.get("used", {}))
+    used, learn.search = replace(variant, **state.get("used", {})), {}
     while True:
         try:
+            used = settled(learn, used, loaders)
             _go_on(learn, used, run, place, state, loaders)
             break
         except torch.OutOfMemoryError as error:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 from src.config import UserError, load_params, nearest
 
@@ -15,6 +15,7 @@ AUGMENTS = ("fastai", "fast")
 SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
 SNAPSHOTS = ("none", "members", "mean")
 SAMPLERS = ("uniform", "class", "hard")
+FIND = "find"  # instead of a learning rate: look for one
 LONGEST = 10_000  # epochs; more is a slip
 Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
 DEFAULT_SEED = 42
@@ -52,7 +53,7 @@ class Variant:
     item_size: int | str
     size: int | str
     epochs: int
-    lr: float
+    lr: float | str
     bs: int
     accum: int
     fold: int | str
@@ -133,7 +134,8 @@ def _basic_rules(v: Variant) -> Rules:
         (v.resize != "rect" or isinstance(v.item_size, str),
          f"resize=rect needs a rectangle: -p item_size 640x480, not {v.item_size}"),
         (v.epochs >= 1, f"epochs={v.epochs} must be 1 or more"),
-        (0 < v.lr < 10, f"lr={v.lr} must be above 0 and below 10; 0.01 is usual"),
+        (v.lr == FIND or (not isinstance(v.lr, str) and 0 < v.lr < 10),
+         f"lr={v.lr} must be above 0 and below 10, or {FIND}; 0.01 is usual"),
         (v.bs >= 1, f"bs={v.bs} must be 1 or more"),
         (v.accum >= 1 and v.bs % v.accum == 0, f"accum={v.accum} must divide bs={v.bs}"),
         (v.fold in (0, 1, 2, 3, 4, "all"), f"fold={v.fold!r} must be 0, 1, 2, 3, 4 or all"),
@@ -196,7 +198,7 @@ def _recipe_rules(v: Variant) -> Rules:
 
 
 def _accepted(kind: Any) -> Any:
-    return (int, float) if kind is float else kind
+    return kind | int if float in (kind, *get_args(kind)) else kind
 
 
 def _type_name(kind: Any) -> str:

@@ -25,8 +25,8 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem != "__init__")
 # The rooms that open images or models; all others answer without torch.
 WITH_TORCH = {
-    "augment", "backbone", "cache", "checkpoint", "data", "export", "forward", "plain", "predict",
-    "recipes", "schedule", "snapshots", "train", "tta", "views",
+    "augment", "backbone", "cache", "checkpoint", "data", "export", "finder", "forward", "plain",
+    "predict", "recipes", "schedule", "snapshots", "train", "tta", "views",
 }
 TORCH = {"torch", "torchvision", "fastai", "timm"}
 

@@ -193,6 +193,9 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"lr": 0}, "lr=0 must be above 0"),
         ({"lr": -0.1}, "lr=-0.1 must be above 0"),
         ({"lr": 10}, "below 10"),
+        ({"lr": "high"}, "lr=high must be above 0 and below 10, or find"),
+        ({"lr": "0.01"}, "lr=0.01 must be"),
+        ({"lr": True}, "lr=True must be float or str"),
         ({"lr": float("nan")}, "lr=nan must be above 0"),
         ({"bs": 0}, "bs=0 must be 1 or more"),
         ({"accum": 0}, "accum=0 must divide bs=64"),
@@ -256,7 +259,7 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"epochs": True}, "epochs=True must be int"),
         ({"fold": True}, "fold=True must be int or str"),
         ({"fold": 1.0}, "fold=1.0 must be int or str"),
-        ({"lr": "high"}, "lr='high' must be float"),
+        ({"label_smoothing": "high"}, "label_smoothing='high' must be float"),
         ({"arch": 50}, "arch=50 must be str"),
         ({"desc": 1}, "desc=1 must be str"),
         ({"pretrained": 1}, "pretrained=1 must be true/false or str"),
@@ -276,7 +279,7 @@ def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
      {"augment": "fast", "cache": 224},
      {"accum": 64}, {"tta": "none"}, {"views": 1}, {"lr_mult": 1}, {"freeze_epochs": 0},
      {"cycle_mult": 1}, {"cycles": 1}, {"epochs": 10_000}, {"dropout": 0}, {"ema": 0.9999},
-     {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}],
+     {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}, {"lr": "find"}],
 )
 def test_values_on_the_border_are_accepted(changes):
     name, value = next(iter(changes.items()))
