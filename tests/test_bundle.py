@@ -180,8 +180,8 @@ def test_the_same_recipe_is_finished_and_another_of_its_name_refused(models, dat
     variant, images = make_variant(**TINY), competition.train_fingerprint(data)
     assert bundle.is_done(variant, models, images)
     assert not bundle.is_done(make_variant(**TINY, desc="else"), models, images)
-    longer = make_variant(**TINY | {"epochs": 5, "lr": 0.02})
-    with pytest.raises(UserError, match="epochs 1 → 5, lr 0.01 → 0.02.*desc NAME.*overwrite true"):
+    longer = make_variant(**TINY | {"epochs": 5, "lr": 0.03})
+    with pytest.raises(UserError, match="epochs 3 → 5, lr 0.02 → 0.03.*desc NAME.*overwrite true"):
         bundle.is_done(longer, models, images)
     with pytest.raises(UserError, match="another recipe .data"):
         bundle.is_done(variant, models, "0" * 64)
@@ -201,5 +201,5 @@ def test_an_older_card_has_the_defaults_of_the_fields_it_does_not_know(models, d
     path.write_text(json.dumps(card))
     images = competition.train_fingerprint(data)
     assert bundle.is_done(make_variant(**TINY), models, images)
-    with pytest.raises(UserError, match="lr 0.01 → 0.02"):
-        bundle.is_done(make_variant(**TINY, lr=0.02), models, images)
+    with pytest.raises(UserError, match="lr 0.02 → 0.03"):
+        bundle.is_done(make_variant(**TINY | {"lr": 0.03}), models, images)
