@@ -21,6 +21,7 @@ from src.evidence import (
     ALPHA,
     DRAWS,
     Comparison,
+    gain_phrase,
     interval_of_mean,
     log_loss_phrase,
     log_losses,
@@ -96,7 +97,8 @@ def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
         pairs.append(tuple(holdout_of(replace(v, seed=seed), folder) for v in (new, old)))
         one, count = compare_repeats(pairs[-1:], labels), len(pairs[-1][0])
         wrong = " → ".join(str(wrong_of(table, labels)[0]) for table in reversed(pairs[-1]))
-        print(f"seed {seed}: {wrong} of {count:,} wrong, {signed(one.difference)}", flush=True)
+        gain = gain_phrase(one.difference, one.low, one.high, one.p)
+        print(f"seed {seed}: {wrong} of {count:,} wrong, {gain}", flush=True)
     images = len(set().union(*(table.index for table, _ in pairs)))
     c = compare_repeats(pairs, labels)
     return [

@@ -13,7 +13,7 @@ import pandas as pd
 
 from src import competition
 from src.config import command
-from src.evidence import compare, error_phrase, sentence, wrong_of
+from src.evidence import compare, error_phrase, log_loss_phrase, sentence, wrong_of
 from src.members import holdout_problem, members_sentence, members_table
 from src.probs import average
 from src.report import as_text
@@ -51,7 +51,8 @@ def holdout_text(vote: Vote) -> str:
         lines += [worth(vote.tables, vote.labels, vote.valid)]
         if not vote.why and len({m.weight for m in vote.members if m.weight > 0}) > 1:
             c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
-            lines += [sentence(c, "weighing like this", "against equal weights")]
+            found = sentence(c, "weighing like this", "against equal weights")
+            lines += [f"{found}; {log_loss_phrase(c)}"]
     return "\n".join(lines)
 
 

@@ -1,5 +1,9 @@
-"""Differences and errors in images, with their intervals, and the sentences made from them."""
+"""Differences and errors in images, with their intervals, and the sentences made from them.
 
+    python -m src.evidence 0.98846 0.98732   a public score, and its private one, in images
+"""
+
+import argparse
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -7,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from src.config import UserError
+from src.config import UserError, command
 from src.probs import FLOOR, join
 
 PUBLIC, PRIVATE = 2_601, 868  # test images behind Kaggle's public and private scores
@@ -219,3 +223,20 @@ def chi_square_tail(x: float, freedom: int) -> float:
 def signed(count: int) -> str:
     """+4, 0 or −6, with a true minus sign and thousands commas."""
     return f"{count:+,}".replace("-", "−") if count else "0"
+
+
+def main() -> None:
+    """The command: see the module's first lines."""
+    parser = argparse.ArgumentParser(prog="python -m src.evidence", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("public", help="a public score, all five digits")
+    parser.add_argument("private", nargs="?", help="a private one")
+    args = parser.parse_args()
+    lines = [f"public: {score_in_images(args.public)}"]
+    if args.private:
+        lines += [f"private: {score_in_images(args.private, PRIVATE)}"]
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    command(main)

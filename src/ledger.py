@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from src.config import UserError, submissions_dir
-from src.evidence import PRIVATE, PUBLIC, images_right
+from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
 from src.files import sha256, write_json, write_text
 from src.submission import read_provenance
 
@@ -123,6 +123,11 @@ def holdout(origin: Mapping[str, Any]) -> dict[str, str]:
     return {"holdout_wrong": str(wrong), "holdout_images": str(images), "holdout_error": share}
 
 
+def _error(held: Mapping[str, str]) -> str:
+    """The hold-out error of a row that has one, in images with its interval."""
+    return error_phrase(int(held["holdout_wrong"]), int(held["holdout_images"]))
+
+
 def default_message(path: Path) -> str:
     """`<notebook> · <n> models · hold-out <error> · <commit>`, as far as they are known."""
     origin = read_provenance(path)
@@ -130,7 +135,7 @@ def default_message(path: Path) -> str:
     parts = [
         origin.get("notebook", path.stem),
         f"{len(origin['members'])} models" if origin.get("members") else "",
-        f"hold-out {held['holdout_error']}" if held else "",
+        f"hold-out {_error(held)}" if held else "",
         origin.get("commit", "")[:8] + "+" * bool(origin.get("dirty") and origin.get("commit")),
     ]
     return " · ".join(part for part in parts if part)
@@ -143,15 +148,19 @@ def band(count: int, images: int) -> float:
 
 def board(table: pd.DataFrame) -> str:
     """The submissions as images right with their noise band, best public score first."""
-    lines = [f"{'file':32} {'sent':16} {'hold-out':>18} {'public':>18} {'private':>16}"]
+    lines = [f"{'file':32} {'sent':16} {'hold-out':>27} {'public':>14} {'private':>12}"]
     scored = pd.to_numeric(table.public_right, errors="coerce").fillna(-1)
     for _, row in table.loc[scored.sort_values(ascending=False, kind="stable").index].iterrows():
-        held = f"{row.holdout_wrong} of {row.holdout_images} wrong" if row.holdout_wrong else "-"
+        held = _held_cell(row.holdout_wrong, row.holdout_images)
         public, private = (_cell(row[f"{b}_right"], n) for b, n in BOARDS.items())
         sent = row.time[:16].replace("T", " ")
-        lines += [f"{row.file[:32]:32} {sent:16} {held:>18} {public:>18} {private:>16}"]
+        lines += [f"{row.file[:32]:32} {sent:16} {held:>27} {public:>14} {private:>12}"]
     return "\n".join([*lines, f"images right of {PUBLIC:,} public and {PRIVATE} private; "
                       "± one standard error, two files within it are equal"])
+
+
+def _held_cell(wrong: str, images: str) -> str:
+    return f"{_cell(wrong, int(images))} of {int(images):,} wrong" if wrong else "-"
 
 
 def _cell(count: str, images: int) -> str:
@@ -160,11 +169,14 @@ def _cell(count: str, images: int) -> str:
 
 def relation(table: pd.DataFrame) -> str:
     """How well the hold-out error foretold the public score, in one sentence."""
-    known = table[(table.holdout_error != "") & (table.public != "")]
+    known = table[(table.holdout_error != "") & (table.public_right != "")]
     if known.empty:
         return "no file has both a hold-out error and a score yet"
-    error, missed = known.holdout_error.astype(float), 1 - known.public.astype(float)
-    text = f"hold-out error {error.mean():.2%}, public error {missed.mean():.2%} on average"
+    error, missed = known.holdout_error.astype(float), PUBLIC - known.public_right.astype(int)
+    text = (
+        f"on average the hold-out foretells {PUBLIC * error.mean():.1f} of {PUBLIC:,} wrong, the "
+        f"public score shows {missed.mean():.1f} ± {band(round(missed.mean()), PUBLIC):.1f}"
+    )
     if min(error.nunique(), missed.nunique()) < 3:
         return f"{text}; three different files are needed to say how they move together"
     return f"{text}; over {len(known)} files they correlate {error.corr(missed):.2f}"
@@ -184,13 +196,13 @@ def choose(table: pd.DataFrame) -> str:
     limit = best.error + band(int(best.holdout_wrong), images) / images
     changes = {ref: differing(best, row) for ref, row in known[known.error <= limit].iterrows()}
     changes = {ref: count for ref, count in changes.items() if count}
-    first = f"1. {best.file} (best hold-out, {best.holdout_wrong} of {images:,} wrong)"
+    first = f"1. {best.file} (best hold-out, {_error(best)})"
     if not changes:
         return f"{first}\n2. no other file here is as good and different"
     ref = max(changes, key=changes.__getitem__)
     other = known.loc[ref]
-    said = f"{other.holdout_wrong} of {int(other.holdout_images):,} wrong"
-    return f"{first}\n2. {other.file} ({said}, {changes[ref]:,} labels differ from the first)"
+    differ = f"{changes[ref]:,} labels differ from the first"
+    return f"{first}\n2. {other.file} ({_error(other)}; {differ})"
 
 
 def differing(one: pd.Series, other: pd.Series) -> int | None:

@@ -85,13 +85,21 @@ def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
 def _predict_test(models: Path, folder: Path, cards: Mapping, images: str, trust: bool) -> None:
     """Predict the test images with all `cards` in one pass and write each one's file."""
     learners = {name: bundle.load(models, name, trust) for name in cards}
+    _predict(models, cards, learners, "test", images, competition.test_paths(folder))
+
+
+def _predict(
+    models: Path, cards: Mapping, learners: Mapping, split: str, images: str, paths: Mapping
+) -> dict[str, Tables]:
+    """What all `learners` say of `paths`, the `images` of `split`, written; a rerun goes on."""
     variants = {name: make_variant(**card["variant"]) for name, card in cards.items()}
-    asked = [json.dumps(bundle.expected_meta(c, "test", images)) for c in cards.values()]
+    asked = [json.dumps(bundle.expected_meta(c, split, images)) for c in cards.values()]
     keep = models / f".predicting_{sha256_lines(asked)[:12]}"  # a killed run's, for the next
-    tables = predict(learners, variants, competition.test_paths(folder), keep)
+    tables = predict(learners, variants, paths, keep)
     for name, table in tables.items():
-        _write(models, cards[name], "test", images, table)
+        _write(models, cards[name], split, images, table)
     shutil.rmtree(keep, ignore_errors=True)
+    return tables
 
 
 def _write(models: Path, card: Mapping, split: str, images: str, tables: Tables) -> None:
@@ -113,10 +121,9 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
             f"the saved folds no longer hold out the images {name} was not trained on; bring back "
             f"the folds_….csv of its training, or train it again"
         )
-    tables = predict(learners, {name: variant}, paths)[name]
+    tables = _predict(models, {name: card}, learners, "valid", card["held_out"], paths)[name]
     labels = competition.train_table(folder).label
     card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
-    _write(models, card, "valid", card["held_out"], tables)
 
 
 def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:

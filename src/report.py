@@ -3,7 +3,6 @@
 Tables of probabilities go by model name and hold the same images.
 """
 
-
 import numpy as np
 import pandas as pd
 

@@ -23,6 +23,7 @@ from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
 from src.checkpoint import Checkpoint, Place, State
 from src.config import UserError, terminal
 from src.data import get_dls
+from src.evidence import error_phrase
 from src.finder import settled
 from src.notebook import Run
 from src.recipes import recipe_cbs
@@ -160,8 +161,10 @@ class TerminalProgress(Callback):
 
     def after_epoch(self) -> None:
         """Close the bar on the figures of the epoch."""
-        names, values = self.recorder.metric_names[1:-1], self.recorder.values[-1]
-        figures = zip(names, values, strict=False)
-        # With fold=all nothing is held out: no loss, no error.
-        self.bar.set_postfix({n: f"{value:.4f}" for n, value in figures if value is not None})
+        trained, valid, error = self.recorder.values[-1]
+        figures, images = [f"train_loss={trained:.4f}"], len(self.dls.valid_ds)
+        if images:  # with fold=all nothing is held out: no loss, no error
+            wrong = error_phrase(round(error * images), images)
+            figures += [f"valid_loss={valid:.4f}", wrong]
+        self.bar.set_postfix_str(", ".join(figures))
         self.bar.close()

@@ -14,6 +14,7 @@ from src.evidence import (
     error_phrase,
     gain_phrase,
     interval_of_gain,
+    log_loss_phrase,
     mcnemar,
     right,
     sentence,
@@ -101,4 +102,5 @@ def worth(
     comparison = compare(ensemble, tables[best], labels)
     found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
     alone = error_phrase(*wrong_of(tables[best], labels))
-    return f"what ensembling is worth: {found}, the best single model with {alone}"
+    beside = log_loss_phrase(comparison)
+    return f"what ensembling is worth: {found}, the best single model with {alone}; {beside}"

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run
 
 from src.config import ROOT, UserError
 from src.evidence import (
@@ -231,6 +232,16 @@ def test_a_score_is_told_in_images_with_its_standard_error():
     assert score_in_images("0.98808") == "2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)"
     # sqrt(11 × 857 / 868) = 3.30
     assert score_in_images(0.98732, 868) == "857 of 868 right, 11 wrong ± 3.3 (one standard error)"
+
+
+def test_the_command_tells_a_public_and_a_private_score_in_images():
+    done = run("-m", "src.evidence", "0.98808", "0.98732")
+    assert done.stdout.splitlines() == [
+        "public: 2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)",
+        "private: 857 of 868 right, 11 wrong ± 3.3 (one standard error)",
+    ]
+    one = run("-m", "src.evidence", "98.8")
+    assert one.returncode != 0 and one.stderr.count("\n") == 1 and "five digits" in one.stderr
 
 
 @pytest.mark.parametrize("score", ["0.98820", "0.988", "98.8", "-0.1", "nan", "none"])

@@ -12,6 +12,7 @@ import pytest
 
 from src import submission
 from src.config import UserError
+from src.evidence import error_phrase
 from src.files import sha256
 from tests.kaggle_stand_in import CUT, FINE, StandIn, days_ago
 from tests.kaggle_user import (
@@ -63,7 +64,8 @@ def test_submit_waits_for_the_score_and_writes_the_ledger(kaggle, tmp_path, work
     assert done.returncode == 0, done.stderr
     assert "2,569 of 2,601 right" in done.stdout and "waiting for the score" in done.stderr
     sent = kaggle.submissions[0]
-    message = r"paddy_train · 2 models · hold-out 0.05000 · \w{8}\+?"
+    error = re.escape(error_phrase(2, 40))
+    message = rf"paddy_train · 2 models · hold-out {error} · \w{{8}}\+?"
     assert re.fullmatch(message, sent["description"])
     row = read_ledger(work)[str(sent["ref"])]
     assert row["file"] == "paddy_train.csv" and row["members"] == "vit_a*2 swin_b"

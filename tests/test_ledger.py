@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from src import ledger
+from src.evidence import error_phrase
 from src.files import sha256
 
 IDS = [f"2{n:05}.jpg" for n in range(20)]
@@ -94,7 +95,7 @@ def test_the_board_shows_images_with_their_band_best_first(folder):
     ]
     lines = ledger.board(ledger.record(entries)).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["high.csv", "low.csv", "waiting.csv"]
-    assert "2,569 ± 5.6" in lines[1] and "37 of 2081 wrong" in lines[1]
+    assert "2,569 ± 5.6" in lines[1] and "37 ± 6.0 of 2,081 wrong" in lines[1]
     assert "2,543 ± 7.5" in lines[2] and "842 ± 5.0" in lines[2]
 
 
@@ -108,7 +109,8 @@ def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(fold
     two = ledger.record(entries[:2])
     assert "three" in ledger.relation(two)
     line = ledger.relation(ledger.record(entries))
-    assert "hold-out error 1.92%, public error 1.68%" in line and "correlate 0.98" in line
+    assert "foretells 50.0 of 2,601 wrong, the public score shows 43.7 ± 6.6" in line
+    assert "correlate 0.98" in line
 
 
 def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folder):
@@ -119,8 +121,8 @@ def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folde
         entry(write(folder, "worse", wrong=60, changed=15), ref=4),
     ])
     first, second = ledger.choose(table).splitlines()
-    assert first.startswith("1. best.csv") and "30 of 2,081 wrong" in first
-    assert second.startswith("2. far.csv") and "9 labels differ" in second
+    assert first == f"1. best.csv (best hold-out, {error_phrase(30, 2081)})"
+    assert second.startswith(f"2. far.csv ({error_phrase(35, 2081)}; 9 labels differ")
     (folder / "far.csv").write_text("changed since\n")
     assert ledger.choose(table).splitlines()[1].startswith("2. near.csv")
 
@@ -138,4 +140,5 @@ def test_a_locked_file_keeps_its_provenance_and_cannot_be_written(folder):
     facts = json.loads(path.with_suffix(".json").read_text())
     assert facts["submitted"] is True and facts["commit"] == "0123456789abcdef"
     assert path.stat().st_mode & 0o222 == 0
-    assert ledger.default_message(path) == "paddy_train · 2 models · hold-out 0.01778 · 01234567"
+    told = f"paddy_train · 2 models · hold-out {error_phrase(37, 2081)} · 01234567"
+    assert ledger.default_message(path) == told

@@ -322,7 +322,7 @@ def test_overwrite_trains_again_visibly_and_comes_to_the_same_end(
     assert done.returncode == 0, done.stderr
     # while papermill runs: before its own bar comes to the end
     assert 0 < done.stderr.index("epoch 1/3") < done.stderr.index("Executing: 100%")
-    assert "error_rate=" in done.stderr
+    assert "of 6 wrong (" in done.stderr
     streams = [o.name for cell in cells(work / "executed.ipynb", "code") for o in cell.outputs
                if o.output_type == "stream"]
     assert "stderr" not in streams  # the bars are for the terminal, not for the reader

@@ -10,7 +10,8 @@ from conftest import draw_competition, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, predicted, settings, snapshot, tables_of
 
-from src import bundle, competition
+from src import bundle, competition, predict, tta
+from src.data import open_image
 from src.ensemble import main as ensemble
 from src.predict import main
 from src.probs import is_fresh
@@ -100,6 +101,27 @@ def test_another_tta_setting_means_new_predictions_of_both_splits(models, words,
         str(models / f"{VIT}.{end}") for end in ("json", "test.parquet", "valid.parquet")
     }
     assert call(main, VIT, *words).stdout == f"{VIT}: up to date\n"
+
+
+def test_a_killed_prediction_of_a_hold_out_goes_on_where_it_was(models, monkeypatch):
+    whole, opened = predict.predict, []
+
+    def killed(learners, variants, paths, keep):
+        whole(learners, variants, dict(list(paths.items())[:2]), keep)
+        raise KeyboardInterrupt
+
+    def noted(path):
+        opened.append(path.name)
+        return open_image(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predict, "predict", killed)
+        pytest.raises(KeyboardInterrupt, predict.predict_bundles, {VIT: {"views": 3}}, models)
+    monkeypatch.setattr(tta, "open_image", noted)
+    assert call(main, VIT, "--views", "3").returncode == 0
+    held_out = list(tables_of(models, VIT, "valid")[0]["plain"].index)
+    assert set(held_out) - set(opened) == set(held_out[:2])
+    assert not list(models.glob(".predicting_*"))
 
 
 def test_another_share_of_the_plain_view_gives_the_card_its_new_error(models, data):

@@ -1,5 +1,7 @@
 """What the members bring: who is missed, how alike they are, what ensembling is worth."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +55,7 @@ def test_what_ensembling_is_worth_is_told_against_the_best_single_model():
     gain = wrong_of(tables[best], labels)[0] - wrong_of(average(tables), labels)[0]
     assert line.startswith(f"what ensembling is worth: +{gain} of 3,000 images (95 % ")
     assert f"averaging 6 models helps against {best} alone" in line
+    assert re.search(r"; log-loss −0\.\d{4} per image \(95 % −", line)
     alone = {name: float(name == best) for name in tables}
     line = worth.worth(tables, labels, average(tables, alone))
     assert line.startswith("what ensembling is worth: 0 of 3,000")
