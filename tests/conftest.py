@@ -113,6 +113,56 @@ def work(trained_once, tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def predicted_once(trained_once, competition_once, tmp_path_factory) -> Path:
+    """A work folder whose two models have predicted the test set."""
+    from small_bundles import predicted
+
+    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
+
+
+@pytest.fixture
+def predicted(predicted_once, data, tmp_path, monkeypatch) -> Path:
+    """A models folder of the test's own, in it two models that have predicted the test set."""
+    work = shutil.copytree(predicted_once, tmp_path / "predicted")
+    monkeypatch.setenv("PADDY_WORK", str(work))
+    return work / "models"
+
+
+@pytest.fixture
+def models(data, tmp_path, monkeypatch) -> Path:
+    """An empty models folder in a work folder of the test's own."""
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    return tmp_path / "work" / "models"
+
+
+@pytest.fixture
+def family(models, data) -> Path:
+    """Two ViTs and a ResNet, made by hand, that disagree about the test images."""
+    from small_bundles import three_in
+
+    three_in(models, data)
+    return models
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The tables of a competition of 400 images, with the work folder beside them."""
+    from tests.small_submissions import competition_in
+
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    return competition_in(tmp_path / "data")
+
+
+@pytest.fixture
+def kaggle(tmp_path):
+    """Kaggle with a small competition."""
+    from tests.kaggle_user import stand_in
+
+    with stand_in(tmp_path) as server:
+        yield server
+
+
 @pytest.fixture
 def own_params(tmp_path, monkeypatch):
     """A params.yaml of the test's own; call it with the text."""

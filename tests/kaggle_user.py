@@ -44,6 +44,14 @@ def competition_files(images: int = 4, tests: int = 6, size: int = 3000) -> dict
     return texts | {path: os.urandom(size) for path in pictures}
 
 
+def unpack(folder: Path) -> None:
+    """A whole competition in `folder`."""
+    for name, content in competition_files().items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def zip_of(files: dict[str, bytes]) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:

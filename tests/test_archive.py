@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from src import archive
 from src.config import ROOT, UserError
-from tests.kaggle_stand_in import CUT, HOLD, KEY
+from tests.kaggle_stand_in import CUT, HOLD, KEY, StandIn
 from tests.kaggle_user import (
     SLUG,
     command,
@@ -21,15 +22,19 @@ from tests.kaggle_user import (
     refusal,
     run,
     run_each,
-    stand_in,
+    unpack,
     zip_of,
 )
 
 
-@pytest.fixture
-def kaggle(tmp_path: Path):
-    with stand_in(tmp_path) as server:
-        yield server
+def killed_once(begun: Callable[[], object], kaggle: StandIn, home: Path, *line: str) -> None:
+    """A command that is killed as soon as `begun()`."""
+    env = kaggle.env(home, PADDY_DATA=str(folder_of(home)))
+    process = subprocess.Popen(command(*line), env=env, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not begun():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
 
 
 def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggle, tmp_path):
@@ -62,12 +67,7 @@ def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
 def test_a_killed_download_is_continued_by_the_next_call(kaggle, tmp_path):
     kaggle.archive, kaggle.body_troubles = zip_of(competition_files(size=200_000)), [HOLD]
     part = tmp_path / "data" / f"{SLUG}.zip"
-    env = kaggle.env(tmp_path, PADDY_DATA=str(folder_of(tmp_path)))
-    process = subprocess.Popen(command("download"), env=env, cwd=ROOT, stderr=subprocess.DEVNULL)
-    while not (part.exists() and part.stat().st_size):
-        assert process.poll() is None
-    process.kill()
-    process.wait()
+    killed_once(lambda: part.exists() and part.stat().st_size, kaggle, tmp_path, "download")
     kaggle.release.set()
     assert not folder_of(tmp_path).exists()
     here = part.stat().st_size
@@ -79,22 +79,15 @@ def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggl
     path = tmp_path / "archive.zip"
     path.write_bytes(zip_of(competition_files(images=1500, size=50)))
     line = ["download", "--zip", str(path)]
-    env = kaggle.env(tmp_path, PADDY_DATA=str(folder_of(tmp_path)))
-    process = subprocess.Popen(command(*line), env=env, cwd=ROOT, stderr=subprocess.DEVNULL)
     begun = tmp_path / "data" / f".{SLUG}.unpacking" / "train_images"
-    while not begun.exists():
-        assert process.poll() is None
-    process.kill()
-    process.wait()
+    killed_once(begun.exists, kaggle, tmp_path, *line)
     assert begun.exists() and not folder_of(tmp_path).exists()
     done = run(kaggle, tmp_path, *line)
     assert "4,506 images" in done.stdout and left_over(tmp_path) == []
 
 
 def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(tmp_path):
-    for name, content in competition_files().items():
-        (tmp_path / SLUG / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / SLUG / name).write_bytes(content)
+    unpack(tmp_path / SLUG)
     archive.bring(tmp_path / SLUG, None, lambda path: pytest.fail("nothing to fetch"))
     (tmp_path / SLUG / "test_images" / "200002.jpg").unlink()
     with pytest.raises(UserError, match="200002.jpg.*delete .* and run the same command again"):

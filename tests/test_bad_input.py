@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, TINY, run
 from PIL import Image
-from small_bundles import RESNET, VIT, call, predicted, refused, snapshot, tables_of, three_in
+from small_bundles import RESNET, VIT, call, refused, snapshot, tables_of
 
 from src.ensemble import main as ensemble
 from src.notebook import start
@@ -19,24 +19,15 @@ KINDS = ("truncated", "empty", "text", "huge")
 
 
 @pytest.fixture
-def vote(data, tmp_path, monkeypatch) -> Path:
+def vote(family) -> Path:
     """A work folder with three bundles that only need to be averaged."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    three_in(tmp_path / "work" / "models", data)
-    return tmp_path / "work"
-
-
-@pytest.fixture(scope="module")
-def predicted_once(trained_once, competition_once, tmp_path_factory):
-    """A work folder whose two models have predicted the test set."""
-    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
+    return family.parent
 
 
 @pytest.fixture
-def finished(predicted_once, data, tmp_path, monkeypatch) -> Path:
-    """A copy of it, where another test set has to be predicted by real models."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "finished"))
-    return shutil.copytree(predicted_once, tmp_path / "finished")
+def finished(predicted) -> Path:
+    """A work folder where another test set has to be predicted by real models."""
+    return predicted.parent
 
 
 def train(models: str = "") -> None:

@@ -10,19 +10,11 @@ from src.submission import show
 from tests.small_submissions import (
     IDS,
     TRUTH,
-    competition_in,
     csv_of,
     lines,
     probs_of,
     with_changes,
 )
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The competition's tables, with the work folder beside them."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    return competition_in(tmp_path / "data")
 
 
 def only(findings):

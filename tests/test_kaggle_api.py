@@ -18,28 +18,18 @@ from tests.kaggle_stand_in import CUT, FINE, StandIn, days_ago
 from tests.kaggle_user import (
     LABELS,
     SLUG,
-    competition_files,
     folder_of,
     refusal,
     run,
     run_each,
-    stand_in,
+    unpack,
 )
-
-
-@pytest.fixture
-def kaggle(tmp_path: Path):
-    with stand_in(tmp_path) as server:
-        yield server
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Unpacked data and one guarded submission, paddy_train.csv; the folder of submissions."""
-    for name, content in competition_files().items():
-        path = folder_of(tmp_path) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    unpack(folder_of(tmp_path))
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     write(tmp_path, "paddy_train")
     return tmp_path / "work" / "submissions"

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,27 +18,11 @@ from small_bundles import (
     snapshot,
     spoil,
     sure,
-    three_in,
     weights_of,
 )
 
 from src import bundle, competition
 from src.ensemble import main
-
-
-@pytest.fixture
-def models(data, tmp_path, monkeypatch) -> Path:
-    """An empty models folder in a work folder of the test's own."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    return tmp_path / "work" / "models"
-
-
-@pytest.fixture
-def family(models, data) -> Path:
-    """Two ViTs and a ResNet that disagree about the test images."""
-    three_in(models, data)
-    return models
-
 
 # Members
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from small_bundles import (
     VIT,
     call,
     learner,
-    predicted,
     refused,
     snapshot,
     tables_of,
@@ -26,18 +24,10 @@ from src.predict import main
 from src.tta import predict
 
 
-@pytest.fixture(scope="module")
-def predicted_once(trained_once, competition_once, tmp_path_factory):
-    """A work folder whose two models have predicted the test set."""
-    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
-
-
 @pytest.fixture
-def models(predicted_once, tmp_path, monkeypatch, data):
-    """A models folder of the test's own, with finished predictions."""
-    work = shutil.copytree(predicted_once, tmp_path / "predicted")
-    monkeypatch.setenv("PADDY_WORK", str(work))
-    return work / "models"
+def models(predicted):
+    """Two models that have predicted the test set."""
+    return predicted
 
 
 # What is predicted

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import draw_competition, run
 from PIL import Image
-from small_bundles import RESNET, VIT, call, learner, predicted, settings, snapshot, tables_of
+from small_bundles import RESNET, VIT, call, learner, settings, snapshot, tables_of
 
 from src import bundle, competition, predict, tta
 from src.data import open_image
@@ -17,18 +17,10 @@ from src.predict import main
 from src.probs import is_fresh
 
 
-@pytest.fixture(scope="module")
-def predicted_once(trained_once, competition_once, tmp_path_factory):
-    """A work folder whose two models have predicted the test set."""
-    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
-
-
 @pytest.fixture
-def models(predicted_once, tmp_path, monkeypatch, data):
-    """A models folder of the test's own, with finished predictions."""
-    work = shutil.copytree(predicted_once, tmp_path / "predicted")
-    monkeypatch.setenv("PADDY_WORK", str(work))
-    return work / "models"
+def models(predicted):
+    """Two models that have predicted the test set."""
+    return predicted
 
 
 def test_fresh_predictions_are_kept_as_they_are(models):

@@ -17,16 +17,15 @@ from src.config import ROOT, UserError
 from src.probs import write_probs
 from src.variant import load_variants
 from tests.kaggle_stand_in import StandIn
-from tests.kaggle_user import command, folder_of, refusal, run, run_each, stand_in
+from tests.kaggle_user import command, folder_of, refusal, run, run_each
 
 ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"
 
 
 @pytest.fixture
-def kaggle(tmp_path: Path):
-    with stand_in(tmp_path) as server:
-        server.run_kernel = lambda request: outputs(tmp_path, request)
-        yield server
+def kaggle(kaggle: StandIn, tmp_path: Path) -> StandIn:
+    kaggle.run_kernel = lambda request: outputs(tmp_path, request)
+    return kaggle
 
 
 def outputs(home: Path, request: dict[str, Any], **facts: Any) -> dict[str, bytes]:

@@ -16,20 +16,11 @@ from src.submission import check, known_good, submit_command, to_labels, write_s
 from tests.small_submissions import (
     IDS,
     TRUTH,
-    competition_in,
     csv_of,
     lines,
     probs_of,
     with_changes,
 )
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The competition's tables, with the work folder beside them."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    return competition_in(tmp_path / "data")
-
 
 # Labels from probabilities
 

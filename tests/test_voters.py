@@ -27,13 +27,12 @@ FOLDS = range(5)
 
 
 @pytest.fixture
-def models(data, tmp_path, monkeypatch) -> Path:
+def models(models, data) -> Path:
     """An empty models folder, and a competition of nine varieties that share three ages."""
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     table = pd.read_csv(data / "train.csv")
     table["variety"] = [f"variety_{n // 3 % 3}" for n in range(len(table))]
     table.to_csv(data / "train.csv", index=False)
-    return tmp_path / "work" / "models"
+    return models
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 
 from src import bundle
 from src.config import ROOT
 from tests.conftest import draw_competition
-from tests.kaggle_user import call, folder_of, run, stand_in, zip_of
+from tests.kaggle_user import call, folder_of, run, zip_of
 
 VARIANT = "test_resnet_squish_32"
 ROW = "{arch: test_resnet, item_size: 48, size: 32, epochs: 1, bs: 8, pretrained: false, views: 2}"
@@ -28,12 +27,6 @@ def repository_with_a_tiny_row(folder: Path) -> Path:
     row = f"\nvariants:\n  {VARIANT}: {ROW}\n"
     (folder / "params.yaml").write_text(text.replace("\nvariants:\n", row))
     return folder
-
-
-@pytest.fixture
-def kaggle(tmp_path: Path):
-    with stand_in(tmp_path) as server:
-        yield server
 
 
 def kaggles_machine(home: Path, request: dict[str, Any]) -> dict[str, bytes]:
