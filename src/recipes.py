@@ -14,6 +14,7 @@ from fastai.callback.mixup import CutMix, MixUp
 from fastai.vision.all import Callback, CancelFitException, GradientAccumulation
 from timm.utils import ModelEmaV3
 
+from src.precompute import Precompute
 from src.schedule import Epoch
 from src.snapshots import Snapshots
 from src.variant import Variant, height_width
@@ -161,6 +162,10 @@ class TimeLimit(Callback):
         """Stop unless the next epoch and the export fit into what is left."""
         plan, done, now = self.course.plan, self.course.done, time.monotonic()
         training, validation = self.validated_from - self.trained_from, now - self.validated_from
+        if plan[done - 1].phase.frozen and self.variant.precompute:
+            # Features tell nothing of what images take, reading them for once does.
+            read = self.precompute.seconds
+            training, validation = max(training, read[0]), max(validation, read[1])
         if done < len(plan):
             needed = self._needed(plan[done - 1], plan[done], training, validation)
             if now + SAFETY * needed > self.end:
@@ -193,5 +198,6 @@ RECIPES: tuple[tuple[str, Any, Callable[[Variant, float], Callback]], ...] = (
     ("snapshots", "none", lambda v, _: Snapshots(v.snapshots)),
     ("ema", 0, lambda v, _: Ema(v.ema)),
     ("sampler", "uniform", lambda v, _: Sampler(v.sampler)),
+    ("precompute", False, lambda *_: Precompute()),
     ("time_limit", 0, lambda v, started: TimeLimit(v, started + 60 * v.time_limit)),
 )

@@ -80,6 +80,7 @@ class Variant:
     time_limit: float
     exclude: str
     relabel: str
+    precompute: bool
     tta: str
     views: int
     beta: float
@@ -89,7 +90,8 @@ class Variant:
         for name in ("size", "item_size"):
             object.__setattr__(self, name, _written_one_way(getattr(self, name)))
         object.__setattr__(self, "sizes", ",".join(map(str, split_sizes(str(self.sizes)))))
-        object.__setattr__(self, "pretrained", yes_or_no(self.pretrained))
+        for name in ("pretrained", "precompute"):
+            object.__setattr__(self, name, yes_or_no(getattr(self, name)))
         _check(self)
 
     @property
@@ -118,7 +120,7 @@ def _check(v: Variant) -> None:
     """Refuse values no training can use, before any work."""
     for field in fields(Variant):
         value = getattr(v, field.name)
-        yes_no = isinstance(value, bool) and field.name != "pretrained"  # Python counts with True
+        yes_no = isinstance(value, bool) and not _allows(field.type, bool)  # Python counts with it
         if yes_no or not isinstance(value, _accepted(field.type)):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
     for holds, message in chain(_basic_rules(v), _cache_rules(v), _recipe_rules(v)):
@@ -195,10 +197,19 @@ def _recipe_rules(v: Variant) -> Rules:
            f"sizes={v.sizes} are more than the {v.scheduled} epochs; give each one or more")
     yield (0 <= v.time_limit < math.inf,
            f"time_limit={v.time_limit} must be 0 (none) or more minutes")
+    yield (not v.precompute or bool(v.pretrained and v.freeze_epochs),
+           "precompute is for epochs of the head alone: it needs pretrained weights and "
+           "freeze_epochs of 1 or more")
+    yield (not v.precompute or not (v.mixup or v.cutmix),
+           "precompute keeps features of whole images, mixup and cutmix blend them; leave one out")
 
 
 def _accepted(kind: Any) -> Any:
-    return kind | int if float in (kind, *get_args(kind)) else kind
+    return kind | int if _allows(kind, float) else kind
+
+
+def _allows(kind: Any, one: type) -> bool:
+    return one in (kind, *get_args(kind))
 
 
 def _type_name(kind: Any) -> str:

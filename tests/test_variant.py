@@ -253,6 +253,11 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"sizes": "128,192,224", "cycles": 1, "schedule": "sgdr"}, "are more than the 1 epochs"),
         ({"time_limit": -1}, "time_limit=-1 must be 0 (none) or more minutes"),
         ({"time_limit": float("nan")}, "time_limit=nan must be"),
+        ({"precompute": True, "pretrained": False}, "precompute is for epochs of the head alone"),
+        ({"precompute": True, "freeze_epochs": 0}, "needs pretrained weights and freeze_epochs of"),
+        ({"precompute": True, "mixup": 0.4}, "precompute keeps features of whole images"),
+        ({"precompute": "yes"}, "precompute='yes' must be true/false"),
+        ({"precompute": 1}, "precompute=1 must be true/false"),
         # types
         ({"epochs": "twelve"}, "epochs='twelve' must be int"),
         ({"epochs": 1.5}, "epochs=1.5 must be int"),
@@ -279,7 +284,8 @@ def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
      {"augment": "fast", "cache": 224},
      {"accum": 64}, {"tta": "none"}, {"views": 1}, {"lr_mult": 1}, {"freeze_epochs": 0},
      {"cycle_mult": 1}, {"cycles": 1}, {"epochs": 10_000}, {"dropout": 0}, {"ema": 0.9999},
-     {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}, {"lr": "find"}],
+     {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}, {"lr": "find"},
+     {"precompute": True}],
 )
 def test_values_on_the_border_are_accepted(changes):
     name, value = next(iter(changes.items()))

@@ -1,0 +1,135 @@
+"""`precompute`: the head learns what it would from plain images, without reading them again."""
+
+import pytest
+import torch
+from fastai.vision.all import Callback
+from small_training import begun, flat, run_of, saved_weights, tiny, train
+from test_checkpoint import Limit, Stop, StopAt
+
+from src import augment, bundle
+from src.export import export, holdout_probs
+from src.train import fit
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+FROZEN = {"augment": "fast", "freeze_epochs": 3, "epochs": 1}
+
+
+class Heads(Callback):
+    """The weights of body and head after each epoch, and how often the body was run."""
+
+    order = 70
+
+    def before_fit(self):
+        self.parts, self.told, self.runs = [], [], 0
+        self.model[0].register_forward_pre_hook(self.count())
+
+    def count(self):
+        def hook(_, arguments):
+            self.runs += arguments[0].ndim == 4  # features pass through
+
+        return hook
+
+    def after_epoch(self):
+        self.parts.append([torch.cat([t.detach().flatten() for t in part.state_dict().values()])
+                           for part in self.model])
+        self.told.append(list(self.recorder.values[-1]))
+
+
+class PlainAndConstant(Callback):
+    """Frozen means frozen: the body's norm layers rest, too, and images are not augmented."""
+
+    def before_batch(self):
+        if self.training:
+            self.model[0].eval().requires_grad_(self.course.plan[self.course.done].phase.frozen < 1)
+
+
+@pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_convnext"])
+def test_head_is_the_one_that_plain_images_would_train(
+    competition_once, tmp_path, monkeypatch, arch
+):
+    recipe = FROZEN | {"arch": arch, "pretrained": saved_weights(tmp_path, arch)}
+    train(competition_once, tmp_path / "kept", tiny(precompute=True, **recipe), ours := Heads())
+    monkeypatch.setattr(augment.FastViews, "before_call", lambda *_, **__: None)  # always plain
+    slow = tiny(**recipe)
+    train(competition_once, tmp_path / "read", slow, PlainAndConstant(), theirs := Heads())
+    for epoch in range(3):
+        (body, head), (their_body, their_head) = ours.parts[epoch], theirs.parts[epoch]
+        assert torch.equal(body, their_body)
+        torch.testing.assert_close(head, their_head, rtol=1e-4, atol=1e-5)
+        assert ours.told[epoch] == pytest.approx(theirs.told[epoch], rel=1e-4)
+    assert not torch.allclose(ours.parts[0][1], ours.parts[2][1], atol=1e-3)  # it does learn
+    assert not torch.equal(ours.parts[2][0], ours.parts[3][0])  # and then the body, too
+
+
+def test_images_are_read_once_for_all_epochs_of_the_head(competition_once, tmp_path):
+    recipe = FROZEN | {"pretrained": saved_weights(tmp_path), "precompute": True}
+    train(competition_once, tmp_path, tiny(**recipe), seen := Heads())
+    once, an_epoch = 3 + 1, 3 + 1  # batches of training images and of the hold-out
+    assert seen.runs == once + an_epoch
+
+
+class Images(Callback):
+    """How many dimensions each epoch's batches have: 4 are images, 2 are features."""
+
+    order = 70
+
+    def before_fit(self):
+        self.dims = []
+
+    def before_epoch(self):
+        self.dims.append(set())
+
+    def before_batch(self):
+        self.dims[-1].add(self.x.ndim)
+
+
+def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path):
+    recipe = FROZEN | {
+        "pretrained": saved_weights(tmp_path), "precompute": True, "ema": 0.5, "sampler": "hard",
+        "accum": 2, "size": 48, "sizes": "32,48", "epochs": 2, "lr": "find", "time_limit": 60,
+    }
+    variant = tiny(**recipe)
+    run = run_of(competition_once, tmp_path, variant)
+    learn = fit(begun(run, variant, seen := Images()), variant, run)
+    assert seen.dims == [{2}, {2}, {2}, {4}, {4}]
+    export(learn, variant, holdout_probs(learn, variant), run)  # proven on reload
+    assert torch.equal(flat(bundle.load(tmp_path, variant.name)), flat(learn))
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_killed_training_ends_as_one_that_was_not(competition_once, tmp_path, number):
+    variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True, ema=0.5)
+    whole = train(competition_once, tmp_path / "whole", variant)
+    with pytest.raises(Stop):
+        train(competition_once, tmp_path / "stopped", variant, StopAt(number))
+    again = train(competition_once, tmp_path / "stopped", variant)
+    assert torch.equal(flat(again), flat(whole))
+    assert again.outcome == whole.outcome
+
+
+def test_memory_that_falls_short_of_the_features_halves_the_batch(competition_once, tmp_path):
+    variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True)
+    learn = train(competition_once, tmp_path, variant, LimitOfBody(4))
+    assert learn.outcome["accum"] == 2
+
+
+class LimitOfBody(Limit):
+    """A device whose memory holds the features of so many images at once."""
+
+    def before_fit(self):
+        if not hasattr(self, "hook"):
+            self.hook = self.model[0].register_forward_pre_hook(self.holder())
+
+    def holder(self):
+        def hold(_, arguments):
+            if len(arguments[0]) > self.images and arguments[0].ndim == 4:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+        return hold
+
+
+def test_without_a_hold_out_there_are_features_all_the_same(competition_once, tmp_path):
+    variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True, fold="all")
+    learn = train(competition_once, tmp_path, variant, seen := Images())
+    assert seen.dims == [{2}, {2}, {2}, {4}]
+    assert learn.recorder.values[0][1:] == [None, None]
