@@ -18,7 +18,7 @@ from fastai.vision.all import (
 )
 from tqdm import tqdm
 
-from src import checkpoint
+from src import checkpoint, targets
 from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
 from src.checkpoint import Checkpoint, Place, State
 from src.config import UserError, terminal
@@ -65,6 +65,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
     """
     place, loaders = checkpoint.place_of(variant, run), _loaders(learn.dls, variant, run)
     state, clean = checkpoint.read(place), (learn.loss_func, learn.logger)
+    targets.begin(learn, variant, run.folder)
     used, learn.search = replace(variant, **state.get("used", {})), {}
     while True:
         try:
@@ -80,6 +81,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
         state = checkpoint.read(place)
     learn.dls = loaders(used, variant.size)
     learn.remove_cbs(MixedPrecision)
+    targets.drop(learn)
     return learn
 
 

@@ -14,6 +14,7 @@ SPLITS = ("stratified", "grouped")
 AUGMENTS = ("fastai", "fast")
 SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
 SNAPSHOTS = ("none", "members", "mean")
+TARGETS = ("disease", "disease+variety", "disease+variety+age")
 SAMPLERS = ("uniform", "class", "hard")
 FIND = "find"  # instead of a learning rate: look for one
 LONGEST = 10_000  # epochs; more is a slip
@@ -81,6 +82,7 @@ class Variant:
     exclude: str
     relabel: str
     precompute: bool
+    targets: str
     tta: str
     views: int
     beta: float
@@ -123,7 +125,8 @@ def _check(v: Variant) -> None:
         yes_no = isinstance(value, bool) and not _allows(field.type, bool)  # Python counts with it
         if yes_no or not isinstance(value, _accepted(field.type)):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
-    for holds, message in chain(_basic_rules(v), _cache_rules(v), _recipe_rules(v)):
+    rules = _basic_rules(v), _cache_rules(v), _recipe_rules(v), _feature_rules(v)
+    for holds, message in chain(*rules):
         if not holds:
             raise UserError(message)
 
@@ -197,11 +200,18 @@ def _recipe_rules(v: Variant) -> Rules:
            f"sizes={v.sizes} are more than the {v.scheduled} epochs; give each one or more")
     yield (0 <= v.time_limit < math.inf,
            f"time_limit={v.time_limit} must be 0 (none) or more minutes")
+
+
+def _feature_rules(v: Variant) -> Rules:
     yield (not v.precompute or bool(v.pretrained and v.freeze_epochs),
            "precompute is for epochs of the head alone: it needs pretrained weights and "
            "freeze_epochs of 1 or more")
     yield (not v.precompute or not (v.mixup or v.cutmix),
            "precompute keeps features of whole images, mixup and cutmix blend them; leave one out")
+    yield (v.targets in TARGETS,
+           f"targets={v.targets!r} is unknown; {nearest(v.targets, TARGETS)}")
+    yield (v.targets == TARGETS[0] or not (v.mixup or v.cutmix),
+           f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
 
 
 def _accepted(kind: Any) -> Any:

@@ -26,7 +26,8 @@ ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem !=
 # The rooms that open images or models; all others answer without torch.
 WITH_TORCH = {
     "augment", "backbone", "cache", "checkpoint", "data", "export", "finder", "forward", "plain",
-    "precompute", "predict", "recipes", "schedule", "snapshots", "train", "tta", "views",
+    "precompute", "predict", "recipes", "schedule", "snapshots", "targets", "train",
+    "tta", "views",
 }
 TORCH = {"torch", "torchvision", "fastai", "timm"}
 

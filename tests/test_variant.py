@@ -256,6 +256,9 @@ def test_pretrained_takes_yes_no_or_a_path_as_the_command_line_passes_them(given
         ({"precompute": True, "pretrained": False}, "precompute is for epochs of the head alone"),
         ({"precompute": True, "freeze_epochs": 0}, "needs pretrained weights and freeze_epochs of"),
         ({"precompute": True, "mixup": 0.4}, "precompute keeps features of whole images"),
+        ({"targets": "variety"}, "targets='variety' is unknown; known: disease, disease+variety,"),
+        ({"targets": "disease+age"}, "targets='disease+age' is unknown; did you mean"),
+        ({"targets": "disease+variety", "cutmix": 1}, "are of whole images, mixup and cutmix"),
         ({"precompute": "yes"}, "precompute='yes' must be true/false"),
         ({"precompute": 1}, "precompute=1 must be true/false"),
         # types
@@ -285,7 +288,7 @@ def test_what_no_training_can_use_is_refused_in_one_line(changes, message):
      {"accum": 64}, {"tta": "none"}, {"views": 1}, {"lr_mult": 1}, {"freeze_epochs": 0},
      {"cycle_mult": 1}, {"cycles": 1}, {"epochs": 10_000}, {"dropout": 0}, {"ema": 0.9999},
      {"sampler": "hard"}, {"sizes": "224"}, {"time_limit": 0.5}, {"lr": "find"},
-     {"precompute": True}],
+     {"precompute": True}, {"targets": "disease+variety+age"}],
 )
 def test_values_on_the_border_are_accepted(changes):
     name, value = next(iter(changes.items()))

@@ -1,0 +1,156 @@
+"""`targets`: variety and age are learnt beside the disease; what remains knows it alone."""
+
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from fastai.vision.all import Callback, load_learner
+from small_training import begun, flat, run_of, saved_weights, tiny, train
+from test_checkpoint import Limit, Stop, StopAt
+
+from src import augment, bundle, targets
+from src.export import export, holdout_probs
+from src.probs import read_probs
+from src.snapshots import Members
+from src.targets import encoded
+from src.train import fit
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+ALL = "disease+variety+age"
+
+
+@pytest.fixture
+def varied(data):
+    """A competition in which variety and age tell nothing of the disease; no two ages are alike."""
+    table = pd.read_csv(data / "train.csv")
+    table["variety"] = [["ADT45", "IR20", "Ponni", "Zonal"][number % 4] for number in table.index]
+    table["age"] = [40 + (7 * number) % len(table) for number in table.index]
+    table.to_csv(data / "train.csv", index=False)
+    return data
+
+
+class Raw(Callback):
+    """All outputs, targets of the disease, and what the gradients are of, batch by batch."""
+
+    order = 70
+
+    def __init__(self, read=()):
+        self.read = read
+
+    def before_fit(self):
+        self.outputs, self.batches, self.seen = [], [], {True: set(), False: set()}
+        self.starts = []
+        self.model.register_forward_hook(lambda _, __, output: self.outputs.append(output.detach()))
+
+    def before_train(self):
+        self.starts.append(len(self.read))
+
+    def after_loss(self):
+        self.seen[self.training].add(self.pred.shape[1])
+        if self.training:
+            facts = self.outputs[-1], self.y.clone(), self.loss.item(), self.loss_grad.item()
+            self.batches.append(facts)
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "hard"])
+def test_gradients_are_of_the_losses_of_all_targets_of_the_right_images(
+    varied, tmp_path, monkeypatch, sampler
+):
+    read, read_one = [], augment.open_image
+    monkeypatch.setattr(
+        augment, "open_image", lambda path, *frame: read.append(path.name) or read_one(path, *frame)
+    )
+    variant = tiny(targets=ALL, augment="fast", epochs=2, sampler=sampler)
+    train(varied, tmp_path, variant, raw := Raw(read))
+    table = pd.read_csv(varied / "train.csv").set_index("image_id")
+    age = (table.age - table.age.mean()) / table.age.std()
+    variety = table.variety.map({"ADT45": 0, "IR20": 1, "Ponni": 2, "Zonal": 3})
+    for number, (outputs, disease, told, total) in enumerate(raw.batches):
+        epoch, batch = divmod(number, 3)
+        images = read[raw.starts[epoch] + 8 * batch :][:8]
+        assert outputs.shape == (8, 3 + 4 + 1)
+        by_hand = F.cross_entropy(outputs[:, :3], disease).item()
+        assert told == pytest.approx(by_hand, rel=1e-5)
+        by_hand += 0.2 * F.cross_entropy(outputs[:, 3:7], torch.tensor([*variety[images]])).item()
+        by_hand += 0.2 * F.mse_loss(outputs[:, 7], torch.tensor([*age[images]]).float()).item()
+        assert total == pytest.approx(by_hand, rel=1e-4)
+    assert raw.seen == {True: {3}, False: {3}}  # also for the metrics
+
+
+def test_other_targets_change_the_model_and_without_weight_they_do_not(
+    varied, tmp_path, monkeypatch
+):
+    alone = flat(train(varied, tmp_path / "alone", tiny()))
+    beside = flat(train(varied, tmp_path / "beside", tiny(targets=ALL)))
+    monkeypatch.setattr(targets, "WEIGHT", 0.0)
+    nothing = flat(train(varied, tmp_path / "nothing", tiny(targets=ALL)))
+    torch.testing.assert_close(nothing, alone, rtol=1e-3, atol=1e-4)
+    assert beside.shape == alone.shape and (beside - alone).abs().max() > 0.01
+
+
+def test_variety_alone_can_be_the_other_target(varied, tmp_path):
+    assert list(encoded(varied, "disease+variety")) == ["variety"]
+    train(varied, tmp_path, tiny(targets="disease+variety", epochs=1), raw := Raw())
+    assert {outputs.shape[1] for outputs in raw.outputs} == {3 + 4}
+
+
+def test_one_age_for_all_is_no_trouble(data, tmp_path):
+    table = pd.read_csv(data / "train.csv").assign(age=60)
+    table.to_csv(data / "train.csv", index=False)
+    assert (encoded(data, ALL).age == 0).all()
+    assert torch.isfinite(flat(train(data, tmp_path, tiny(targets=ALL, epochs=1)))).all()
+
+
+def test_bundle_opens_by_plain_load_learner_and_knows_the_disease_alone(varied, tmp_path):
+    variant = tiny(targets=ALL)
+    run = run_of(varied, tmp_path, variant)
+    learn = fit(begun(run, variant), variant, run)
+    tables = holdout_probs(learn, variant)
+    pkl = export(learn, variant, tables, run)  # proven on reload
+    again = load_learner(pkl)
+    assert list(again.dls.vocab) == ["disease_a", "disease_b", "disease_c"]
+    images = sorted((varied / "train_images").rglob("*.jpg"))
+    with again.no_bar():
+        probs, _ = again.get_preds(dl=again.dls.test_dl(images))
+    assert probs.shape == (30, 3)
+    torch.testing.assert_close(probs.sum(1), torch.ones(30))
+    card = bundle.read_card(tmp_path, variant.name)
+    expected = bundle.expected_meta(card, "valid", card["held_out"])
+    stored = read_probs(bundle.probs_path(tmp_path, variant.name, "valid"), expected)[0]["plain"]
+    assert list(stored.columns) == card["classes"] == list(again.dls.vocab)
+    assert "auxiliary" not in {cb.name for cb in again.cbs}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"precompute": True, "freeze_epochs": 2, "sampler": "class", "ema": 0.5, "lr": "find"},
+        {"schedule": "sgdr", "cycles": 2, "snapshots": "members", "accum": 2,
+         "size": 48, "sizes": "32,48"},
+        {"schedule": "sgdr", "cycles": 2, "snapshots": "mean", "fold": "all"},
+    ],
+    ids=["precompute", "members", "mean"],
+)
+def test_everything_else_of_a_recipe_goes_with_it(varied, tmp_path, monkeypatch, recipe):
+    monkeypatch.setattr("src.finder.BATCHES", 30)
+    variant = tiny(targets=ALL, epochs=2, pretrained=saved_weights(tmp_path), **recipe)
+    run = run_of(varied, tmp_path, variant)
+    learn = fit(begun(run, variant), variant, run)
+    export(learn, variant, holdout_probs(learn, variant), run)
+    models = learn.model.models if isinstance(learn.model, Members) else [learn.model]
+    assert {model[1][-1].out_features for model in models} == {3}
+    assert sorted(learn.dls.train.get_idxs()) == list(range(learn.dls.train.n))
+
+
+def test_killed_training_ends_as_one_that_was_not(varied, tmp_path):
+    variant = tiny(targets=ALL, epochs=2, pretrained=saved_weights(tmp_path))
+    whole = train(varied, tmp_path / "whole", variant)
+    with pytest.raises(Stop):
+        train(varied, tmp_path / "stopped", variant, StopAt(1))
+    assert torch.equal(flat(train(varied, tmp_path / "stopped", variant)), flat(whole))
+
+
+def test_batch_too_large_is_halved(varied, tmp_path):
+    halved = train(varied, tmp_path / "halved", tiny(targets=ALL, epochs=1), Limit(4))
+    asked = train(varied, tmp_path / "asked", tiny(targets=ALL, epochs=1, accum=2))
+    assert torch.equal(flat(halved), flat(asked))
