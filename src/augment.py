@@ -85,5 +85,5 @@ def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
 def _draft(image: Image.Image, frame: Frame) -> None:
     """Have a JPEG decoded at a half, a quarter or an eighth of its size, which saves time."""
     sideways = image.getexif().get(ORIENTATION, 1) > 4
-    factor = min(reduction(image.size if sideways else image.size[::-1], frame))
+    factor = reduction(image.size if sideways else image.size[::-1], frame)
     image.draft("RGB", tuple(math.ceil(side / factor) for side in image.size))

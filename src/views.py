@@ -178,21 +178,34 @@ def light(images: Tensor, views: list[View]) -> Tensor:
 
 
 def shrink(image: Image.Image, frame: Frame) -> Tensor:
-    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`."""
-    factors = reduction(image.size[::-1], frame)
-    image = image.reduce(factors) if max(factors) > 1 else image
+    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`.
+
+    A view is then as sharp as the plain one: a model trained on sharper views errs on plain ones.
+    """
+    sides = zip(image.size, _needed(image.size[::-1], frame), _sharpness(frame), strict=True)
+    size = [min(pixels, round(needed * sharp)) for pixels, needed, sharp in sides]
+    image = image.resize(size, Image.Resampling.BILINEAR)
     return torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
 
 
-def reduction(photo_size: tuple[int, int], frame: Frame) -> tuple[int, int]:
-    """Over how many pixels `shrink` averages, x and y: until 1.1 to 2.1 make one of the view.
+def reduction(photo_size: tuple[int, int], frame: Frame) -> int:
+    """The scale a JPEG may be decoded at, 1, 2, 4 or 8: 1.5 pixels are left for one of the view."""
+    needed = _needed(photo_size, frame)
+    least = min(p / n for p, n in zip(photo_size[::-1], needed, strict=True))
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or least / factor >= 1.5)
 
-    One bilinear sample is then as sharp as fastai's three resamples, and aliases no more.
-    """
+
+def _needed(photo_size: tuple[int, int], frame: Frame) -> list[float]:
+    """Pixels, x and y, that the whole photograph has at the scale of the view."""
     scale, _ = resize_map(photo_size, frame, (0.5, 0.5))
-    sides = zip(photo_size[::-1], scale, frame.size[::-1], strict=True)
-    x, y = (max(1, 2 ** round(math.log2(p * s / o / 1.5))) for p, s, o in sides)
-    return (x, y) if frame.resize in ("squish", "rect") else (min(x, y),) * 2  # keeps the shape
+    return [out / share for out, share in zip(frame.size[::-1], scale, strict=True)]
+
+
+def _sharpness(frame: Frame) -> list[float]:
+    """Pixels of the shrunk photograph for one of the view, x and y; fitted to plain views."""
+    # fastai averages an item image down to twice the view: the less there is to do, the more blur.
+    ratios = [item / out for item, out in zip(frame.item_size[::-1], frame.size[::-1], strict=True)]
+    return [max(1, ratio) if ratio <= 2 else 2 - 0.8 / (ratio / 2) ** 2 for ratio in ratios]
 
 
 def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
