@@ -19,7 +19,7 @@ env: .venv/installed
 	@touch $@
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 demo: export PADDY_WORK := $(DEMO)
 demo: export PADDY_DATA := $(DEMO)/data
