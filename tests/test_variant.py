@@ -50,6 +50,14 @@ def test_defaults_have_the_types_of_the_fields(cell):
     assert wrong == []
 
 
+def test_papermills_help_tells_the_types_of_the_fields():
+    told = {name: facts["inferred_type_name"]
+            for name, facts in papermill.inspect_notebook(str(TRAIN)).items()}
+    types = {field.name: str(getattr(field.type, "__name__", field.type)).replace("|", "or")
+             for field in fields(Variant)}
+    assert told == types | {name: "bool" if name == "overwrite" else "str" for name in PLACES}
+
+
 def test_default_variant_is_the_one_of_the_cell(cell):
     assert make_variant() == Variant(**{name: cell[name] for name in FIELDS})
 
