@@ -168,8 +168,9 @@ def test_installation_that_failed_is_not_taken_for_one(repository):
 @needs_make
 def test_make_test_installs_and_runs_all_tests(repository):
     code, asked = make(repository, "test")
-    assert code == 0 and asked[-1] == "-m pytest" and len(asked) > 3
-    assert make(repository, "test") == (0, ["-m pytest"])
+    everything = "-m pytest -n 2 --dist loadfile"  # a file's tests stay on one core
+    assert code == 0 and asked[-1] == everything and len(asked) > 3
+    assert make(repository, "test") == (0, [everything])
 
 
 # the house
