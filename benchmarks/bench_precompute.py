@@ -99,7 +99,8 @@ def report(folder: Path, arch: str) -> None:
     took = {way: alone(epochs_of_head, folder, arch, way) for way in WAYS}
     for way, (epoch, once) in took.items():
         ratios = " | ".join(f"{took[base][0] / epoch:.1f}" for base in ("fastai", "fast"))
-        print(f"| {arch}, {way} | {epoch:.2f} | {ratios} | {once or 0:.1f} |", flush=True)
+        first = f"{once:.1f}" if once else ""
+        print(f"| {arch}, {way} | {epoch:.2f} | {ratios} | {first} |", flush=True)
 
 
 if __name__ == "__main__":
