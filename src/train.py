@@ -64,7 +64,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
     When memory does not suffice, the batches are halved and the epoch is begun again.
     """
     place, loaders = checkpoint.place_of(variant, run), _loaders(learn.dls, variant, run)
-    state, clean = checkpoint.read(place), (learn.loss_func, learn.logger)
+    state, loss = checkpoint.read(place), learn.loss_func
     targets.begin(learn, variant, run.folder)
     used, learn.search = replace(variant, **state.get("used", {})), {}
     while True:
@@ -76,7 +76,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
             used = halved(used, error)
         except UserError as error:  # fastai has put the callback's name before it
             raise UserError(str(error).rpartition("\n\t")[2]) from error
-        learn.loss_func, learn.logger = clean  # callbacks that were cut short leave their own
+        learn.loss_func = loss  # callbacks that were cut short leave their own
         _free(learn)
         state = checkpoint.read(place)
     learn.dls = loaders(used, variant.size)
@@ -95,8 +95,9 @@ def _go_on(
     course = Course(plan, used.seed, partial(loaders, used))
     facts = {"lr": used.lr, "accum": used.accum}
     keeper = Checkpoint(place, facts, state)
-    cbs = [course, *recipe_cbs(used, run.started), keeper, TerminalProgress()]
-    learn.fit(len(plan) - done, cbs=cbs)
+    cbs = [course, *recipe_cbs(used, run.started), keeper, EpochLog()]
+    with learn.no_logging():  # fastai's table tells a bare error rate
+        learn.fit(len(plan) - done, cbs=cbs)
     learn.seconds = course.seconds
     learn.outcome = {"epochs": course.done, "planned": len(plan), **facts}
     if used.snapshots != "none":
@@ -141,15 +142,19 @@ def _free(learn: Learner) -> None:
     torch.cuda.empty_cache()
 
 
-class TerminalProgress(Callback):
-    """One bar per epoch on the terminal: papermill shows a notebook's output only afterwards."""
+class EpochLog(Callback):
+    """Every epoch a bar on the terminal and a row in the notebook, its error told in images.
 
-    order = 70  # after the Recorder, whose figures it repeats
+    Both, because papermill shows a notebook's output only afterwards.
+    """
+
+    order = 70  # after the Recorder and ProgressCallback, whose figures and table it uses
 
     def before_fit(self) -> None:
         """Find the terminal; a log file gets few lines, a screen gets many."""
         self.stream = terminal()
         self.interval = 0.2 if self.stream.isatty() else 30
+        self._row("epoch", "train_loss", "valid_loss", "hold-out error", "time")
 
     def before_epoch(self) -> None:
         """Start the bar of this epoch."""
@@ -162,11 +167,17 @@ class TerminalProgress(Callback):
         self.bar.update()
 
     def after_epoch(self) -> None:
-        """Close the bar on the figures of the epoch."""
-        trained, valid, error = self.recorder.values[-1]
-        figures, images = [f"train_loss={trained:.4f}"], len(self.dls.valid_ds)
-        if images:  # with fold=all nothing is held out: no loss, no error
-            wrong = error_phrase(round(error * images), images)
-            figures += [f"valid_loss={valid:.4f}", wrong]
-        self.bar.set_postfix_str(", ".join(figures))
+        """Write the row of this epoch, and close its bar on the same figures."""
+        _, trained, valid, error, took = self.recorder.log
+        held = len(self.dls.valid_ds)  # 0 with fold=all: no loss, no error
+        valid = f"{valid:.4f}" if held else "-"
+        wrong = error_phrase(round(error * held) if held else 0, held)
+        self._row(self.course.done, f"{trained:.4f}", valid, wrong, took)
+        self.bar.set_postfix_str(f"train_loss={trained:.4f}, valid_loss={valid}, {wrong}")
         self.bar.close()
+
+    def _row(self, *cells: object) -> None:
+        """Add to the table below the notebook's cell, where fastai shows one."""
+        bar = getattr(getattr(self, "progress", None), "mbar", None)
+        if bar:
+            bar.write(list(map(str, cells)), table=True)

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -268,6 +269,16 @@ def test_executed_notebook_shows_the_hold_out_error_in_images_with_and_without_t
     table = as_text(outputs(trained_once / "executed.ipynb", "holdout_table"), "text/html")
     assert "hold-out error" in table and "plain" in table and "with TTA" in table
     assert table.count("of 6") == 2  # a fifth of 30 images
+
+
+def test_executed_notebook_tells_the_error_of_every_epoch_in_images(trained_once):
+    table = as_text(outputs(trained_once / "executed.ipynb", "fit(get_learner"), "text/html")
+    names, *rows = (re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:])
+    assert names == ["epoch", "train_loss", "valid_loss", "hold-out error", "time"]
+    assert [row[0] for row in rows] == ["1", "2", "3"]
+    for row in rows:
+        told = re.fullmatch(r"(\d) of 6 wrong \((.*) %, 95 % .* … .* %\)", row[3])
+        assert told and told[2] == f"{100 * int(told[1]) / 6:.2f}"
 
 
 def test_executed_notebook_ran_to_its_end(trained_once):

@@ -7,12 +7,13 @@ import pytest
 import torch
 from fastai.callback.core import CancelStepException
 from fastai.callback.fp16 import MixedPrecision
-from fastai.vision.all import Callback, DataLoaders, GradientAccumulation
+from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, noop
 from small_training import begun, flat, run_of, tiny, train
 
 from src.data import get_dls
+from src.evidence import error_phrase
 from src.recipes import recipe_cbs
-from src.train import fit, get_learner
+from src.train import EpochLog, fit, get_learner
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -162,3 +163,16 @@ def test_without_a_hold_out_only_the_training_loss_is_told(competition_once, tmp
     assert learn.recorder.values[0][1:] == [None, None]
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
     assert "100%" in last and "train_loss=" in last and "wrong" not in last
+    assert last.rstrip("]").endswith("valid_loss=-, no hold-out, so no error is known")
+
+
+def test_each_epoch_is_a_row_below_the_cell(competition_once, tmp_path, monkeypatch):
+    rows = []
+    monkeypatch.setattr(EpochLog, "_row", lambda _, *cells: rows.append(cells))
+    learn = train(competition_once, tmp_path, tiny(epochs=2))
+    assert rows[0] == ("epoch", "train_loss", "valid_loss", "hold-out error", "time")
+    for number, (values, row) in enumerate(zip(learn.recorder.values, rows[1:], strict=True), 1):
+        trained, valid, error = values
+        told = error_phrase(round(6 * error), 6)
+        assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", told)
+    assert learn.logger is not noop  # fastai's own table is back
