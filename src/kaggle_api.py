@@ -92,29 +92,21 @@ def _fetch(path: Path) -> None:
         talk(api.download_file, response, str(path), kaggle.http_client(), False, True)
 
 
-def submit(name: str, message: str, wait: bool, every: float, patience: float) -> None:
+def submit(
+    name: str, message: str, wait: bool, every: float, patience: float, force: bool
+) -> None:
     """Guard, upload, and believe only Kaggle's own list; then wait for the score."""
     path = submissions_dir() / f"{Path(name).name.removesuffix('.csv')}.csv"
     message = message or ledger.default_message(path)
-    _guard(path, message)
+    forced = submission.release(path, find(), force)
     known = {entry["ref"] for entry in listed(pages=1)}
     trouble = _upload(path, message)
     entry = _confirmed(path, known, trouble, every)
-    ledger.lock(path)
+    ledger.lock(path, forced)
     ledger.record([entry])
     print(f"{path.name} is on Kaggle's list as {entry['ref']}: {message}", flush=True)
     if wait:
         _await_score(entry, every, patience)
-
-
-def _guard(path: Path, message: str) -> None:
-    """Refuse a file the guard finds errors in; its remarks are only said."""
-    findings = submission.check(path, find())
-    submission.show(findings)
-    errors = [finding.text for finding in findings if finding.severity == "error"]
-    if errors:
-        anyway = submission.submit_command(path, message)
-        raise UserError(f"{path.name} is not sent: {errors[0]}; to send it all the same: {anyway}")
 
 
 def _upload(path: Path, message: str) -> UserError | None:
@@ -229,6 +221,8 @@ def main() -> None:
     send.add_argument("--no-wait", dest="wait", action="store_false", help="not for the score")
     send.add_argument("--every", type=float, default=10, help="seconds between two looks (10)")
     send.add_argument("--patience", type=float, default=600, help="seconds to wait at most (600)")
+    send.add_argument("--force", action="store_true",
+                      help="send what the guard refuses; it is recorded")
     send.set_defaults(run=submit)
     board = commands.add_parser("scores", help="fill submissions/ledger.csv, print the board")
     board.set_defaults(run=scores)

@@ -5,7 +5,7 @@ step the board can show.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -88,10 +88,11 @@ def sent_file(entry: Mapping[str, Any]) -> Path | None:
     return path if stamp.tz_localize(None) <= entry["time"] + CLOCKS else None
 
 
-def lock(path: Path) -> None:
-    """Remember that the CSV at `path` was sent; from then on it is read-only for everyone."""
+def lock(path: Path, forced: Sequence[str] = ()) -> None:
+    """Remember that the CSV at `path` was sent, and the errors this `forced`; make it read-only."""
     record = {"notebook": path.stem, "sha256": sha256(path), **read_provenance(path)}
-    write_json(path.with_suffix(".json"), {**record, "submitted": True})
+    told = list(dict.fromkeys([*record.get("forced", []), *forced]))
+    write_json(path.with_suffix(".json"), {**record, "forced": told, "submitted": True})
     path.chmod(path.stat().st_mode & ~0o222)
 
 

@@ -61,7 +61,7 @@ def write_submission(
     record = _standing(path, now, digest)
     findings = guard(table, folder, known_good() if good is None else good, probs, path)
     show(findings)
-    forced = _refuse(findings, path, force)
+    forced = _refuse(findings, path, force, "written")
     provenance = json.loads(json.dumps(dict(provenance), default=str))
     if now == digest == record.get("sha256") and _says(record, provenance):
         return path
@@ -103,6 +103,13 @@ def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) ->
         text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
         findings.insert(0, Finding("error", f"{text}was killed); run python -m src.ensemble again"))
     return findings
+
+
+def release(path: Path, folder: Path, force: bool) -> list[str]:
+    """Guard the CSV at `path` before it is sent, and return the errors that `force` overrides."""
+    findings = check(path, folder)
+    show(findings)
+    return _refuse(findings, path, force, "sent")
 
 
 def show(findings: Sequence[Finding]) -> None:
@@ -147,12 +154,12 @@ def _standing(path: Path, now: str, digest: str) -> dict[str, Any]:
     return record
 
 
-def _refuse(findings: Sequence[Finding], path: Path, force: bool) -> list[str]:
+def _refuse(findings: Sequence[Finding], path: Path, force: bool, done: str) -> list[str]:
     """The errors that `force` overrides; without it any error stops here."""
     errors = [finding.text for finding in findings if finding.severity == "error"]
     if errors and not force:
         more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
-        raise UserError(f"{path} is not written: {errors[0]}{more}; --force writes it all the same")
+        raise UserError(f"{path} is not {done}: {errors[0]}{more}; --force does it all the same")
     return errors
 
 

@@ -86,7 +86,25 @@ def test_the_guard_comes_before_anything_is_sent(kaggle, tmp_path, work):
     path = work / "paddy_train.csv"
     path.write_text(path.read_text().replace("200001.jpg", "200009.jpg"))
     line = refusal(submit(kaggle, tmp_path))
-    assert "not sent" in line and "kaggle competitions submit" in line and kaggle.seen == []
+    assert "not sent" in line and "--force" in line and kaggle.seen == []
+    assert json.loads((work / "paddy_train.json").read_text())["submitted"] is False
+
+
+def test_force_sends_what_the_guard_refuses_and_records_it(kaggle, tmp_path, work):
+    path = work / "paddy_train.csv"
+    path.write_text(path.read_text().replace("200001.jpg", "200009.jpg"))
+    before = json.loads((work / "paddy_train.json").read_text())["forced"]
+    done = submit(kaggle, tmp_path, "--no-wait", "--force")
+    assert done.returncode == 0, done.stderr
+    assert list(kaggle.uploads.values()) == [path.read_bytes()]
+    told = json.loads((work / "paddy_train.json").read_text())
+    errors = [line.removeprefix("error: ") for line in done.stdout.splitlines()
+              if line.startswith("error: ")]
+    assert any("200009.jpg" in error for error in errors)
+    assert told["submitted"] is True and told["forced"] == [*before, *errors]
+    assert run(kaggle, tmp_path, "scores").returncode == 0
+    again = json.loads((work / "paddy_train.json").read_text())
+    assert again["forced"] == told["forced"]
 
 
 SUBMIT_TROUBLES = [
