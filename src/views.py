@@ -27,6 +27,7 @@ WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
 P_CHANGE = 0.75  # of each change but the flip
 GREYS = (np.arange(256) / 255).clip(1e-7, 1 - 1e-7)
 LOGIT = np.log(GREYS / (1 - GREYS))
+LEFT = {1: 0, 2: 1, 4: 1.5, 8: 1.5}  # pixels for one of the view, by scale: they get sharper
 CROP_SHARE = 0.875  # of the plain view's side, in the five crops
 
 
@@ -94,7 +95,7 @@ def fixed_views(kind: str, frame: Frame) -> list[View]:
 def random_box(rng: np.random.Generator, frame: Frame) -> tuple[int, int, int, int]:
     """Height, width, top, left of a crop of the item image, as `data.batch_tfms` draws it."""
     height, width = frame.item_size
-    scale = math.sqrt(rng.uniform(frame.min_scale, 1)) if frame.min_scale < 1 else 1.0
+    scale = math.sqrt(rng.uniform(frame.min_scale, 1))
     h, w = round(scale * height), round(scale * width)
     return h, w, int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
 
@@ -183,16 +184,16 @@ def shrink(image: Image.Image, frame: Frame) -> Tensor:
     A view is then as sharp as the plain one: a model trained on sharper views errs on plain ones.
     """
     sides = zip(image.size, _needed(image.size[::-1], frame), _sharpness(frame), strict=True)
-    size = [min(pixels, round(needed * sharp)) for pixels, needed, sharp in sides]
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.asarray(image, np.float32)).permute(2, 0, 1)
+    width, height = [min(pixels, round(needed * sharp)) for pixels, needed, sharp in sides]
+    # The bytes PIL's resize would make, give or take one, in a third of its time.
+    photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    return F.interpolate(photo, (height, width), mode="bilinear", antialias=True)[0].float()
 
 
 def reduction(photo_size: tuple[int, int], frame: Frame) -> int:
-    """The scale a JPEG may be decoded at, 1, 2, 4 or 8: 1.5 pixels are left for one of the view."""
-    needed = _needed(photo_size, frame)
-    least = min(p / n for p, n in zip(photo_size[::-1], needed, strict=True))
-    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or least / factor >= 1.5)
+    """The scale a JPEG may be decoded at, 1, 2, 4 or 8: enough pixels are left for the view."""
+    least = np.divide(photo_size[::-1], _needed(photo_size, frame)).min()
+    return max(factor for factor, pixels in LEFT.items() if least >= factor * pixels)
 
 
 def _needed(photo_size: tuple[int, int], frame: Frame) -> list[float]:

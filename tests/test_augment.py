@@ -68,7 +68,7 @@ def repeat(path, dls) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "seen"), [(480, (480, 640)), (224, (480, 640)), (128, (240, 320)), (64, (120, 160))]
+    ("size", "seen"), [(480, (480, 640)), (256, (480, 640)), (224, (240, 320)), (64, (120, 160))]
 )
 @pytest.mark.parametrize(("orientation", "stored"), [(1, (480, 640)), (6, (640, 480))])
 def test_a_jpeg_is_read_upright_at_the_scale_the_view_needs(
