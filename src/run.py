@@ -32,6 +32,8 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
             parameters={**variant.recipe, **places, "notebook": TEMPLATE},
             progress_bar=False,
             cwd=ROOT,
+            # Nobody can act on its warning that no notebook encrypts what it says to its kernel.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except PapermillExecutionError as error:
         if error.ename == "UserError":

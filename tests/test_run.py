@@ -165,7 +165,9 @@ raise UserError("no rice in the field; sow some")
 """
 
 
-def test_notebook_is_given_exactly_the_fields_and_the_places(data, tmp_path, monkeypatch, template):
+def test_notebook_is_given_exactly_the_fields_and_the_places(
+    data, tmp_path, monkeypatch, capfd, template
+):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     names = [*DONE.recipe, *config.PLACES]
     template(f"NAMES = {names}\n{CHECK}")
@@ -175,6 +177,7 @@ def test_notebook_is_given_exactly_the_fields_and_the_places(data, tmp_path, mon
     places = {"data": str(data), "models": str(tmp_path), "notebook": "paddy_train"}
     given = json.loads((tmp_path / "given.json").read_text())
     assert given == DONE.recipe | places | {"overwrite": True}
+    assert capfd.readouterr().err == ""  # the kernel has no warnings for the user
     kept = nbformat.read(config.runs_dir() / f"{DONE.name}.ipynb", as_version=4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in kept.cells)
 
