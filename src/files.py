@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             "free some space, or choose another folder with PADDY_WORK"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        with suppress(OSError):  # of a read-only disk, where it never came to be
+            temporary.unlink()
 
 
 def _sweep(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files appear whole or not at all: a kill, a full disk and a closed folder leave the old one."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -148,6 +149,18 @@ def test_read_only_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="Permission denied"):
         files.require_writable(tmp_path)
     tmp_path.chmod(0o755)
+
+
+def test_read_only_disk_is_one_line_though_nothing_can_be_removed_either(path, monkeypatch):
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for method in ("touch", "unlink", "write_text"):
+        monkeypatch.setattr(Path, method, read_only)
+    writes = (lambda: files.write_text(path, "new")), lambda: files.require_writable(path.parent)
+    for write in writes:
+        with pytest.raises(UserError, match="cannot write .*Read-only file system.*PADDY_WORK"):
+            write()
 
 
 def test_asking_whether_a_folder_is_writable_leaves_no_trace(tmp_path):
