@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CARD_KEYS = ("name", "family", "variant", "classes", "versions", "notebook", "commit", "data",
              "held_out", "holdout", "sha256", "bytes")
+NO_CARD = "a .pkl without a card: its training did not finish"
 # These fields decide how a model is asked, not what it is: a change needs no training.
 TTA_FIELDS = ("tta", "views", "beta")
 
@@ -50,10 +51,11 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
     """
     path = card_path(models, name)
     if not path.is_file():
-        known = ", ".join(names(models)) or "none"
-        raise UserError(f"no finished model {name!r} in {models}; finished are: {known}")
+        known = ", ".join(n for n in names(models) if card_path(models, n).is_file()) or "none"
+        alone = f" ({NO_CARD})" if pkl_path(models, name).is_file() else ""
+        raise UserError(f"no finished model {name!r} in {models}{alone}; finished are: {known}")
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = dict(json.loads(path.read_text(encoding="utf-8")))
         missing = [key for key in CARD_KEYS if key not in card]
     except (ValueError, TypeError):
         missing = ["everything"]
@@ -83,7 +85,7 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     cards, reasons = {}, {}
     for name in names(models):
         if not card_path(models, name).is_file():
-            reasons[name] = "a .pkl without a card: its training did not finish"
+            reasons[name] = NO_CARD
             continue
         try:
             cards[name] = read_card(models, name)

@@ -167,6 +167,19 @@ def test_half_bundles_are_told_apart_from_finished_ones(models):
     assert "no model card" in reasons["torn"]
 
 
+def test_a_pkl_without_its_card_is_named_as_such_and_not_as_finished(models):
+    (models / f"{VIT}.json").unlink()
+    with pytest.raises(UserError, match=rf"'{VIT}'.*without a card.*finished are: {RESNET}$"):
+        bundle.read_card(models, VIT)
+
+
+@pytest.mark.parametrize("content", ['"family"', "3", "[]", "null", '{"name": "half"}', '{"name'])
+def test_what_is_no_card_is_told_as_such(models, content):
+    (models / f"{VIT}.json").write_text(content)
+    with pytest.raises(UserError, match="no model card"):
+        bundle.read_card(models, VIT)
+
+
 def test_a_card_without_its_pkl_names_the_file_and_the_way_out(models):
     (models / f"{VIT}.pkl").unlink()
     with pytest.raises(UserError, match=rf"{VIT}.pkl is missing.*python -m src.run {VIT}"):
