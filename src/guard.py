@@ -150,7 +150,7 @@ def _missing_classes(counts: pd.Series, known: pd.Series) -> list[Finding]:
         share = known[name] / known.sum()
         p = (1 - share) ** counts.sum()
         text = f"no row says {name}; about {share * counts.sum():,.0f} were to be expected"
-        remedy = "; look at the members' confusion matrices" if p < REFUSE else ", it may be chance"
+        remedy = "; look at the members' confusion matrices" if p < REMARK else ", it may be chance"
         findings += [Finding("error" if p < REFUSE else "remark", f"{text} (p = {p:.1g}){remedy}")]
     return findings
 

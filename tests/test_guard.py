@@ -140,6 +140,15 @@ def test_a_rare_class_missing_by_chance_is_remarked_only(folder, tmp_path):
     assert line.startswith("remark: no row says tungro; about 1 were to be expected (p = 0.4)")
 
 
+def test_a_class_missing_by_more_than_chance_is_not_called_chance(folder, tmp_path):
+    with open(folder / "train.csv", "a") as file:
+        file.writelines(f"1004{n:02}.jpg,tungro,ADT45,50\n" for n in range(10))
+    line = lines(guard(csv_of(tmp_path / "a.csv", TRUTH), folder))[0]
+    # (400 / 410) to the power of 400
+    assert line.startswith("remark: no row says tungro; about 10 were to be expected (p = 5e-05)")
+    assert "chance" not in line and "confusion matrices" in line
+
+
 def test_exchanged_class_names_show_in_the_class_mix(folder, tmp_path):
     labels = TRUTH.replace({"blast": "normal", "normal": "blast"})
     line = only(guard(csv_of(tmp_path / "a.csv", labels), folder))
