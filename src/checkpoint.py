@@ -97,7 +97,7 @@ class Checkpoint(Callback):
             try:
                 torch.save(state, temporary)
             except RuntimeError as error:  # how torch tells of a full disk
-                raise OSError(str(error).partition("\n")[0]) from error
+                raise OSError("torch could not write all of it") from error
 
 
 def collect(learn: Learner) -> State:

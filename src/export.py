@@ -91,7 +91,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         try:
             learn.export(temporary.resolve())
         except RuntimeError as error:  # how torch tells of a full disk
-            raise OSError(str(error).partition("\n")[0]) from error
+            raise OSError("torch could not write all of it") from error
         check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:

@@ -42,6 +42,9 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
         raise UserError(f"{error.ename}: {reason}; see {output}") from error
     except DeadKernelError as error:
         raise UserError("its kernel was killed, often for memory: try a larger accum") from error
+    except OSError as error:  # papermill's own, of the executed copy
+        raise UserError(f"cannot write {output}: {error.strerror or error}; free some space, or "
+                        "choose another folder with PADDY_WORK") from error
     return output
 
 

@@ -1,6 +1,8 @@
 """Rows of params.yaml through the notebook: known names, nothing twice, on after a failure."""
 
+import errno
 import json
+import os
 import sys
 
 import nbformat
@@ -180,6 +182,18 @@ def test_notebook_is_given_exactly_the_fields_and_the_places(
     assert capfd.readouterr().err == ""  # the kernel has no warnings for the user
     kept = nbformat.read(config.runs_dir() / f"{DONE.name}.ipynb", as_version=4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in kept.cells)
+
+
+def test_disk_that_fills_up_meanwhile_is_told_with_the_file_and_the_way_out(
+    data, work, monkeypatch, capsys, template
+):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as papermill: of no file
+
+    names = rows(monkeypatch, [tiny(desc="one")])
+    monkeypatch.setattr(run.papermill, "execute_notebook", full)
+    with pytest.raises(UserError, match=rf"{names[0]}.ipynb: No space left on device; free some"):
+        command(monkeypatch, *names)
 
 
 def test_template_is_the_notebook_of_the_repository():
