@@ -52,6 +52,7 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
               "(-p overwrite true trains it again)", file=terminal())
         sys.exit(0)
     files.require_writable(models)
+    competition.test_paths(folder)  # what `check` calls an obstacle is one here, too
     require_images(competition.train_paths(folder))
     folds = get_folds(folder, variant.seed, models, variant.split)
     return Run(folder, models, notebook, folds, started)

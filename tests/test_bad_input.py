@@ -72,7 +72,7 @@ ROWS = {"train.csv": b"100001.jpg,disease_a,ADT45,45", "sample_submission.csv": 
 
 @pytest.mark.parametrize(
     "main, name",
-    [(ensemble, "train.csv"), (ensemble, "sample_submission.csv"), (train, "train.csv")],
+    [(main, name) for main in (ensemble, train) for name in HEADERS],
 )
 @pytest.mark.parametrize(
     "content, told",
@@ -96,6 +96,12 @@ def test_a_table_that_is_missing_empty_or_torn(vote, data, tmp_path, main, name,
         path.write_bytes(text.encode(errors="surrogateescape"))
     line = refused_by(main, tmp_path)
     assert name in line and told in line
+
+
+def test_a_test_set_that_is_not_whole_is_told_before_training(work, data, tmp_path):
+    (data / "test_images" / "200003.jpg").unlink()
+    line = refused_by(train, tmp_path)
+    assert "rows of the sample without an image (1): 200003.jpg" in line
 
 
 def unknown_class(data):
