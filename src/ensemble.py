@@ -75,13 +75,14 @@ def main() -> None:
         trials = find_trials(vote)
         vote = reweigh(vote, trials)
         print(as_text(trials_table(trials, vote.labels)))
-        print(search_text(vote, trials))
-        print(f"\n{as_text(brought(vote))}\n")
+        print(f"{search_text(vote, trials)}\n")
     print(as_text(members_table(vote.members, vote.labels)))
     print(members_sentence(vote.members, vote.reasons))
     print(f"\n{holdout_text(vote)}")
     if len(vote.tables) > 1 and vote.valid is not None:
         print(alike(vote.tables, vote.labels))
+    if len(vote.tables) > 2 and vote.valid is not None:
+        print(f"\nwhat they bring to the equal mean of all:\n{as_text(brought(vote))}")
     print_solution(vote)
     write_vote(vote, args.good, args.force)
 

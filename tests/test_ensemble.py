@@ -147,6 +147,24 @@ def test_what_ensembling_is_worth_and_how_alike_members_are_takes_two_lines(mode
     assert "against equal weights" not in out and "method" not in out
 
 
+def test_what_each_of_three_members_brings_is_told_without_a_search(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main).stdout
+    assert "\nwhat they bring to the equal mean of all:\nwithout " in out
+    assert re.search(r"^resnet +2 +0 of 60 wrong .* −20 \(95 %", out, re.M)
+    assert re.search(r"^strong +1 +20 of 60 wrong .* 0 \(95 %", out, re.M)
+    assert "bring" not in call(main, "strong", "weak_one").stdout
+
+
+def test_a_vote_loads_nothing_that_takes_long_to_load(models, sixty):
+    strong_and_weak_in(models, sixty)
+    slow = {"torch", "fastai", "timm", "scipy", "sklearn", "matplotlib"}
+    done = run("-c", f"import sys; from src.ensemble import main; sys.argv = ['ensemble']; main(); "
+                     f"print({slow} & set(sys.modules))")
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+    assert "what they bring" in done.stdout
+
+
 def test_typed_weights_are_compared_with_equal_ones(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main, "--weights", "vit=3").stdout
