@@ -13,7 +13,7 @@ import pandas as pd
 
 from src import competition
 from src.config import command
-from src.evidence import compare, error_phrase, log_loss_phrase, sentence, wrong_of
+from src.evidence import compare, error_phrase, log_loss_phrase, sentence, too_few, wrong_of
 from src.members import holdout_problem, members_sentence, members_table
 from src.probs import average
 from src.report import as_text
@@ -31,12 +31,18 @@ from src.vote import (
 from src.worth import alike, contributions, contributions_table, worth
 
 
+def few(vote: Vote) -> str:
+    """Why the members are not compared; empty where enough images were held out by all."""
+    images = 0 if vote.valid is None else len(vote.valid)
+    return f"{lacks}: {holdout_problem(vote.members)}" if (lacks := too_few(images)) else ""
+
+
 def brought(vote: Vote) -> pd.DataFrame:
     """What each family and each member brings to the equal mean, for a reader."""
-    images = 0 if vote.valid is None else len(vote.valid)
-    if not images:
+    if few(vote):
         return pd.DataFrame()
-    return contributions_table(contributions(vote.tables, families(vote), vote.labels), images)
+    found = contributions(vote.tables, families(vote), vote.labels)
+    return contributions_table(found, len(vote.valid))
 
 
 def holdout_text(vote: Vote) -> str:
@@ -48,12 +54,17 @@ def holdout_text(vote: Vote) -> str:
     nested = "; each by weights found on others" if chosen else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
     if len(vote.tables) > 1:
-        lines += [worth(vote.tables, vote.labels, vote.valid)]
-        if not vote.why and len({m.weight for m in vote.members if m.weight > 0}) > 1:
-            c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
-            found = sentence(c, "weighing like this", "against equal weights")
-            lines += [f"{found}; {log_loss_phrase(c)}"]
+        lines += [few(vote)] if few(vote) else _comparisons(vote)
     return "\n".join(lines)
+
+
+def _comparisons(vote: Vote) -> list[str]:
+    lines = [worth(vote.tables, vote.labels, vote.valid)]
+    if not vote.why and len({m.weight for m in vote.members if m.weight > 0}) > 1:
+        c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
+        found = sentence(c, "weighing like this", "against equal weights")
+        lines += [f"{found}; {log_loss_phrase(c)}"]
+    return lines
 
 
 def print_solution(vote: Vote) -> None:
@@ -79,9 +90,9 @@ def main() -> None:
     print(as_text(members_table(vote.members, vote.labels)))
     print(members_sentence(vote.members, vote.reasons))
     print(f"\n{holdout_text(vote)}")
-    if len(vote.tables) > 1 and vote.valid is not None:
+    if len(vote.tables) > 1 and not few(vote):
         print(alike(vote.tables, vote.labels))
-    if len(vote.tables) > 2 and vote.valid is not None:
+    if len(vote.tables) > 2 and not few(vote):
         print(f"\nwhat they bring to the equal mean of all:\n{as_text(brought(vote))}")
     print_solution(vote)
     write_vote(vote, args.good, args.force)

@@ -18,6 +18,7 @@ PUBLIC, PRIVATE = 2_601, 868  # test images behind Kaggle's public and private s
 DRAWS = 10_000
 ALPHA = 0.05
 Z = NormalDist().inv_cdf(1 - ALPHA / 2)
+LEAST = 50  # common images; fewer cannot tell one model, or one weight, from another
 LAST_DIGIT = 1e-5  # scores have five digits
 
 
@@ -167,6 +168,12 @@ def error_phrase(wrong: int, images: int) -> str:
         return "no hold-out, so no error is known"
     low, high = (f"{100 * bound:.2f}" for bound in wilson(wrong, images))
     return f"{wrong:,} of {images:,} wrong ({100 * wrong / images:.2f} %, 95 % {low} … {high} %)"
+
+
+def too_few(images: int) -> str:
+    """Why members are not compared on so few common images; empty where there are enough."""
+    lacks = f"all members together held out {images} images, a comparison needs {LEAST}"
+    return "" if images >= LEAST else lacks
 
 
 def images_right(score: float | str, images: int = PUBLIC) -> int:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from src.evidence import wilson, wrong_of
-from src.report import BINS, ENSEMBLE, TOO_FEW, confidence_bins, cooled
-from src.search import PARTS
+from src.evidence import too_few, wilson, wrong_of
+from src.report import BINS, ENSEMBLE, confidence_bins, cooled
 from src.worth import disagreement, error_correlation
 
 if TYPE_CHECKING:
@@ -30,8 +29,8 @@ def error_plot(
     """Hold-out error of every member and of the `ensemble`, best on top, with 95 % intervals."""
     from matplotlib.ticker import MaxNLocator
 
-    if ensemble is None:
-        return _nothing()
+    if few := _lacking(ensemble):
+        return few
     wrong = {name: wrong_of(table, labels)[0] for name, table in tables.items()}
     order = [ENSEMBLE, *sorted(wrong, key=wrong.__getitem__)]
     wrong, images = wrong | {ENSEMBLE: wrong_of(ensemble, labels)[0]}, len(ensemble)
@@ -60,9 +59,9 @@ def _shares(ax: "Axes", counts: Mapping[Any, int], images: int, what: str = "") 
 
 def disagreement_map(tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """How many images every two members predict differently."""
-    images = len(next(iter(tables.values()), ()))
-    if not images:
-        return _nothing()
+    if few := _lacking(*tables.values()):
+        return few
+    images = len(next(iter(tables.values())))
     counts = (disagreement(tables) * images).round()
     title = f"images of {images:,} that two members predict differently"
     return _heat_map(counts, "{:,.0f}", title, "Blues")
@@ -70,8 +69,8 @@ def disagreement_map(tables: Mapping[str, pd.DataFrame]) -> "Figure":
 
 def correlation_map(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> "Figure":
     """How far every two members are wrong on the same images; blank where one is never wrong."""
-    if not len(next(iter(tables.values()), ())):
-        return _nothing()
+    if few := _lacking(*tables.values()):
+        return few
     title = "correlation of two members' errors; 1: wrong on the same images"
     return _heat_map(error_correlation(tables, labels), "{:.2f}", title, "Oranges")
 
@@ -98,8 +97,8 @@ def _heat_map(table: pd.DataFrame, form: str, title: str, colours: str) -> "Figu
 
 def reliability_plot(ensemble: pd.DataFrame | None, labels: pd.Series) -> "Figure":
     """How often the `ensemble` is right where it is so sure, before and after temperature."""
-    if ensemble is None or len(ensemble) < PARTS:
-        return _nothing()
+    if few := _lacking(ensemble):
+        return few
     heat, after = cooled(ensemble, labels)
     panels = {"before": ensemble, f"after temperature {heat:.2f}": after}
     fig, axes = _figure(9, 5.2, nrows=2, ncols=2, sharex=True, sharey="row",
@@ -148,9 +147,12 @@ def _figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
     return fig, axes
 
 
-def _nothing() -> "Figure":
-    """What is drawn where nothing was held out together."""
+def _lacking(table: pd.DataFrame | None = None, *others: pd.DataFrame) -> "Figure | None":
+    """What is drawn instead where too few images were held out together."""
+    few = too_few(0 if table is None else len(table))
+    if not few:
+        return None
     fig, ax = _figure(9, 1)
     ax.axis("off")
-    ax.text(0.5, 0.5, TOO_FEW, ha="center", va="center")
+    ax.text(0.5, 0.5, few, ha="center", va="center")
     return fig

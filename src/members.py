@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.evidence import ALPHA, error_phrase, mcnemar, right, wrong_of
+from src.evidence import ALPHA, error_phrase, mcnemar, right, too_few, wrong_of
 from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
@@ -143,16 +143,17 @@ def origin(member: Member) -> dict[str, Any]:
 def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
     """The members for a reader: hold-out errors plain and with TTA, weight.
 
-    Where they held out different images, also the error on those that all did, which alone
-    compares; where a recipe was trained on grouped folds too, that second error.
+    Where they held out different images, also the error on those that all did, if there are
+    enough: it alone compares. Where a recipe was trained on grouped folds too, that second error.
     """
     common = next(iter(common_holdout(members).values())).index
-    differ = len(common) and any(len(member.valid) != len(common) for member in members)
+    differ = any(len(member.valid) != len(common) for member in members)
+    compared = differ and not too_few(len(common))
     twice, rows = any(member.card["grouped"] for member in members), []
     for card, weight, valid, *_ in members:
         row = {"model": title(card), "family": card["family"]}
         row["hold-out error"], row["with TTA"] = _errors(card["holdout"])
-        if differ:
+        if compared:
             seen = valid.loc[valid.index.intersection(common)]
             row[f"on the {len(common):,} common images"] = error_phrase(*wrong_of(seen, labels))
         if twice:

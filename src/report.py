@@ -14,14 +14,14 @@ from src.evidence import (
     log_loss_phrase,
     right,
     same_mix,
+    too_few,
     wilson,
     wrong_of,
 )
-from src.search import PARTS, nested
+from src.search import nested
 
 BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'
-TOO_FEW = "too few images were held out by all members to measure this"
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -53,8 +53,8 @@ def confidence_bins(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
 
 def reliability_sentence(ensemble: pd.DataFrame | None, labels: pd.Series) -> str:
     """How sure the `ensemble` is and how often wrong, and whether a temperature mends that."""
-    if ensemble is None or len(ensemble) < PARTS:
-        return TOO_FEW
+    if few := too_few(0 if ensemble is None else len(ensemble)):
+        return f"how far the ensemble's probabilities can be believed is not known: {few}"
     heat, after = cooled(ensemble, labels)
     sure, then = (100 * probs.max(axis=1).mean() for probs in (ensemble, after))
     c = compare(after, ensemble, labels)

@@ -21,6 +21,7 @@ from src.evidence import (
     gain_phrase,
     log_losses,
     sentence,
+    too_few,
     wrong_of,
 )
 from src.probs import average
@@ -50,11 +51,8 @@ def search(
     The tables hold the same images; `families` is model → family, `labels` image_id → label.
     """
     held = gather(tables, families, labels)
-    if len(held.images) < PARTS:
-        raise UserError(
-            f"all members together held out {len(held.images)} images, too few to search for "
-            "weights; use --select equal, or members of the same fold"
-        )
+    if few := too_few(len(held.images)):
+        raise UserError(f"{few}; use --select equal, or members of the same fold")
     incumbent = average([tables[name].loc[held.images, held.classes] for name in held.models])
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     for name, method in methods.items():

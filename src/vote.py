@@ -11,7 +11,7 @@ import pandas as pd
 
 from src import competition
 from src.config import UserError, models_dir, nearest
-from src.evidence import error_phrase, wrong_of
+from src.evidence import LEAST, error_phrase, wrong_of
 from src.members import (
     Member,
     common_holdout,
@@ -25,7 +25,6 @@ from src.search import SELECT, Trial, choose, search
 from src.submission import submit_command, write_submission
 from src.voters import Cards, find_members
 
-LEAST = 50  # images; fewer cannot tell one weight from another
 # The parameters cell of paddy_ensemble.ipynb.
 PARAMETERS = ("weights", "select", "data", "models", "notebook", "force")
 

@@ -18,6 +18,7 @@ from src.evidence import (
     mcnemar,
     right,
     sentence,
+    too_few,
     wrong_of,
 )
 from src.probs import join
@@ -73,8 +74,8 @@ def error_correlation(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> 
 def alike(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> str:
     """How alike the members are, in one line: in their predictions, in their errors."""
     images, names = len(next(iter(tables.values()), ())), list(tables)
-    if len(names) < 2 or not images:
-        return "no two members held out the same images: how alike they are is not known"
+    if few := too_few(images) or "there are no two of them" * (len(names) < 2):
+        return f"how alike the members are is not known: {few}"
     pairs = np.triu_indices(len(names), k=1)
     differ = np.rint(disagreement(tables).to_numpy()[pairs] * images).astype(int)
     closest = " and ".join(names[side[differ.argmin()]] for side in pairs)
@@ -98,6 +99,8 @@ def worth(
 
     The best one is picked by these very images, so the ensemble is rather worth more.
     """
+    if few := too_few(len(ensemble)):
+        return f"what ensembling is worth is not known: {few}"
     best = min(sorted(tables), key=lambda name: wrong_of(tables[name], labels)[0])
     comparison = compare(ensemble, tables[best], labels)
     found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")

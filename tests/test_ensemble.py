@@ -26,6 +26,8 @@ from small_bundles import (
 
 from src import bundle, competition
 from src.ensemble import main
+from src.evidence import LEAST, too_few
+from src.variant import make_variant
 
 
 @pytest.fixture
@@ -127,6 +129,23 @@ def test_the_hold_out_error_is_that_of_the_images_all_members_held_out(models, d
     assert re.search(r"^ *two +swin +1 of 4 wrong", done.stdout, re.M)
     # Four to one: 0.38 for a, 0.41 for c.
     assert "held out: 0 of 2 wrong" in call(main, "--weights", "vit=4").stdout
+
+
+@pytest.mark.parametrize("common", [0, 4, LEAST - 1])
+def test_what_too_few_common_images_cannot_tell_is_not_told(models, sixty, common):
+    labels, classes = competition.train_table(sixty).label, competition.classes(sixty)
+    rest = (len(labels) - common) // 2
+    held = {"vit": labels.iloc[: rest + common], "swin": labels.iloc[rest : 2 * rest + common]}
+    for fold, (family, truth) in enumerate({**held, "resnet": labels}.items()):
+        variant = make_variant(arch="test_vit", tta="none", fold=fold).recipe
+        bundle_in(models, sixty, f"{family}_x", family, sure(dict(truth), classes), variant=variant)
+    out = call(main, "--weights", "vit=2").stdout
+    lacks = ("no hold-out, so no error is known", too_few(common))[common > 0]
+    folds = "resnet_x held out fold 2, swin_x held out fold 1, vit_x held out fold 0"
+    assert f"{lacks}: {folds}: train them for the same fold" in out
+    for claim in ("evidence", "worth", "disagree", "bring", "log-loss", "common images "):
+        assert claim not in out
+    assert "there are 3 and" in refused(call(main, "--select", "auto"))
 
 
 def test_without_a_common_hold_out_no_error_is_claimed(models, data):

@@ -10,7 +10,7 @@ from conftest import ROOT
 from test_search import few, table
 
 from src import figures, report
-from src.evidence import wilson, wrong_of
+from src.evidence import LEAST, too_few, wilson, wrong_of
 from src.probs import average
 
 LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(20)]
@@ -84,16 +84,18 @@ def test_loading_the_figures_loads_neither_matplotlib_nor_torch():
     assert done.stdout.strip() == "set()", done.stderr
 
 
-def test_where_nothing_was_held_out_together_it_is_said():
-    labels = pd.Series({"0.jpg": "a"})
-    none = {name: table([[0.9, 0.1]]).iloc[:0] for name in ("one", "two")}
+@pytest.mark.parametrize("count", [0, 1, LEAST - 1])
+def test_where_too_little_was_held_out_together_it_is_said(count):
+    few = table([[0.9, 0.1]] * LEAST).iloc[:count]
+    tables, labels = {"one": few, "two": few}, pd.Series("a", index=few.index)
     for drawn in (
-        figures.error_plot(none, None, labels), figures.reliability_plot(None, labels),
-        figures.disagreement_map(none), figures.disagreement_map({}),
-        figures.correlation_map(none, labels),
-        figures.reliability_plot(table([[0.9, 0.1]]), labels),
+        figures.error_plot(tables, few if count else None, labels),
+        figures.reliability_plot(few if count else None, labels),
+        figures.disagreement_map(tables), figures.correlation_map(tables, labels),
     ):
-        assert [text for text, _ in texts(drawn)] == [report.TOO_FEW]
+        assert [text for text, _ in texts(drawn)] == [too_few(count)]
+        assert overlapping(drawn) == ([], [])
+    assert [text for text, _ in texts(figures.disagreement_map({}))] == [too_few(0)]
 
 
 def test_errors_are_drawn_in_percent_and_images_best_on_top(twenty):
@@ -112,10 +114,11 @@ def test_errors_are_drawn_in_percent_and_images_best_on_top(twenty):
 
 def test_the_heat_maps_hold_images_and_correlations():
     a, b = [0.9, 0.1], [0.1, 0.9]
-    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
+    said = {"one": [a, a, b, b], "two": [a, a, b, a], "three": [a, a, a, a]}
+    tables = {name: table(rows * 20) for name, rows in said.items()}
     labels = pd.Series("a", index=tables["one"].index)
     cells = [t.get_text() for t in figures.disagreement_map(tables).axes[0].texts]
-    assert cells == ["1", "2", "1"]  # two and one, three and one, three and two
+    assert cells == ["20", "40", "20"]  # two and one, three and one, three and two
     cells = [t.get_text() for t in figures.correlation_map(tables, labels).axes[0].texts]
     assert cells == ["0.58"]  # three is never wrong
 

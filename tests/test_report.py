@@ -8,7 +8,7 @@ import pytest
 from test_search import few, table
 
 from src import blends, report
-from src.evidence import compare, error_phrase, wilson, wrong_of
+from src.evidence import LEAST, compare, error_phrase, too_few, wilson, wrong_of
 
 
 def test_text_is_aligned_at_the_left():
@@ -91,6 +91,8 @@ def test_the_class_sentence_follows_the_numbers():
 
 
 def test_nothing_is_claimed_of_too_few_images():
-    labels = pd.Series({"0.jpg": "a"})
-    for probs in (None, table([[0.9, 0.1]])):
-        assert report.reliability_sentence(probs, labels) == report.TOO_FEW
+    many = table([[0.9, 0.1]] * LEAST)
+    labels = pd.Series("a", index=many.index)
+    for probs, count in ((None, 0), (many.iloc[:1], 1), (many.iloc[1:], LEAST - 1)):
+        assert report.reliability_sentence(probs, labels).endswith(f"not known: {too_few(count)}")
+    assert "not known" not in report.reliability_sentence(many, labels)

@@ -201,8 +201,8 @@ def test_one_model_keeps_its_one_weight():
 
 
 def test_models_that_are_never_wrong_are_weighed_equally():
-    right = table([[0.9, 0.1], [0.2, 0.8]] * 10)
-    labels = pd.Series(["a", "b"] * 10, index=right.index)
+    right = table([[0.9, 0.1], [0.2, 0.8]] * 30)
+    labels = pd.Series(["a", "b"] * 30, index=right.index)
     both = {"one": right, "other": right}
     trials = search.search(both, {"one": "x", "other": "y"}, labels, repeats=1)
     assert search.choose(trials)[0] == "equal"
@@ -402,7 +402,7 @@ def test_tta_is_used_unless_the_hold_out_says_it_hurts(gained, lost, used):
 
 def test_too_few_common_images_are_refused_with_the_remedy():
     tables, families, labels = few(4, 2)
-    with pytest.raises(UserError, match="held out 4 images.*same fold"):
+    with pytest.raises(UserError, match="held out 4 images, a comparison needs 50; .*same fold"):
         search.search(tables, families, labels)
 
 

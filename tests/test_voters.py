@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import draw_competition
 from small_bundles import (
     CLASSES,
     bundle_in,
@@ -99,14 +100,20 @@ def test_the_name_of_a_variant_stands_for_its_folds_and_that_of_a_fold_for_itsel
     assert weights_of(five) == {f"{VIT}_fold3": 1.0}
 
 
-def test_folds_beside_a_model_of_one_fold_are_compared_on_its_images(five, data):
-    other = variant_in(five, data, random_table(data, 9), wrong=2, arch="test_resnet", fold=4)
+def test_folds_beside_a_model_of_one_fold_are_compared_on_its_images(
+    models, tmp_path, monkeypatch
+):
+    large = draw_competition(tmp_path / "large", each=90)  # 54 images in a fold
+    monkeypatch.setenv("PADDY_DATA", str(large))
+    for fold in FOLDS:
+        variant_in(models, large, wrong=fold, fold=fold)
+    other = variant_in(models, large, wrong=2, arch="test_resnet", fold=4)
     out = call(main).stdout
-    assert "of 6 wrong" in out.partition("all of them held out:")[2].splitlines()[0]
-    # What is beside the ensemble's error was counted on the same six images.
-    assert re.search(rf"^{re.escape(VIT)} \(5 folds\).* 4 of 6 wrong", out, re.M), out
-    assert re.search(rf"^{other} .* 2 of 6 wrong .* 2 of 6 wrong .* 2 of 6 wrong", out, re.M), out
-    assert "on the 6 common images" in out.splitlines()[0]
+    assert "of 54 wrong" in out.partition("all of them held out:")[2].splitlines()[0]
+    # What is beside the ensemble's error was counted on the same images.
+    assert re.search(rf"^{re.escape(VIT)} \(5 folds\).* 4 of 54 wrong", out, re.M), out
+    assert re.search(rf"^{other} .* 2 of 54 wrong .* 2 of 54 wrong .* 2 of 54 wrong", out, re.M)
+    assert "on the 54 common images" in out.splitlines()[0]
 
 
 @pytest.mark.parametrize(

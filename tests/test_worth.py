@@ -8,7 +8,7 @@ import pytest
 from test_search import few, table
 
 from src import worth
-from src.evidence import wrong_of
+from src.evidence import LEAST, too_few, wrong_of
 from src.probs import average
 from src.report import as_text
 
@@ -63,18 +63,27 @@ def test_what_ensembling_is_worth_is_told_against_the_best_single_model():
 
 def test_how_alike_the_members_are_is_one_line():
     a, b = [0.9, 0.1], [0.1, 0.9]
-    tables = {"one": table([a, a, b, b]), "two": table([a, a, b, a]), "three": table([a, a, a, a])}
+    said = {"one": [a, a, b, b], "two": [a, a, b, a], "three": [a, a, a, a]}
+    tables = {name: table(rows * 20) for name, rows in said.items()}
     labels = pd.Series("a", index=tables["one"].index)
     assert worth.alike(tables, labels) == (
-        "two members disagree on 1 … 2 of 4 images, one and two least; "
+        "two members disagree on 20 … 40 of 80 images, one and two least; "
         "their errors correlate 0.58"
     )
     del tables["two"]
-    assert worth.alike(tables, labels) == "one and three disagree on 2 of 4 images"
+    assert worth.alike(tables, labels) == "one and three disagree on 40 of 80 images"
 
 
-def test_how_alike_they_are_is_not_claimed_without_common_images():
-    alone = {"one": table([[0.9, 0.1]])}
-    none = {name: table([[0.9, 0.1]]).iloc[:0] for name in ("one", "two")}
-    for tables in ({}, alone, none):
-        assert "is not known" in worth.alike(tables, pd.Series({"0.jpg": "a"}))
+@pytest.mark.parametrize("count", [0, 1, LEAST - 1])
+def test_nothing_is_claimed_of_members_on_too_few_common_images(count):
+    few = table([[0.9, 0.1]] * LEAST).iloc[:count]
+    tables, labels = {"one": few, "two": few}, pd.Series("a", index=few.index)
+    for line in (worth.alike(tables, labels), worth.worth(tables, labels, few)):
+        assert line.endswith(f" is not known: {too_few(count)}")
+    assert worth.alike({}, labels).endswith(too_few(0))
+
+
+def test_one_model_is_like_nobody():
+    many = table([[0.9, 0.1]] * LEAST)
+    line = worth.alike({"one": many}, pd.Series("a", index=many.index))
+    assert line == "how alike the members are is not known: there are no two of them"
