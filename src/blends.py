@@ -14,9 +14,9 @@ import pandas as pd
 from src.config import UserError, nearest
 from src.evidence import wrong_of
 from src.probs import FLOOR, join
+from src.temperature import fit_temperature, logs, softmax, temper, temper_table
 
 BAGS, PICKS = 20, 25  # of the greedy selection
-COLDEST, HOTTEST = 0.1, 10.0  # temperatures
 
 
 class Holdout(NamedTuple):
@@ -31,7 +31,7 @@ class Holdout(NamedTuple):
 
 
 class Blend(NamedTuple):
-    """What a method learnt; weights alone make the weighted mean that `--weights` can express."""
+    """What a method learnt: of weights alone, the weighted mean."""
 
     weights: np.ndarray  # (models,)
     temperatures: np.ndarray | None = None  # (models,); each member is tempered before the mean
@@ -55,8 +55,7 @@ def gather(
 def calibrate(probs: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
     """The temperature that fits `probs` to the `labels` best, and `probs` with it."""
     heat = fit_temperature(probs.to_numpy(), _truth(probs, labels))
-    values = temper(probs.to_numpy(), heat)
-    return heat, pd.DataFrame(values, index=probs.index, columns=probs.columns)
+    return heat, temper_table(probs, heat)
 
 
 def _truth(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
@@ -161,28 +160,6 @@ def tempered(held: Holdout, rows: np.ndarray) -> Blend:
     return equal(held, rows)._replace(temperatures=np.array(heats))
 
 
-def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature that gives `probs` (images, classes) the least log-loss (Guo et al. 2017).
-
-    Above 1 the model was too sure of itself.
-    """
-    from scipy.optimize import minimize_scalar
-
-    against = logs(probs.T.astype(np.float32, order="C"))  # (classes, images): summed faster
-    against -= against[truth, np.arange(len(truth))]
-
-    def _loss(log_heat: float) -> float:
-        return float(np.log(np.exp(against * np.float32(np.exp(-log_heat))).sum(axis=0)).mean())
-
-    bounds = np.log([COLDEST, HOTTEST])
-    return float(np.exp(minimize_scalar(_loss, bounds=bounds, options={"xatol": 0.01}).x))
-
-
-def temper(probs: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
-    """`probs` (…, classes) with their logarithms divided by `temperature`."""
-    return softmax(logs(probs) / temperature)
-
-
 def stacked(held: Holdout, rows: np.ndarray) -> Blend:
     """Multinomial regression: one weight per model's logarithms and one bias per class.
 
@@ -227,24 +204,15 @@ def own(held: Holdout, rows: np.ndarray) -> np.ndarray:
     return np.maximum(held.stack[:, rows, held.truth[rows]], FLOOR)
 
 
-def logs(probs: np.ndarray) -> np.ndarray:
-    """Logarithms, of at least FLOOR."""
-    return np.log(np.maximum(probs, probs.dtype.type(FLOOR)))
-
-
-def softmax(logits: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Probabilities from `logits` along `axis`."""
-    powers = np.exp(logits - logits.max(axis=axis, keepdims=True))
-    return powers / powers.sum(axis=axis, keepdims=True)
-
-
 Method = Callable[[Holdout, np.ndarray], Blend]
-# Whose result is plain weights, the only ones --select may take; in order of what they learn.
+# Whose result is weights for --weights; in order of what they learn.
 PLAIN: dict[str, Method] = {
     "families": family_weights,
     "simplex": simplex_weights,
     "greedy": greedy,
     "regression": regression_weights,
 }
-# Judged beside them, but no weights express them.
-OTHERS: dict[str, Method] = {"geometric": geometric, "temperature": tempered, "stacking": stacked}
+# Whose result --mean and --temperatures tell.
+MEANS: dict[str, Method] = {"geometric": geometric, "temperature": tempered}
+# Judged beside them as yardsticks: its biases of classes are no property of any member.
+OTHERS: dict[str, Method] = {"stacking": stacked}

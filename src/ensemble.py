@@ -3,7 +3,8 @@
     python -m src.ensemble                              all of them, equally
     python -m src.ensemble vit_small_squish_224 …       only these
     python -m src.ensemble --weights vit=2 swinv2=1.5   per family, or per model name
-    python -m src.ensemble --select auto                other weights only if they prove better
+    python -m src.ensemble --mean geometric --temperatures vit=1.3
+    python -m src.ensemble --select auto                any of these only if it proves better
 """
 
 import argparse
@@ -19,10 +20,12 @@ from src.probs import average
 from src.report import as_text
 from src.search import SELECT, trials_table
 from src.vote import (
+    MEANS,
     Vote,
     ensemble_probs,
     families,
     find_trials,
+    is_plain,
     open_vote,
     reweigh,
     search_text,
@@ -50,8 +53,7 @@ def holdout_text(vote: Vote) -> str:
     if vote.valid is None:
         return f"ensemble: {error_phrase(0, 0)}: {holdout_problem(vote.members)}"
     shown = error_phrase(*wrong_of(vote.valid, vote.labels))
-    chosen = vote.why and len({m.weight for m in vote.members}) > 1
-    nested = "; each by weights found on others" if chosen else ""
+    nested = "; each by what was learnt from others" if vote.why and not is_plain(vote) else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
     if len(vote.tables) > 1:
         lines += [few(vote)] if few(vote) else _comparisons(vote)
@@ -60,7 +62,7 @@ def holdout_text(vote: Vote) -> str:
 
 def _comparisons(vote: Vote) -> list[str]:
     lines = [worth(vote.tables, vote.labels, vote.valid)]
-    if not vote.why and len({m.weight for m in vote.members if m.weight > 0}) > 1:
+    if not vote.why and not is_plain(vote):
         c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
         found = sentence(c, "weighing like this", "against equal weights")
         lines += [f"{found}; {log_loss_phrase(c)}"]
@@ -80,8 +82,10 @@ def print_solution(vote: Vote) -> None:
 def main() -> None:
     """The command: see the module's first lines."""
     args = _parse()
-    vote = open_vote(" ".join(args.weights), args.select, args.notebook, args.data,
-                     names=args.names, trust=args.trust)
+    vote = open_vote(
+        " ".join(args.weights), args.select, args.notebook, args.data, mean=args.mean,
+        temperatures=" ".join(args.temperatures), names=args.names, trust=args.trust,
+    )
     if vote.select != "equal":
         trials = find_trials(vote)
         vote = reweigh(vote, trials)
@@ -107,8 +111,11 @@ def _parse() -> argparse.Namespace:
     add("names", nargs="*", metavar="NAME", help="models that vote (default: all that fit)")
     add("--weights", nargs="+", action="extend", default=[], metavar="NAME=W",
         help="by family or model; usual is 1")
+    add("--mean", default=MEANS[0], choices=MEANS, help="of probabilities or of their logarithms")
+    add("--temperatures", nargs="+", action="extend", default=[], metavar="NAME=T",
+        help="by family or model; usual is 1, above it a model is made less sure")
     add("--select", default="equal", choices=SELECT,
-        help="search for weights; auto keeps equal ones unless the hold-out proves others better")
+        help="search for these; auto keeps equal weights unless the hold-out proves others better")
     add("--notebook", default="", help="source notebook, and the name of the submission")
     add("--good", nargs="+", type=Path, metavar="FILE", help="submissions known to be good")
     add("--force", action="store_true", help="write what the guard refuses; it is recorded")

@@ -16,18 +16,23 @@ from src.evidence import ALPHA, error_phrase, mcnemar, right, too_few, wrong_of
 from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
+from src.temperature import temper_table
 from src.variant import DEFAULT_SEED, make_variant
 from src.voters import Card, Cards, holdout, title
 
 
 class Member(NamedTuple):
-    """What votes: its card, its weight, its probabilities of the hold-out and of the test."""
+    """What votes: its card, its weight, its probabilities of the hold-out and of the test.
+
+    They are as the model said them; `vote_average` applies the temperature.
+    """
 
     card: Card
     weight: float
     valid: pd.DataFrame  # empty when nothing was held out
     test: pd.DataFrame
     without_tta: str = ""  # why its plain probabilities vote; empty when those with TTA do
+    temperature: float = 1.0
 
 
 def read_members(
@@ -100,12 +105,21 @@ def common_holdout(members: list[Member]) -> dict[str, pd.DataFrame]:
     return {m.card["name"]: m.valid.loc[common] for m in voters}
 
 
-def holdout_average(members: list[Member]) -> pd.DataFrame | None:
+def vote_average(
+    members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
+) -> pd.DataFrame:
+    """The voters' `tables`, by name, at their temperatures, as one weighted `mean`."""
+    voters = [m for m in members if m.weight > 0]
+    heated = {m.card["name"]: temper_table(tables[m.card["name"]], m.temperature) for m in voters}
+    return average(heated, [m.weight for m in voters], geometric=mean == "geometric")
+
+
+def holdout_average(members: list[Member], mean: str) -> pd.DataFrame | None:
     """The ensemble's probabilities on the images every voter held out; None if there are none."""
     tables = common_holdout(members)
     if next(iter(tables.values())).empty:
         return None
-    return average(tables, {m.card["name"]: m.weight for m in members if m.weight > 0})
+    return vote_average(members, tables, mean)
 
 
 def holdout_problem(members: list[Member]) -> str:
@@ -150,7 +164,8 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
     differ = any(len(member.valid) != len(common) for member in members)
     compared = differ and not too_few(len(common))
     twice, rows = any(member.card["grouped"] for member in members), []
-    for card, weight, valid, *_ in members:
+    for member in members:
+        card, valid = member.card, member.valid
         row = {"model": title(card), "family": card["family"]}
         row["hold-out error"], row["with TTA"] = _errors(card["holdout"])
         if compared:
@@ -159,7 +174,7 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
         if twice:
             hard = card["grouped"]
             row["grouped hold-out, with TTA"] = _errors(hard)[1] if hard else ""
-        rows.append(row | {"weight": f"{weight:g}"})
+        rows.append(row | {"weight": f"{member.weight:g}"})
     return pd.DataFrame(rows)
 
 

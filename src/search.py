@@ -5,13 +5,14 @@ several times over; these nested predictions are compared, image by image, with 
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from src.blends import OTHERS, PLAIN, Holdout, Method, apply, gather
+from src.blends import MEANS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
 from src.config import UserError, nearest
 from src.evidence import (
     ALPHA,
@@ -27,7 +28,9 @@ from src.evidence import (
 from src.probs import average
 
 PARTS, REPEATS = 5, 3
-SELECT = ("auto", "equal", *PLAIN)  # the choices of --select
+SUBJECTS = {"geometric": "the geometric mean", "temperature": "a temperature for each model"}
+CHALLENGERS = PLAIN | MEANS  # what a command can be told to repeat
+SELECT = ("auto", "equal", *CHALLENGERS)  # the choices of --select
 
 
 class Trial(NamedTuple):
@@ -35,14 +38,16 @@ class Trial(NamedTuple):
 
     probs: pd.DataFrame  # of the hold-out, each image by fits that did not see it
     comparison: Comparison | None  # with the equal mean; None for the equal mean itself
-    weights: dict[str, float] | None  # model → weight, 1 on average; None where weights do not do
+    weights: dict[str, float] | None  # model → weight, 1 on average; None for a mere yardstick
+    temperatures: Mapping[str, float] = MappingProxyType({})  # model → temperature if not 1
+    mean: str = "arithmetic"  # or geometric
 
 
 def search(
     tables: Mapping[str, pd.DataFrame],
     families: Mapping[str, str],
     labels: pd.Series,
-    methods: Mapping[str, Method] = PLAIN | OTHERS,
+    methods: Mapping[str, Method] = CHALLENGERS | OTHERS,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> dict[str, Trial]:
@@ -57,26 +62,26 @@ def search(
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     for name, method in methods.items():
         with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
-            probs, weights = nested(method, held, repeats, seed)
+            probs, blend = nested(method, held, repeats, seed)
         probs = pd.DataFrame(probs, index=held.images, columns=held.classes)
-        shown = _usual_is_one(held.models, weights) if name in PLAIN else None
-        trials[name] = Trial(probs, compare(probs, incumbent, labels, seed), shown)
+        told = _told(held.models, blend) if name in CHALLENGERS else (None,)
+        trials[name] = Trial(probs, compare(probs, incumbent, labels, seed), *told)
     return trials
 
 
 def nested(
     method: Method, held: Holdout, repeats: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (images, classes) of parts not learnt from, and the mean weights of all fits.
+) -> tuple[np.ndarray, Blend]:
+    """Probabilities (images, classes) of parts not learnt from, and the mean of all fits.
 
     That mean is what votes: the same kind of fits were judged, and it is steadier than one.
     """
-    total, weights = np.zeros(held.stack.shape[1:]), []
+    total, fits = np.zeros(held.stack.shape[1:]), []
     for part in _parts(held.truth, repeats, seed):
-        blend = method(held, np.flatnonzero(~part))
-        total[part] += apply(blend, held.stack[:, part])
-        weights.append(blend.weights)
-    return total / repeats, np.mean(weights, axis=0)
+        fits.append(method(held, np.flatnonzero(~part)))
+        total[part] += apply(fits[-1], held.stack[:, part])
+    kinds = zip(*fits, strict=True)
+    return total / repeats, Blend(*(None if k[0] is None else np.mean(k, axis=0) for k in kinds))
 
 
 def _parts(truth: np.ndarray, repeats: int, seed: int) -> Iterator[np.ndarray]:
@@ -89,53 +94,67 @@ def _parts(truth: np.ndarray, repeats: int, seed: int) -> Iterator[np.ndarray]:
         yield from (part == k for k in range(PARTS))
 
 
-def _usual_is_one(models: list[str], weights: np.ndarray) -> dict[str, float]:
-    """Weights that are 1 on average, short enough to be typed after `--weights`."""
-    return {m: round(float(w), 3) for m, w in zip(models, weights * len(models), strict=True)}
+def _told(models: list[str], blend: Blend) -> tuple[dict[str, float], dict[str, float], str]:
+    """Weights that are 1 on average, temperatures and mean, short enough to be typed."""
+    weights, heats = blend.weights * len(models), blend.temperatures
+    mean = "arithmetic" if blend.biases is None else "geometric"
+    return _rounded(models, weights), {} if heats is None else _rounded(models, heats), mean
+
+
+def _rounded(models: list[str], values: np.ndarray) -> dict[str, float]:
+    return {model: round(float(value), 3) for model, value in zip(models, values, strict=True)}
 
 
 def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]:
     """The method that votes, and why; `auto` wants proof, anything else is simply taken.
 
-    Each of the challengers looks at the same images, so the best of four must be surer than one:
-    its exact p below 0.05 / 4 (Bonferroni, valid however alike they are) and its interval above 0.
+    All challengers look at the same images, so the best of six must be surer than one: its exact
+    p below 0.05 / 6 (Bonferroni, valid however alike they are) and its interval above 0.
     """
     if select not in SELECT:
         raise UserError(f"--select {select!r} is no choice; {nearest(select, SELECT)}")
     if select != "auto":
         comparison = trials[select].comparison
         found = f": {_sentence(select, comparison)}" if comparison else ""
-        return select, f"{select} weights are taken as asked for{found}"
-    challengers = [name for name in PLAIN if name in trials]
+        return select, f"{_named(select)} taken as asked for{found}"
+    challengers = [name for name in CHALLENGERS if name in trials]
     best = max(challengers, key=lambda n: (is_better(trials[n]), trials[n].comparison.difference))
     found = _sentence(best, trials[best].comparison)
     if is_better(trials[best]):
-        return best, f"the weights by {best} are taken: {found}"
+        return best, f"{_named(best)} taken: {found}"
     return "equal", f"equal weights are kept; the best challenger is {best}: {found}"
 
 
 def is_better(trial: Trial) -> bool:
     """Whether the nested estimate proves a challenger better than the equal mean."""
     c = trial.comparison
-    return c is not None and c.low > 0 and c.p < ALPHA / len(PLAIN)
+    return c is not None and c.low > 0 and c.p < ALPHA / len(CHALLENGERS)
 
 
-def _sentence(name: str, c: Comparison) -> str:
-    wanted = f"exact p {c.p:.2g}, below {ALPHA / len(PLAIN):.2g} is wanted"
-    return f"{sentence(c, f'weighing by {name}', 'against equal weights')} ({wanted})"
+def _named(method: str) -> str:
+    if method in MEANS:
+        return f"{SUBJECTS[method]} is"
+    return "equal weights are" if method == "equal" else f"the weights by {method} are"
+
+
+def _sentence(method: str, c: Comparison) -> str:
+    wanted = f"exact p {c.p:.2g}, below {ALPHA / len(CHALLENGERS):.2g} is wanted"
+    subject = SUBJECTS.get(method, f"weighing by {method}")
+    return f"{sentence(c, subject, 'against equal weights')} ({wanted})"
 
 
 def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame:
     """The search for a reader, a method a row, in images."""
     rows = []
-    for name, (probs, c, weights) in trials.items():
-        verdict = "the incumbent" if c is None else _verdict(trials[name])
+    for name, trial in trials.items():
+        probs, c = trial.probs, trial.comparison
+        verdict = "the incumbent" if c is None else _verdict(trial)
         rows.append([
             name,
             error_phrase(*wrong_of(probs, labels)),
             "" if c is None else gain_phrase(c.difference, c.low, c.high, c.p),
             f"{log_losses(probs, labels).mean():.4f}",
-            verdict if weights else f"{verdict}; no weights express it",
+            verdict if trial.weights else f"{verdict}; a yardstick, no plain weights express it",
         ])
     columns = ["method", "hold-out error (nested)", "more right than equal", "log-loss", "verdict"]
     return pd.DataFrame(rows, columns=columns if rows else None)

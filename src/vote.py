@@ -19,14 +19,17 @@ from src.members import (
     holdout_problem,
     origin,
     read_members,
+    vote_average,
 )
-from src.probs import average
 from src.search import SELECT, Trial, choose, search
 from src.submission import submit_command, write_submission
 from src.voters import Cards, find_members
 
 # The parameters cell of paddy_ensemble.ipynb.
-PARAMETERS = ("weights", "select", "data", "models", "notebook", "force")
+PARAMETERS = (
+    "weights", "mean", "temperatures", "select", "data", "models", "notebook", "force",
+)  # fmt: skip
+MEANS = ("arithmetic", "geometric")
 
 
 class Vote(NamedTuple):
@@ -41,31 +44,37 @@ class Vote(NamedTuple):
     valid: pd.DataFrame | None  # the ensemble's, None where no image was held out by all
     select: str  # who decides the weights, a word of SELECT
     why: str  # what the search found; empty without one
+    mean: str  # a word of MEANS
 
 
 def open_vote(
     weights: str = "", select: str = "equal", notebook: str = "", data: str = "",
-    models: str = "", names: Sequence[str] = (), trust: bool = False,
+    models: str = "", mean: str = MEANS[0], temperatures: str = "", names: Sequence[str] = (),
+    trust: bool = False,
 ) -> Vote:
     """The vote of finished models; `weights` as typed after --weights, `names` empty for all.
 
     Every mistake is refused before any model is asked; missing predictions are made here.
     """
     place, folder = models_dir(models), competition.find(data)
-    words = str(weights).split()
-    if select not in SELECT:
-        raise UserError(f"select={select!r} is no choice; {nearest(str(select), SELECT)}")
-    if words and select != "equal":
-        raise UserError("weights and select both decide the weights; give one of them")
+    words, heats = str(weights).split(), str(temperatures).split()
+    for name, value, known in (("select", select, SELECT), ("mean", mean, MEANS)):
+        if value not in known:
+            raise UserError(f"{name}={value!r} is no choice; {nearest(str(value), known)}")
+    if select != "equal" and (words or heats or mean != MEANS[0]):
+        given = "weights" if words else "temperatures" if heats else "mean"
+        raise UserError(f"{given} and select both decide how models vote; give one of them")
     cards, reasons = find_members(place, folder, list(names), notebook)
     if not cards:
         why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "it is empty"
         raise UserError(f"no model in {place} can vote ({why}); train: python -m src.run --all")
     notebook = submission_name(cards, notebook)
-    members = read_members(place, folder, cards, parse_weights(words, cards), trust)
+    weighed, heated = parse_weights(words, cards), parse_temperatures(heats, cards)
+    members = read_members(place, folder, cards, weighed, trust)
+    members = [m._replace(temperature=heated[m.card["name"]]) for m in members]
     labels, tables = competition.train_table(folder).label, common_holdout(members)
-    valid = holdout_average(members)
-    return Vote(folder, notebook, members, reasons, labels, tables, valid, select, "")
+    valid = holdout_average(members, mean)
+    return Vote(folder, notebook, members, reasons, labels, tables, valid, select, "", mean)
 
 
 def submission_name(cards: Cards, notebook: str) -> str:
@@ -83,28 +92,36 @@ def submission_name(cards: Cards, notebook: str) -> str:
 
 def parse_weights(words: list[str], cards: Cards) -> dict[str, float]:
     """`["vit=2"]` → model name → weight; a family's weight counts for each of its models."""
-    weights = dict.fromkeys(cards, 1.0)
-    families = {name: card["family"] for name, card in cards.items()}
-    known = sorted({*families.values()}) + list(cards)
-    given = dict(_parse_weight(word, known) for word in words)
-    for name in cards:
-        weights[name] = given.get(name, given.get(families[name], 1.0))
+    weights = _by_model(words, cards, "weight")
     if not any(weights.values()):
         raise UserError("all weights are 0; give at least one model a weight above 0")
     return weights
 
 
-def _parse_weight(word: str, known: list[str]) -> tuple[str, float]:
+def parse_temperatures(words: list[str], cards: Cards) -> dict[str, float]:
+    """`["vit=1.3"]` → model name → temperature, by the same rules."""
+    return _by_model(words, cards, "temperature")
+
+
+def _by_model(words: list[str], cards: Cards, kind: str) -> dict[str, float]:
+    families = {name: card["family"] for name, card in cards.items()}
+    known = sorted({*families.values()}) + list(cards)
+    given = dict(_number(word, known, kind) for word in words)
+    return {name: given.get(name, given.get(families[name], 1.0)) for name in cards}
+
+
+def _number(word: str, known: list[str], kind: str) -> tuple[str, float]:
     key, _, number = word.partition("=")
     if key not in known:
         raise UserError(f"no family or model {key!r} among the members; {nearest(key, known)}")
     try:
-        weight = float(number)
+        value = float(number)
     except ValueError:
-        weight = -1.0
-    if not 0 <= weight < float("inf"):
-        raise UserError(f"weight {word!r} is not understood; write {key}=2, a number of 0 or more")
-    return key, weight
+        value = -1.0
+    least, told = (0, "of 0 or more") if kind == "weight" else (1e-3, "above 0")
+    if not least <= value < float("inf"):
+        raise UserError(f"{kind} {word!r} is not understood; write {key}=2, a number {told}")
+    return key, value
 
 
 def families(vote: Vote) -> dict[str, str]:
@@ -139,9 +156,11 @@ def reweigh(vote: Vote, trials: dict[str, Trial]) -> Vote:
     if not trials:
         raise UserError(f"select={vote.select}: {lacking(vote)}")
     method, why = choose(trials, vote.select)
-    probs, _, weights = trials[method]
-    members = [m._replace(weight=weights[m.card["name"]]) for m in vote.members]
-    return vote._replace(members=members, valid=probs, why=why)
+    trial, members = trials[method], []
+    for m in vote.members:
+        weight, heat = trial.weights[m.card["name"]], trial.temperatures.get(m.card["name"], 1.0)
+        members.append(m._replace(weight=weight, temperature=heat))
+    return vote._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
 
 
 def search_text(vote: Vote, trials: dict[str, Trial]) -> str:
@@ -150,12 +169,29 @@ def search_text(vote: Vote, trials: dict[str, Trial]) -> str:
         return lacking(vote)
     if vote.select == "equal":
         return f"select auto would do this: {choose(trials)[1]}"
-    return f"{vote.why}\nthe same again: --weights {weights_text(vote)}"
+    usual = ("", MEANS[0])
+    words = [f"--{name} {said}" for name, said in plainly(vote).items() if said not in usual]
+    return f"{vote.why}\nthe same again: {' '.join(words)}"
 
 
-def weights_text(vote: Vote) -> str:
-    """The weights as `--weights` takes them back."""
-    return " ".join(f"{m.card['name']}={m.weight:g}" for m in vote.members)
+def is_plain(vote: Vote) -> bool:
+    """Whether all who vote weigh the same, as they are, in an arithmetic mean."""
+    kinds = {(m.weight, m.temperature) for m in vote.members if m.weight > 0}
+    return vote.mean == MEANS[0] and len(kinds) == 1 and min(kinds)[1] == 1
+
+
+def plainly(vote: Vote) -> dict[str, str]:
+    """How the members vote, as --weights, --mean and --temperatures take it back."""
+    heats = {m.card["name"]: m.temperature for m in vote.members if m.temperature != 1}
+    return {
+        "weights": _text({m.card["name"]: m.weight for m in vote.members}),
+        "mean": vote.mean,
+        "temperatures": _text(heats),
+    }
+
+
+def _text(numbers: dict[str, float]) -> str:
+    return " ".join(f"{name}={number:g}" for name, number in numbers.items())
 
 
 def provenance(vote: Vote) -> dict[str, Any]:
@@ -163,14 +199,15 @@ def provenance(vote: Vote) -> dict[str, Any]:
     voters = [origin(member) for member in vote.members if member.weight > 0]
     wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
     return {
-        "members": voters, "select": vote.select, "why": vote.why, "weights": weights_text(vote),
+        "members": voters, "select": vote.select, "why": vote.why, **plainly(vote),
         "holdout": {"wrong": wrong, "images": images},
     }
 
 
 def ensemble_probs(vote: Vote) -> pd.DataFrame:
     """The ensemble's probabilities of the test images."""
-    return average([m.test for m in vote.members], [m.weight for m in vote.members])
+    tests = {m.card["name"]: m.test for m in vote.members}
+    return vote_average(vote.members, tests, vote.mean)
 
 
 def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = False) -> Path:

@@ -204,20 +204,22 @@ def test_the_search_is_printed_with_what_each_member_brings(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main, "--select", "auto").stdout
     assert re.search(r"^equal +20 of 60 wrong .*the incumbent$", out, re.M)
-    assert re.search(r"^geometric +.*no weights express it$", out, re.M)
+    assert re.search(r"^stacking +.*; a yardstick, no plain weights express it$", out, re.M)
+    assert not re.search(r"^(geometric|temperature) .*yardstick", out, re.M)
     assert re.search(r"^the weights by \w+ are taken: \+\d+ of 60 images", out, re.M)
     assert re.search(r"^resnet +2 +0 of 60 wrong", out, re.M)
     assert re.search(r"^strong +1 +20 of 60 wrong", out, re.M)
-    assert "wrong (0.00 %, 95 % 0.00 … 6.02 %); each by weights found on others" in out
+    assert "wrong (0.00 %, 95 % 0.00 … 6.02 %); each by what was learnt from others" in out
 
 
-def test_the_printed_weights_repeat_the_search(models, sixty):
+@pytest.mark.parametrize("select", ["greedy", "geometric", "temperature"])
+def test_the_printed_line_repeats_the_search(models, sixty, select):
     strong_and_weak_in(models, sixty)
-    out = call(main, "--select", "greedy").stdout
+    out = call(main, "--select", select).stdout
     (line,) = re.findall(r"^the same again: (--weights .*)$", out, re.M)
     assert call(main, *line.split(), "--notebook", "again").returncode == 0
     pd.testing.assert_frame_equal(
-        probabilities(models), probabilities(models, "again"), atol=1e-7
+        probabilities(models), probabilities(models, "again"), check_exact=True
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from src import blends, search
-from src.blends import OTHERS, PLAIN
+from src.blends import MEANS, OTHERS, PLAIN
 from src.config import ROOT, UserError
 from src.evidence import Comparison, wrong_of
 from src.probs import average
@@ -161,12 +161,27 @@ def test_the_weights_passed_back_predict_what_was_judged():
     held = blends.gather(tables, families, labels)
     trials = search.search(tables, families, labels, PLAIN, repeats=1)
     for name, method in PLAIN.items():
-        _, weights = search.nested(method, held, repeats=1, seed=0)
+        _, blend = search.nested(method, held, repeats=1, seed=0)
         again = average(tables, trials[name].weights)
-        probs = blends.apply(blends.Blend(weights), held.stack)
+        probs = blends.apply(blend, held.stack)
         assert np.abs(again.to_numpy() - probs).max() < 1e-3
         typed = {name: float(f"{weight:g}") for name, weight in trials[name].weights.items()}
         pd.testing.assert_frame_equal(average(tables, typed), again)
+
+
+def test_the_mean_and_temperatures_passed_back_predict_what_was_judged():
+    tables, families, labels = few()
+    trials = search.search(tables, families, labels, MEANS, repeats=1)
+    for name, method in MEANS.items():
+        held = blends.gather(tables, families, labels)
+        _, blend = search.nested(method, held, repeats=1, seed=0)
+        heats = trials[name].temperatures
+        heated = {n: blends.temper_table(t, heats.get(n, 1.0)) for n, t in tables.items()}
+        again = average(heated, trials[name].weights, trials[name].mean == "geometric")
+        assert np.abs(again.to_numpy() - blends.apply(blend, held.stack)).max() < 1e-3
+    assert trials["geometric"].mean == "geometric" and not trials["geometric"].temperatures
+    assert trials["temperature"].mean == "arithmetic"
+    assert min(map(abs, np.subtract(list(trials["temperature"].temperatures.values()), 1))) > 0
 
 
 def test_the_order_of_models_images_and_classes_changes_nothing():
@@ -194,8 +209,8 @@ def test_the_fits_run_on_one_thread_which_is_several_times_faster():
 def test_one_model_keeps_its_one_weight():
     tables, families, labels = few(200, models=1)
     trials = search.search(tables, families, labels, repeats=1)
-    assert list(trials) == ["equal", *PLAIN, *OTHERS]
-    assert all(trials[name].weights == {"family0_0": 1.0} for name in PLAIN)
+    assert list(trials) == ["equal", *PLAIN, *MEANS, *OTHERS]
+    assert all(trials[name].weights == {"family0_0": 1.0} for name in PLAIN | MEANS)
     assert all(trials[name].weights is None for name in OTHERS)
     assert search.choose(trials)[0] == "equal"
 
@@ -324,7 +339,7 @@ def test_plain_weights_are_shares_of_one(method):
 # The decision
 
 
-def test_one_chance_in_twenty_is_not_enough_for_the_best_of_four():
+def test_one_chance_in_twenty_is_not_enough_for_the_best_of_six():
     lucky = trials_of(families=compared(9, 1, 17, 0.03), greedy=compared(-2, -9, 5, 0.7))
     assert search.choose(lucky)[0] == "equal"
     sure = trials_of(families=compared(14, 5, 23, 0.003), greedy=compared(9, 1, 17, 0.03))
@@ -338,8 +353,16 @@ def test_the_largest_of_several_proven_gains_is_taken():
     assert name == "simplex"
     assert why == (
         "the weights by simplex are taken: +20 of 1,000 images (95 % +9 … +31): evidence that "
-        "weighing by simplex helps against equal weights (exact p 0.0001, below 0.013 is wanted)"
+        "weighing by simplex helps against equal weights (exact p 0.0001, below 0.0083 is wanted)"
     )
+
+
+def test_a_mean_or_temperatures_that_prove_better_are_taken_by_their_name():
+    for method, taken in (("geometric", "the geometric mean is"),
+                          ("temperature", "a temperature for each model is")):
+        trials = trials_of(families=compared(2, -3, 7, 0.5), **{method: compared(20, 9, 31, 1e-4)})
+        name, why = search.choose(trials)
+        assert name == method and why.startswith(f"{taken} taken: +20 of 1,000")
 
 
 def test_a_proven_loss_keeps_equal_weights_and_is_called_worse():
@@ -355,7 +378,7 @@ def test_what_no_weights_express_is_never_chosen():
     trials["stacking"] = trials["stacking"]._replace(weights=None)
     assert search.choose(trials)[0] == "equal"
     text = as_text(search.trials_table(trials, pd.Series({"0.jpg": "a"})))
-    assert text.splitlines()[-1].endswith("better; no weights express it")
+    assert text.splitlines()[-1].endswith("better; a yardstick, no plain weights express it")
 
 
 def test_what_is_asked_for_is_taken_without_proof():

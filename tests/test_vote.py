@@ -12,14 +12,24 @@ from small_bundles import (
     snapshot,
     strong_and_weak_in,
     sure,
+    tables_of,
     weights_of,
 )
 
-from src import competition
+from src import bundle, competition
 from src.config import UserError
+from src.ensemble import holdout_text
 from src.evidence import wrong_of
 from src.search import SELECT
-from src.vote import find_trials, lacking, open_vote, reweigh, search_text, write_vote
+from src.vote import (
+    ensemble_probs,
+    find_trials,
+    lacking,
+    open_vote,
+    reweigh,
+    search_text,
+    write_vote,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +76,52 @@ def test_what_was_chosen_can_be_passed_back_as_weights(models, drawn):
     )
     assert record(models, "again")["weights"] == told["weights"]
     assert record(models, "again")["select"] == "equal"
+
+
+@pytest.mark.parametrize("select", ["auto", *SELECT[2:]])
+def test_what_was_chosen_and_passed_back_writes_the_same_bytes(models, drawn, select):
+    strong_and_weak_in(models, drawn)
+    for number, name in enumerate(("strong", "weak_one", "weak_two")):
+        test = random_table(drawn, number, competition.classes(drawn))
+        family, valid = bundle.read_card(models, name)["family"], tables_of(models, name, "valid")
+        bundle_in(models, drawn, name, family, valid[0]["plain"], test)
+    vote = open_vote(select=select)
+    vote = reweigh(vote, find_trials(vote))
+    write_vote(vote, force=True)
+    told = record(models)
+    again = open_vote(
+        told["weights"], mean=told["mean"], temperatures=told["temperatures"], notebook="again"
+    )
+    write_vote(again, force=True)
+    first, second = (models.parent / "submissions" / f"{n}.csv" for n in ("paddy_train", "again"))
+    assert first.read_bytes() == second.read_bytes()
+    pd.testing.assert_frame_equal(
+        probabilities(models), probabilities(models, "again"), check_exact=True
+    )
+    same = ("weights", "mean", "temperatures")
+    assert {key: record(models, "again")[key] for key in same} == {key: told[key] for key in same}
+    assert (told["mean"] == "geometric") == (select == "geometric")
+    assert bool(told["temperatures"]) == (select == "temperature")
+
+
+def test_the_mean_and_temperatures_are_worked_by_hand(models, drawn):
+    ids = dict.fromkeys(competition.sample(drawn).image_id, "disease_a")
+    classes = competition.classes(drawn)
+    bundle_in(models, drawn, "one", "vit", test=sure(ids, classes, 0.8))  # 8 : 1 : 1
+    bundle_in(models, drawn, "two", "swin", test=sure(ids, classes, 0.5))  # 2 : 1 : 1
+    geometric = ensemble_probs(open_vote(mean="geometric")).iloc[0]
+    assert geometric.to_list() == pytest.approx([4 / 6, 1 / 6, 1 / 6], abs=1e-6)  # √(8 × 2) = 4
+    cooled = ensemble_probs(open_vote("swin=0", temperatures="vit=3")).iloc[0]
+    assert cooled.to_list() == pytest.approx([2 / 4, 1 / 4, 1 / 4], abs=1e-6)  # ∛8 = 2
+    both = ensemble_probs(open_vote(temperatures="one=3")).iloc[0]
+    assert both.to_list() == pytest.approx([0.5, 0.25, 0.25], abs=1e-6)
+
+
+def test_typed_means_and_temperatures_are_compared_with_the_equal_mean(models, drawn):
+    strong_and_weak_in(models, drawn)
+    assert "against equal weights" not in holdout_text(open_vote())
+    for words in ({"mean": "geometric"}, {"temperatures": "weak_one=2 weak_two=2"}):
+        assert "that weighing like this" in holdout_text(open_vote(**words))
 
 
 def test_the_error_of_chosen_weights_is_the_nested_one(models, drawn):
@@ -115,6 +171,8 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, select
     assert [m.weight for m in vote.members] == list(trials[select].weights.values())
     why, again = search_text(vote, trials).splitlines()
     assert "as asked for" in why and again.startswith("the same again: --weights strong=")
+    assert ("--mean geometric" in again) == (select == "geometric")
+    assert ("--temperatures strong=" in again) == (select == "temperature")
 
 
 # What is refused
@@ -124,6 +182,11 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, select
     ("given", "told"),
     [
         ({"weights": "vit=2", "select": "auto"}, "weights and select both decide"),
+        ({"mean": "geometric", "select": "auto"}, "mean and select both decide"),
+        ({"temperatures": "vit=2", "select": "auto"}, "temperatures and select both decide"),
+        ({"mean": "geometrc"}, "mean='geometrc' is no choice; did you mean 'geometric'"),
+        ({"temperatures": "vit=0"}, "temperature 'vit=0' is not understood; .* above 0"),
+        ({"temperatures": "vitt=2"}, "did you mean 'vit'"),
         ({"select": "gredy"}, "select='gredy' is no choice; did you mean 'greedy'"),
         ({"weights": "vitt=2"}, "did you mean 'vit'"),
         ({"weights": 2}, "no family or model '2'"),
