@@ -53,7 +53,8 @@ def holdout_text(vote: Vote) -> str:
     if vote.valid is None:
         return f"ensemble: {error_phrase(0, 0)}: {holdout_problem(vote.members)}"
     shown = error_phrase(*wrong_of(vote.valid, vote.labels))
-    nested = "; each by what was learnt from others" if vote.why and not is_plain(vote) else ""
+    learnt = vote.why and not (is_plain(vote) and all(m.weight for m in vote.members))
+    nested = "; each by what was learnt from others" if learnt else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
     if len(vote.tables) > 1:
         lines += [few(vote)] if few(vote) else _comparisons(vote)
