@@ -62,6 +62,7 @@ def holdout_text(vote: Vote) -> str:
 
 
 def _comparisons(vote: Vote) -> list[str]:
+    """What ensembling is worth, and what the typed weights, mean or temperatures bring."""
     lines = [worth(vote.tables, vote.labels, vote.valid)]
     if not vote.why and not is_plain(vote):
         c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)

@@ -134,7 +134,7 @@ def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:
 
 def holdout_digest(images: list[str]) -> str:
     """The fingerprint a hold-out file carries: of its image ids, in any order."""
-    return sha256_lines(list(images))
+    return sha256_lines(images)
 
 
 def main() -> None:

@@ -75,10 +75,15 @@ def write_submission(
 
 
 def known_good() -> list[Path]:
-    """Submissions whose provenance says `"good": true`, or `"submitted"` and not otherwise."""
+    """Submissions whose provenance says `"good": true`, or nothing of it and sent unforced."""
     csvs = [path.with_suffix(".csv") for path in sorted(submissions_dir().glob("*.json"))]
     records = {path: read_provenance(path) for path in csvs if path.is_file()}
-    return [path for path, record in records.items() if record.get("good", record.get("submitted"))]
+    return [path for path, r in records.items() if r.get("good", _passed(r))]
+
+
+def _passed(record: Mapping[str, Any]) -> bool:
+    """Whether a CSV was sent without overriding the guard: what it refused is no yardstick."""
+    return bool(record.get("submitted")) and not record.get("forced")
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -194,7 +199,7 @@ def main() -> None:
     checker.add_argument("file", type=Path, help="the CSV to be sent")
     checker.add_argument(
         "--good", nargs="+", type=Path, metavar="FILE",
-        help="CSVs known to be good (default: those of submissions/ that were submitted)",
+        help="CSVs known to be good (default: what submissions/ has that was sent unforced)",
     )
     checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
     args = parser.parse_args()

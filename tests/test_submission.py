@@ -124,6 +124,16 @@ def test_errors_refuse_to_write_and_force_is_recorded(folder):
     assert forced.startswith("every row says blast")
 
 
+def test_what_was_sent_by_force_is_no_yardstick_for_the_next(folder):
+    moved = probs_of(TRUTH).iloc[::-1].set_axis(IDS)  # each image carries another one's label
+    path = write_submission(moved, folder, "moved", {})
+    mark(path, submitted=True, forced=["rows are shifted"])
+    assert known_good() == []
+    write_submission(probs_of(TRUTH), folder, "right", {})
+    mark(path, good=True)
+    assert known_good() == [path]
+
+
 def test_files_whose_provenance_says_so_are_known_to_be_good(folder):
     good, sent, bad, plain = (
         write_submission(probs_of(with_changes(TRUTH, n)), folder, name, {})
