@@ -155,7 +155,7 @@ def origin(member: Member) -> dict[str, Any]:
 
 
 def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
-    """The members for a reader: hold-out errors plain and with TTA, weight.
+    """The members for a reader: hold-out errors plain and with TTA, weight, temperature if any.
 
     Where they held out different images, also the error on those that all did, if there are
     enough: it alone compares. Where a recipe was trained on grouped folds too, that second error.
@@ -174,7 +174,10 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
         if twice:
             hard = card["grouped"]
             row["grouped hold-out, with TTA"] = _errors(hard)[1] if hard else ""
-        rows.append(row | {"weight": f"{member.weight:g}"})
+        row["weight"] = f"{member.weight:g}"
+        if any(m.temperature != 1 for m in members):
+            row["temperature"] = f"{member.temperature:g}"
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

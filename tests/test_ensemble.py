@@ -184,6 +184,15 @@ def test_a_vote_loads_nothing_that_takes_long_to_load(models, sixty):
     assert "what they bring" in done.stdout
 
 
+def test_typed_temperatures_are_shown_beside_the_weights(models, sixty):
+    strong_and_weak_in(models, sixty)
+    out = call(main, "--temperatures", "vit=1.5", "weak_one=0.8").stdout
+    assert re.search(r"^model .* weight +temperature$", out, re.M)
+    shown = re.findall(r"^(\w+) +\w+ +\d+ of 60 .* 1 +([\d.]+)$", out, re.M)
+    assert shown == [("strong", "1.5"), ("weak_one", "0.8"), ("weak_two", "1")]
+    assert "temperature" not in call(main).stdout.splitlines()[0]
+
+
 def test_typed_weights_are_compared_with_equal_ones(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main, "--weights", "vit=3").stdout
