@@ -118,9 +118,10 @@ def _number(word: str, known: list[str], kind: str) -> tuple[str, float]:
         value = float(number)
     except ValueError:
         value = -1.0
-    least, told = (0, "of 0 or more") if kind == "weight" else (1e-3, "above 0")
+    least = 0 if kind == "weight" else 0.001
     if not least <= value < float("inf"):
-        raise UserError(f"{kind} {word!r} is not understood; write {key}=2, a number {told}")
+        told = f"write {key}=2, a number of {least} or more"
+        raise UserError(f"{kind} {word!r} is not understood; {told}")
     return key, value
 
 
@@ -147,9 +148,9 @@ def find_trials(vote: Vote) -> dict[str, Trial]:
 
 
 def reweigh(vote: Vote, trials: dict[str, Trial]) -> Vote:
-    """The vote with the weights that its `select` takes from the search.
+    """The vote with the weights, temperatures and mean that its `select` takes from the search.
 
-    Its hold-out probabilities are then the nested ones: each image by weights that never saw it.
+    Its hold-out probabilities are then the nested ones: each image by fits that never saw it.
     """
     if vote.select == "equal":
         return vote
@@ -195,7 +196,7 @@ def _text(numbers: dict[str, float]) -> str:
 
 
 def provenance(vote: Vote) -> dict[str, Any]:
-    """Who voted with which weight, who chose the weights, how the vote did on the hold-out."""
+    """Who voted and how, who chose that, how the vote did on the hold-out."""
     voters = [origin(member) for member in vote.members if member.weight > 0]
     wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
     return {

@@ -185,7 +185,7 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, select
         ({"mean": "geometric", "select": "auto"}, "mean and select both decide"),
         ({"temperatures": "vit=2", "select": "auto"}, "temperatures and select both decide"),
         ({"mean": "geometrc"}, "mean='geometrc' is no choice; did you mean 'geometric'"),
-        ({"temperatures": "vit=0"}, "temperature 'vit=0' is not understood; .* above 0"),
+        ({"temperatures": "vit=0"}, "temperature 'vit=0' is not understood; .* 0.001 or more"),
         ({"temperatures": "vitt=2"}, "did you mean 'vit'"),
         ({"select": "gredy"}, "select='gredy' is no choice; did you mean 'greedy'"),
         ({"weights": "vitt=2"}, "did you mean 'vit'"),
