@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from src.config import UserError
+from src.inspection import problem_of
 from src.plain import plain_view
 from src.views import Frame, cut, light, reduction, sample_view, shrink
 
@@ -79,7 +80,8 @@ def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
         ImageOps.exif_transpose(image, in_place=True)
         return PILImage(image if image.mode == "RGB" else image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read {path}: {error}; replace the file") from error
+        problem = problem_of(path, error)
+        raise UserError(f"cannot read {path}: {problem}; replace the file") from error
 
 
 def _draft(image: Image.Image, frame: Frame) -> None:

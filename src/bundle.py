@@ -22,8 +22,12 @@ from src.variant import Variant, make_variant
 if TYPE_CHECKING:
     from fastai.learner import Learner
 
-CARD_KEYS = ("name", "family", "variant", "classes", "versions", "notebook", "commit", "data",
-             "held_out", "holdout", "sha256", "bytes")
+CARD_KEYS = {
+    **dict.fromkeys(("name", "family", "notebook", "commit", "data", "held_out", "sha256"), str),
+    **dict.fromkeys(("variant", "versions", "holdout"), dict),
+    "classes": list,
+    "bytes": int,
+}
 NO_CARD = "a .pkl without a card: its training did not finish"
 # These fields decide how a model is asked, not what it is: a change needs no training.
 TTA_FIELDS = ("tta", "views", "beta")
@@ -56,7 +60,7 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         raise UserError(f"no finished model {name!r} in {models}{alone}; finished are: {known}")
     try:
         card = dict(json.loads(path.read_text(encoding="utf-8")))
-        missing = [key for key in CARD_KEYS if key not in card]
+        missing = [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]
     except (ValueError, TypeError):
         missing = ["everything"]
     if missing:

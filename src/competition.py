@@ -23,8 +23,8 @@ SAMPLE_COLUMNS = ["image_id", "label"]
 AGAIN = "unpack the competition's zip again (or draw the demo again)"
 MEND = f"{AGAIN}, or mend the table; python -m src.competition check lists everything"
 WAYS_OUT = (
-    f"download it (kaggle competitions download -c {COMPETITION} -p data) and unzip it into "
-    f"data/{COMPETITION}, or draw the demo (make demo)"
+    "download it (python -m src.kaggle_api download, or by hand, unzipped into "
+    f"data/{COMPETITION}), or draw the demo (make demo)"
 )
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from src.config import UserError, command
 from src.files import write_json
 from src.leaves import photograph
+from src.machine import cores
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
 MARKER = "demo.json"
@@ -162,16 +163,11 @@ def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: in
         for row in rows.itertuples()
         if not (part / row.path).exists()
     ]
-    with Pool(_cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with Pool(cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         done = pool.imap_unordered(_draw_image, jobs, chunksize=4)
         for _ in tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit="image"):
             pass
     shutil.rmtree(part / "unfinished")
-
-
-def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _draw_image(job: tuple[Path, str, str, bool, list[int]]) -> None:

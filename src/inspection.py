@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from src.config import UserError
 from src.files import sha256
+from src.machine import cores
 
 TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that exchange width and height
 
@@ -97,12 +97,12 @@ def look(path: Path) -> Picture:
             image.load()
     # PIL raises almost anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error …
     except Exception as error:
-        return Picture(problem=_describe(path, error))
+        return Picture(problem=problem_of(path, error))
     size = (height, width) if orientation in TURNED else (width, height)
     return Picture(size, kind, orientation not in (0, 1))
 
 
-def _describe(path: Path, error: Exception) -> str:
+def problem_of(path: Path, error: Exception) -> str:
     """What is wrong with a file that PIL could not decode, without repeating its path."""
     if isinstance(error, UnidentifiedImageError):
         return "no picture" if path.stat().st_size else "empty file"
@@ -115,8 +115,7 @@ def look_at_all(paths: Iterable[Path]) -> list[Picture]:
     """`look` at many files on all cores this process may use, in the order given."""
     paths = list(paths)
     # PIL decodes without holding the interpreter's lock, so threads are as good as processes.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with ThreadPoolExecutor(cores) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         looks = pool.map(look, paths)
         return list(tqdm(looks, "decoding", len(paths), unit=" images", delay=2, disable=None))
 

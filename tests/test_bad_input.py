@@ -63,7 +63,7 @@ def refused_by(main, *folders):
 def test_no_data(vote, tmp_path, monkeypatch, main):
     monkeypatch.setenv("PADDY_DATA", str(tmp_path / "nowhere"))
     line = refused_by(main, tmp_path)
-    assert "nowhere" in line and "kaggle competitions download" in line and "make demo" in line
+    assert "nowhere" in line and "src.kaggle_api download" in line and "make demo" in line
 
 
 HEADERS = {"train.csv": b"image_id,label,variety,age", "sample_submission.csv": b"image_id,label"}

@@ -86,7 +86,7 @@ def test_nothing_found_names_the_places_and_the_two_ways_out():
     with pytest.raises(UserError) as error:
         competition.find()
     line = one_line(error)
-    for part in (*map(str, competition.places()), "kaggle competitions download -c", "make demo"):
+    for part in (*map(str, competition.places()), "src.kaggle_api download", "make demo"):
         assert part in line
 
 

@@ -306,6 +306,7 @@ def test_unreadable_picture_is_named_in_one_line(tmp_path, spoil):
         data.open_image(tmp_path / "100330.jpg")
     assert str(error.value).startswith(f"cannot read {tmp_path / '100330.jpg'}: ")
     assert "replace the file" in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).count("100330.jpg") == 1
 
 
 # loader processes

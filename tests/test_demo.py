@@ -118,7 +118,7 @@ def test_a_killed_drawing_leaves_no_competition_and_is_continued_to_the_same_byt
 def test_one_process_draws_the_same_bytes_as_many(drawn, tmp_path, monkeypatch):
     train, test = demo.tables(demo.Demo(IMAGES, 3, TESTS))
     few = train.iloc[::9], test.iloc[::5]
-    monkeypatch.setattr(demo, "_cores", lambda: 1)
+    monkeypatch.setattr(demo, "cores", lambda: 1)
     demo._draw_images(tmp_path, few, seed=3)
     alone = contents(tmp_path)
     assert len(alone) == len(few[0]) + len(few[1])
