@@ -38,8 +38,9 @@ def find_members(
         if name in told:
             raise UserError(f"{name} cannot vote: {told[name]}; leave it out")
     voters = [card for name, card in known.items() if name not in told]
-    others = [card for name, card in finished.items() if name not in strangers]
-    return {n: _member_card(n, c, others) for n, c in _folds(voters).items()}, reasons | told
+    others = (card for name, card in finished.items() if name not in strangers)
+    grouped = [card for card in others if _split(card) == "grouped"]
+    return {n: _member_card(n, c, grouped) for n, c in _folds(voters).items()}, reasons | told
 
 
 def _named(models: Path, finished: Cards, names: list[str], strangers: Mapping) -> Cards:
@@ -123,10 +124,13 @@ def _twin(card: Card) -> dict[str, Any]:
     return _recipe(card, "fold", "split", "split digest", *bundle.TTA_FIELDS)
 
 
-def _member_card(name: str, cards: list[Card], others: Iterable[Card]) -> Card:
-    """The card of a member: of its first model, with the hold-out errors of all of them."""
-    grouped = [o for o in others if _split(o) == "grouped" and _twin(o) == _twin(cards[0])]
-    beside = grouped if _split(cards[0]) != "grouped" else []
+def _member_card(name: str, cards: list[Card], grouped: list[Card]) -> Card:
+    """The card of a member: of its first model, with the hold-out errors of all of them.
+
+    Beside them, if it is not one of the `grouped` itself, those of the same recipe among these.
+    """
+    usual = _split(cards[0]) != "grouped"
+    beside = [card for card in grouped if usual and _twin(card) == _twin(cards[0])]
     together = {"models": cards, "grouped": holdout(beside), "holdout": holdout(cards)}
     return {**cards[0], "name": name, **together}
 
