@@ -27,7 +27,6 @@ WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
 P_CHANGE = 0.75  # of each change but the flip
 GREYS = (np.arange(256) / 255).clip(1e-7, 1 - 1e-7)
 LOGIT = np.log(GREYS / (1 - GREYS))
-LEFT = {1: 0, 2: 1, 4: 1.5, 8: 1.5}  # pixels for one of the view, by scale: they get sharper
 CROP_SHARE = 0.875  # of the plain view's side, in the five crops
 
 
@@ -179,34 +178,28 @@ def light(images: Tensor, views: list[View]) -> Tensor:
 
 
 def shrink(image: Image.Image, frame: Frame) -> Tensor:
-    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`.
-
-    A view is then as sharp as the plain one: a model trained on sharper views errs on plain ones.
-    """
-    sides = zip(image.size, _needed(image.size[::-1], frame), _sharpness(frame), strict=True)
-    width, height = [min(pixels, round(needed * sharp)) for pixels, needed, sharp in sides]
+    """The photograph as float32, 3 × height × width, 0 … 255, ready for `cut`."""
+    sides = zip(image.size, _wanted(image.size[::-1], frame), strict=True)
+    width, height = [min(pixels, round(wanted)) for pixels, wanted in sides]
     # The bytes PIL's resize would make, give or take one, in a third of its time.
     photo = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     return F.interpolate(photo, (height, width), mode="bilinear", antialias=True)[0].float()
 
 
 def reduction(photo_size: tuple[int, int], frame: Frame) -> int:
-    """The scale a JPEG may be decoded at, 1, 2, 4 or 8: enough pixels are left for the view."""
-    least = np.divide(photo_size[::-1], _needed(photo_size, frame)).min()
-    return max(factor for factor, pixels in LEFT.items() if least >= factor * pixels)
+    """The scale a JPEG may be decoded at, 1, 2, 4 or 8, before `shrink` has its pixels from it."""
+    least = np.divide(photo_size[::-1], _wanted(photo_size, frame)).min()
+    return max(factor for factor in (1, 2, 4, 8) if factor == 1 or least >= factor)
 
 
-def _needed(photo_size: tuple[int, int], frame: Frame) -> list[float]:
-    """Pixels, x and y, that the whole photograph has at the scale of the view."""
+def _wanted(photo_size: tuple[int, int], frame: Frame) -> list[float]:
+    """Pixels, x and y, the whole photograph is shrunk to, so that views are as sharp as fastai's.
+
+    fastai averages an item image down to half its size; a view takes one to two pixels for one.
+    """
     scale, _ = resize_map(photo_size, frame, (0.5, 0.5))
-    return [out / share for out, share in zip(frame.size[::-1], scale, strict=True)]
-
-
-def _sharpness(frame: Frame) -> list[float]:
-    """Pixels of the shrunk photograph for one of the view, x and y; fitted to plain views."""
-    # fastai averages an item image down to twice the view: the less there is to do, the more blur.
-    ratios = [item / out for item, out in zip(frame.item_size[::-1], frame.size[::-1], strict=True)]
-    return [max(1, ratio) if ratio <= 2 else 2 - 0.8 / (ratio / 2) ** 2 for ratio in ratios]
+    sides = zip(frame.item_size[::-1], frame.size[::-1], scale, strict=True)
+    return [min(max(item / 2, out), 2 * out) / share for item, out, share in sides]
 
 
 def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
