@@ -18,6 +18,8 @@ env: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+# One thread for each of the two workers: the second's would be taken from the other worker.
+test: export OMP_NUM_THREADS := 1
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
