@@ -76,7 +76,15 @@ def runs_dir() -> Path:
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
     try:
-        return yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}"
+        raise UserError(f"params.yaml, {place}: {error.problem}; mend that line") from error
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
-        raise UserError(f"params.yaml is no readable YAML ({what}); mend that line") from error
+        raise UserError(f"params.yaml is no readable YAML ({what}); mend that") from error
+    for key, row in (params["variants"] | params["demo"]).items():
+        if not isinstance(row, dict):
+            raise UserError(f"params.yaml: row {key!r} has no fields; write them after the colon, "
+                            "{arch: vit_small, size: 224}")
+    return params

@@ -123,7 +123,8 @@ def _check(v: Variant) -> None:
     for field in fields(Variant):
         value = getattr(v, field.name)
         yes_no = isinstance(value, bool) and not _allows(field.type, bool)  # Python counts with it
-        if yes_no or not isinstance(value, _accepted(field.type)):
+        accepted = field.type | int if _allows(field.type, float) else field.type
+        if yes_no or not isinstance(value, accepted):
             raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
     rules = _basic_rules(v), _cache_rules(v), _recipe_rules(v), _feature_rules(v)
     for holds, message in chain(*rules):
@@ -214,10 +215,6 @@ def _feature_rules(v: Variant) -> Rules:
            f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
 
 
-def _accepted(kind: Any) -> Any:
-    return kind | int if _allows(kind, float) else kind
-
-
 def _allows(kind: Any, one: type) -> bool:
     return one in (kind, *get_args(kind))
 
@@ -238,8 +235,14 @@ def make_variant(**changes: Any) -> Variant:
 def load_variants() -> dict[str, Variant]:
     """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
     rows = load_params()["variants"] | load_params()["demo"]
-    variants = {key: make_variant(**row) for key, row in rows.items()}
-    for key, variant in variants.items():
-        if key != variant.name:
-            raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
-    return variants
+    return {key: _read_row(key, row) for key, row in rows.items()}
+
+
+def _read_row(key: str, row: dict[str, Any]) -> Variant:
+    try:
+        variant = make_variant(**row)
+    except UserError as error:
+        raise UserError(f"params.yaml: row {key!r}: {error}") from error
+    if key != variant.name:
+        raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
+    return variant

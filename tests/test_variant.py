@@ -111,6 +111,13 @@ def test_row_under_another_key_is_refused_with_the_right_one(own_params):
         load_variants()
 
 
+def test_a_mistake_in_a_row_is_told_with_its_row(own_params):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    own_params(text.replace("{arch: vit_small, resize: pad,", "{arch: vit_small, resiz: pad,"))
+    with pytest.raises(UserError, match="row 'vit_small_pad_224': unknown parameter 'resiz'"):
+        load_variants()
+
+
 # names
 
 
