@@ -27,7 +27,7 @@ from src.probs import join
 def contributions(
     tables: Mapping[str, pd.DataFrame], families: Mapping[str, str], labels: pd.Series
 ) -> pd.DataFrame:
-    """The equal mean without each family and each model: index what is left out, one row each.
+    """The equal mean without each family of several models, and each model: index what is left out.
 
     Columns: models left out, `wrong` images without them, `gain`: images they bring (`low` to
     `high`, exact `p`). An ensemble of one family has nothing left without it, hence no such row.
@@ -35,7 +35,8 @@ def contributions(
     held = gather(tables, families, labels)
     total, rows = held.stack.sum(axis=0), {}
     full = total.argmax(axis=1) == held.truth
-    for name in [*sorted(set(held.families)), *held.models]:
+    several = {f for f in held.families if held.families.count(f) > 1}  # else the model's row
+    for name in [*sorted(several), *held.models]:
         out = np.array([name in pair for pair in zip(held.models, held.families, strict=True)])
         if not out.all():
             rest = (total - held.stack[out].sum(axis=0)).argmax(axis=1) == held.truth
