@@ -30,13 +30,18 @@ def forward_of(learn: Learner, size: tuple[int, int], fused: bool) -> Forward:
         graph = fuse(model, example)
     except Exception as error:  # torch's tracer and its compiler each fail in their own ways
         reason = str(error).strip().partition("\n")[0]
-        print(f"predicting without a fused graph: {reason}", file=terminal())
+        _say(reason)
         return model
     difference = float((graph(example).softmax(1) - model(example).softmax(1)).abs().max())
     if not difference <= PARITY:
-        print(f"predicting without a fused graph: it differs by {difference:.0e}", file=terminal())
+        _say(f"fused, its answer differs by {difference:.0e}")
         return model
     return graph
+
+
+def _say(reason: str) -> None:
+    text = "a model is asked without a fused graph, exact but slower"
+    print(f"{text}: {reason}", file=terminal())
 
 
 def fuse(model: nn.Module, example: Tensor) -> Forward:
