@@ -32,4 +32,5 @@ demo: env
 	@echo
 	@echo "models, cards and predictions   demo/models/"
 	@echo "executed notebooks              demo/notebooks/runs/"
-	@echo "submission and where it is from demo/submissions/"
+	@echo "submission and its origin       demo/submissions/"
+	@echo "other commands on the demo      export PADDY_WORK=$(DEMO) PADDY_DATA=$(DEMO)/data"

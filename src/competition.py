@@ -24,7 +24,8 @@ AGAIN = "unpack the competition's zip again (or draw the demo again)"
 MEND = f"{AGAIN}, or mend the table; python -m src.competition check lists everything"
 WAYS_OUT = (
     "download it (python -m src.kaggle_api download, or by hand, unzipped into "
-    f"data/{COMPETITION}), or draw the demo (make demo)"
+    f"data/{COMPETITION}), or draw the demo and go there (make demo; "
+    "export PADDY_WORK=$PWD/demo PADDY_DATA=$PWD/demo/data)"
 )
 
 

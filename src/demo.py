@@ -165,7 +165,7 @@ def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: in
     ]
     with Pool(cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         done = pool.imap_unordered(_draw_image, jobs, chunksize=4)
-        for _ in tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit="image"):
+        for _ in tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit=" images"):
             pass
     shutil.rmtree(part / "unfinished")
 
