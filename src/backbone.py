@@ -3,6 +3,7 @@
 import logging
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import timm
@@ -147,8 +148,9 @@ def require_loaded(body: torch.nn.Module, variant: Variant) -> None:
 def weights_error(variant: Variant, error: Exception) -> UserError:
     """The one line for weights that could not be had or do not fit."""
     source = variant.pretrained if isinstance(variant.pretrained, str) else "timm's hub"
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    reason = shorten((str(error).splitlines() or [type(error).__name__])[0], 160, placeholder=" …")
     return UserError(
         f"no weights for {timm_name(variant.arch)} from {source} ({reason}); connect to the "
-        "network, give a file with -p pretrained PATH, or start from chance: -p pretrained false"
+        "network, give a file with -p pretrained PATH (in a row: pretrained: PATH), or take "
+        "random weights: -p pretrained false"
     )

@@ -49,7 +49,7 @@ def make_plan(variant: Variant) -> list[Epoch]:
     v, sizes = variant, split_sizes(variant.sizes) or [variant.size]
     frozen = _cycle(v.freeze_epochs, v.lr, 0.99, 25, FROZEN_MULT, frozen=True)
     head = _epochs(frozen, sizes[:1]) if v.pretrained else []
-    # Weights of chance have nothing to protect: one cycle of everything, all groups alike.
+    # Random weights have nothing to protect: one cycle of everything, all groups alike.
     schedule = SCHEDULES[v.schedule if v.pretrained or v.schedule == "sgdr" else "one_cycle"]
     phases = schedule(v, v.lr_mult if v.pretrained else 1)
     return head + _sized([epoch for phase in phases for epoch in _epochs(phase, sizes)], sizes)

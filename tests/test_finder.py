@@ -87,7 +87,7 @@ def test_a_rate_that_was_given_is_not_searched_for(competition_once, tmp_path, c
 @pytest.mark.parametrize(
     ("recipe", "seen"),
     [
-        ({}, (True, 32, 32, 8)),  # weights of chance train as a whole
+        ({}, (True, 32, 32, 8)),  # random weights train as a whole
         ({"pretrained": True, "accum": 2}, (False, 32, 32, 4)),
         ({"pretrained": True, "freeze_epochs": 0, "bs": 4}, (True, 32, 32, 4)),
         ({"pretrained": True, "size": 48, "sizes": "32,48", "epochs": 2}, (False, 32, 32, 8)),
