@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 DRAWN, NAMES = 64, 2560  # photographs, and image ids in all
 SECONDS = 20  # a loader is watched for that long, or for one epoch
-ROUNDS = 3  # of all loaders in turn, the best of each counts: the machine is not always as fast
+ROUNDS = 2  # of all loaders in turn, the best of each counts: the machine is not always as fast
 EPOCHS, IMAGES = 6, 640  # of a training, and of each of its epochs
 WAYS = {
     "fastai": {"augment": "fastai"},
