@@ -40,6 +40,7 @@ class Auxiliary(Callback):
 
     def _noting(self, draw: Callable) -> Callable:
         def noted() -> list[int]:
+            """The order `draw` gives, kept to find each batch's other targets by."""
             self.drawn = draw()
             return self.drawn
 

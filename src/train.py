@@ -108,13 +108,14 @@ def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:
     """DataLoaders by Variant and image size, each made once; `dls` are those of `variant`."""
     made = {(variant.size, variant.accum): dls}
 
-    def of(used: Variant, size: int | str) -> DataLoaders:
+    def loaders_at(used: Variant, size: int | str) -> DataLoaders:
+        """The DataLoaders of `used` at `size`, with batches in as many parts as it has."""
         at = size, used.accum
         if at not in made:
             made[at] = get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))
         return made[at]
 
-    return of
+    return loaders_at
 
 
 def halved(variant: Variant, error: Exception) -> Variant:
