@@ -213,6 +213,6 @@ PLAIN: dict[str, Method] = {
     "regression": regression_weights,
 }
 # Whose result --mean and --temperatures tell.
-MEANS: dict[str, Method] = {"geometric": geometric, "temperature": tempered}
+MEAN_METHODS: dict[str, Method] = {"geometric": geometric, "temperature": tempered}
 # Judged beside them as yardsticks: its biases of classes are no property of any member.
 OTHERS: dict[str, Method] = {"stacking": stacked}

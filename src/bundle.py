@@ -64,7 +64,8 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
     except (ValueError, TypeError):
         missing = ["everything"]
     if missing:
-        raise UserError(f"{path} is no model card ({', '.join(missing)} missing); {_redo(name)}")
+        lacks = f"{', '.join(missing)} missing or wrong"
+        raise UserError(f"{path} is no model card ({lacks}); {_redo(name)}")
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}; give it that name back")
     pkl = pkl_path(models, name)

@@ -13,7 +13,7 @@ from fastai.vision.all import Callback, Learner, to_device
 
 from src import bundle, competition, folds
 from src.config import ROOT, terminal
-from src.files import atomic_path, sha256, sha256_lines
+from src.files import atomic_path, sha256, sha256_lines, torch_writes
 from src.labels import digests
 from src.notebook import Run
 from src.variant import Variant
@@ -93,11 +93,8 @@ class Checkpoint(Callback):
     def after_epoch(self) -> None:
         """Replace the file."""
         state = {"key": self.place.key, "used": self.used, **collect(self.learn)}
-        with atomic_path(self.place.path) as temporary:
-            try:
-                torch.save(state, temporary)
-            except RuntimeError as error:  # how torch tells of a full disk
-                raise OSError("torch could not write all of it") from error
+        with atomic_path(self.place.path) as temporary, torch_writes():
+            torch.save(state, temporary)
 
 
 def collect(learn: Learner) -> State:

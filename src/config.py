@@ -83,6 +83,9 @@ def load_params() -> dict[str, Any]:
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
         raise UserError(f"params.yaml is no readable YAML ({what}); mend that") from error
+    for table in ("train", "variants", "demo"):
+        if not isinstance(params, dict) or not isinstance(params.get(table), dict):
+            raise UserError(f"params.yaml has no rows under {table!r}; write them there")
     for key, row in (params["variants"] | params["demo"]).items():
         if not isinstance(row, dict):
             raise UserError(f"params.yaml: row {key!r} has no fields; write them after the colon, "

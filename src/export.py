@@ -14,7 +14,7 @@ from src import backbone, bundle, competition
 from src.checkpoint import checkpoint_path
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
-from src.files import atomic_path, commit, sha256
+from src.files import atomic_path, commit, sha256, torch_writes
 from src.folds import digest
 from src.labels import digests
 from src.notebook import Run
@@ -87,11 +87,8 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     }
     card = bundle.make_card(learn, variant, facts)
     pkl = bundle.pkl_path(run.models, variant.name)
-    with atomic_path(pkl) as temporary:
-        try:
-            learn.export(temporary.resolve())
-        except RuntimeError as error:  # how torch tells of a full disk
-            raise OSError("torch could not write all of it") from error
+    with atomic_path(pkl) as temporary, torch_writes():
+        learn.export(temporary.resolve())
         check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:

@@ -72,6 +72,15 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+@contextmanager
+def torch_writes() -> Iterator[None]:
+    """Make torch's RuntimeError of a full disk the OSError that it is."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError("torch could not write all of it") from error
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` as readable JSON, atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")

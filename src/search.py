@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from src.blends import MEANS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
+from src.blends import MEAN_METHODS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
 from src.config import UserError, nearest
 from src.evidence import (
     ALPHA,
@@ -29,7 +29,7 @@ from src.probs import average
 
 PARTS, REPEATS = 5, 3
 SUBJECTS = {"geometric": "the geometric mean", "temperature": "a temperature for each model"}
-CHALLENGERS = PLAIN | MEANS  # what a command can be told to repeat
+CHALLENGERS = PLAIN | MEAN_METHODS  # what a command can be told to repeat
 SELECT = ("auto", "equal", *CHALLENGERS)  # the choices of --select
 
 
@@ -132,7 +132,7 @@ def is_better(trial: Trial) -> bool:
 
 
 def _named(method: str) -> str:
-    if method in MEANS:
+    if method in MEAN_METHODS:
         return f"{SUBJECTS[method]} is"
     return "equal weights are" if method == "equal" else f"the weights by {method} are"
 

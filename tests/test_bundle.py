@@ -176,7 +176,7 @@ def test_a_pkl_without_its_card_is_named_as_such_and_not_as_finished(models):
 def test_card_with_a_field_of_another_kind_is_none(models):
     card = json.loads((models / f"{VIT}.json").read_text())
     (models / f"{VIT}.json").write_text(json.dumps(card | {"variant": 3}))
-    with pytest.raises(UserError, match=r"no model card \(variant missing\)"):
+    with pytest.raises(UserError, match=r"no model card \(variant missing or wrong\)"):
         bundle.read_card(models, VIT)
 
 

@@ -19,6 +19,12 @@ def test_torn_params_yaml_is_one_line_with_its_place(own_params):
     assert "params.yaml" in message and "\n" not in message
 
 
+def test_a_params_yaml_without_rows_is_told(own_params):
+    own_params("train: {}\nvariants:\ndemo: {}\n")
+    with pytest.raises(UserError, match="no rows under 'variants'"):
+        load_params()
+
+
 def test_a_row_of_params_yaml_without_fields_is_named(own_params):
     own_params("train: {}\nvariants:\n  vit_small:\ndemo: {}\n")
     with pytest.raises(UserError, match="row 'vit_small' has no fields"):

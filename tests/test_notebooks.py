@@ -17,7 +17,7 @@ from conftest import ROOT, TINY, draw_competition, run, train_notebook
 from small_bundles import strong_and_weak_in
 
 from src import notebook
-from src.blends import MEANS, OTHERS, PLAIN
+from src.blends import MEAN_METHODS, OTHERS, PLAIN
 from src.config import PLACES, UserError
 from src.variant import make_variant
 from src.vote import PARAMETERS
@@ -420,7 +420,7 @@ def test_without_enough_images_the_notebook_says_what_a_search_lacks(voted):
 def test_the_search_s_table_and_its_decision_are_shown(selected):
     executed = selected / "vote.ipynb"
     table = as_text(outputs(executed, "trials_table"), "text/html")
-    for method in ("equal", *PLAIN, *MEANS, *OTHERS):
+    for method in ("equal", *PLAIN, *MEAN_METHODS, *OTHERS):
         assert f">{method}</td>" in table
     told = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
     assert told["select"] == "auto" and "are taken" in told["why"]

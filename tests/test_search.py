@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from src import blends, search
-from src.blends import MEANS, OTHERS, PLAIN
+from src.blends import MEAN_METHODS, OTHERS, PLAIN
 from src.config import ROOT, UserError
 from src.evidence import Comparison, wrong_of
 from src.probs import average
@@ -171,8 +171,8 @@ def test_the_weights_passed_back_predict_what_was_judged():
 
 def test_the_mean_and_temperatures_passed_back_predict_what_was_judged():
     tables, families, labels = few()
-    trials = search.search(tables, families, labels, MEANS, repeats=1)
-    for name, method in MEANS.items():
+    trials = search.search(tables, families, labels, MEAN_METHODS, repeats=1)
+    for name, method in MEAN_METHODS.items():
         held = blends.gather(tables, families, labels)
         _, blend = search.nested(method, held, repeats=1, seed=0)
         heats = trials[name].temperatures
@@ -209,8 +209,8 @@ def test_the_fits_run_on_one_thread_which_is_several_times_faster():
 def test_one_model_keeps_its_one_weight():
     tables, families, labels = few(200, models=1)
     trials = search.search(tables, families, labels, repeats=1)
-    assert list(trials) == ["equal", *PLAIN, *MEANS, *OTHERS]
-    assert all(trials[name].weights == {"family0_0": 1.0} for name in PLAIN | MEANS)
+    assert list(trials) == ["equal", *PLAIN, *MEAN_METHODS, *OTHERS]
+    assert all(trials[name].weights == {"family0_0": 1.0} for name in PLAIN | MEAN_METHODS)
     assert all(trials[name].weights is None for name in OTHERS)
     assert search.choose(trials)[0] == "equal"
 
