@@ -9,6 +9,7 @@ from fastai.callback.core import CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, noop
 from small_training import begun, flat, run_of, tiny, train
+from torch import nn
 
 from src.data import get_dls
 from src.evidence import error_phrase
@@ -144,6 +145,14 @@ def test_half_precision_is_used_on_cuda_only(loaders, monkeypatch, cuda):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     learn = get_learner(dls, tiny())
     assert any(isinstance(cb, MixedPrecision) for cb in learn.cbs) == cuda
+
+
+def test_convolutions_train_channels_last(competition_once, tmp_path):
+    learn = train(competition_once, tmp_path, tiny())
+    layers = [layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d)]
+    weights = [layer.weight for layer in layers if layer.kernel_size != (1, 1)]
+    assert weights
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
 
 
 # progress
