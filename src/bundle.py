@@ -90,7 +90,7 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     cards, reasons = {}, {}
     for name in names(models):
         if not card_path(models, name).is_file():
-            reasons[name] = NO_CARD
+            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {_redo(name)}"
             continue
         try:
             cards[name] = read_card(models, name)

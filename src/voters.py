@@ -10,6 +10,7 @@ from typing import Any
 
 from src import bundle, competition
 from src.config import UserError
+from src.inspection import some
 from src.variant import make_variant
 
 Card = dict[str, Any]  # a member's has `models`, the cards of its models, and `grouped` errors
@@ -21,9 +22,12 @@ def find_members(
 ) -> tuple[Cards, dict[str, str]]:
     """The cards of the members by name, and why other models do not vote.
 
-    Without `names` all finished models of one notebook vote that know these classes and images.
+    Without `names` all finished models of one notebook vote that know these classes and images;
+    a damaged one is refused, for whoever left it there counts on its vote.
     """
-    finished, reasons = bundle.survey(models)
+    finished, damaged = bundle.survey(models)
+    if damaged and not names:
+        raise UserError(_damage(damaged))
     data, classes = competition.train_fingerprint(folder), competition.classes(folder)
     strangers = {n: why for n, c in finished.items() if (why := _stranger(c, data, classes))}
     cards = _named(models, finished, names, strangers) if names else finished
@@ -40,7 +44,14 @@ def find_members(
     voters = [card for name, card in known.items() if name not in told]
     others = (card for name, card in finished.items() if name not in strangers)
     grouped = [card for card in others if _split(card) == "grouped"]
-    return {n: _member_card(n, c, grouped) for n, c in _folds(voters).items()}, reasons | told
+    return {n: _member_card(n, c, grouped) for n, c in _folds(voters).items()}, told
+
+
+def _damage(reasons: Mapping[str, str]) -> str:
+    """What is wrong with the first damaged model, which others there are, and the way round."""
+    first, *others = reasons
+    more = f" (damaged, too: {some(others, 3)})" if others else ""
+    return f"{reasons[first]}{more}; or name the models that vote"
 
 
 def _named(models: Path, finished: Cards, names: list[str], strangers: Mapping) -> Cards:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -61,9 +62,14 @@ def test_members_of_several_notebooks_ask_for_a_name(family, data):
 
 
 def foreign_bundles(models, data):
-    """Bundles that cannot vote, name → a word of the reason."""
+    """Finished bundles that cannot vote on this data, name → a word of the reason."""
     bundle_in(models, data, "classes", classes=["disease_a", "disease_b", "rust"])
     bundle_in(models, data, "images", data="0" * 64)
+    return {"classes": "disease_c, rust", "images": "other images"}
+
+
+def damaged_bundles(models, data):
+    """Bundles of which something is missing or wrong, name → a word of the reason."""
     bundle_in(models, data, "no_pkl")
     bundle.pkl_path(models, "no_pkl").unlink()
     bundle_in(models, data, "other_pkl")
@@ -76,7 +82,7 @@ def foreign_bundles(models, data):
         del content[key]
         bundle.card_path(models, f"without_{key}").write_text(json.dumps(content))
     return {
-        "classes": "disease_c, rust", "images": "other images", "no_pkl": "missing",
+        "no_pkl": "missing",
         "other_pkl": "not the file its card describes", "junk": "no model card",
         "no_card": "without a card", "without_held_out": "held_out", "without_holdout": "holdout",
         "without_versions": "versions", "without_variant": "variant",
@@ -93,20 +99,40 @@ def test_who_does_not_vote_is_listed_with_the_reason(family, data):
 
 
 def test_who_cannot_vote_is_refused_when_named(family, data):
-    reasons = foreign_bundles(family, data)
+    reasons = foreign_bundles(family, data) | damaged_bundles(family, data)
     before = snapshot(family.parent)
     for name in reasons:
         assert name in refused(call(main, "vit_one", name))
     assert snapshot(family.parent) == before
 
 
-def test_a_copy_under_another_name_does_not_vote_a_second_time(family):
+def test_a_damaged_model_stops_a_vote_of_all_but_not_of_those_named(family, data):
+    reasons = damaged_bundles(family, data)
+    kept = family.rename(family.with_name("all_damaged"))
+    for name, reason in reasons.items():
+        family.mkdir()
+        for path in kept.iterdir():
+            if path.name.partition(".")[0] in (name, "vit_one", "vit_two"):
+                shutil.copy(path, family)
+        before = snapshot(family.parent)
+        line = refused(call(main))
+        assert name in line and re.search(reason, line) and "name the models" in line
+        assert snapshot(family.parent) == before
+        assert call(main, "vit_one", "vit_two").returncode == 0
+        shutil.rmtree(family)
+
+
+def test_several_damaged_models_are_named_in_one_line(family, data):
+    reasons = sorted(damaged_bundles(family, data))
+    line = refused(call(main))
+    assert all(name in line for name in reasons[:4]) and f"{len(reasons) - 4}" in line
+
+
+def test_a_copy_under_another_name_is_refused(family):
     for path in list(family.glob("vit_one.*")):
         path.with_name(path.name.replace("vit_one", "copy")).write_bytes(path.read_bytes())
-    done = call(main)
-    assert re.search("does not vote: copy: .*vit_one", done.stdout), done.stdout
-    assert set(weights_of(family)) == {"vit_one", "vit_two", "resnet_one"}
-    assert "copy" in refused(call(main, "copy"))
+    for names in ([], ["copy"]):
+        assert re.search("copy.json is a copy .*vit_one", refused(call(main, *names)))
 
 
 def test_no_model_at_all_tells_how_to_train(models):
