@@ -219,5 +219,8 @@ def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = Fal
     if vote.valid is not None:
         error = f"hold-out {error_phrase(*wrong_of(vote.valid, vote.labels))}"
     message = f"{vote.notebook}: {voters} models, {error}"
-    print(f"\nwritten: {path}\n{submit_command(path, message)}")
+    print(f"\nwritten: {path}")
+    if competition.solution(vote.folder) is not None:
+        print("Kaggle knows nothing of drawn images; a real submission is sent like this:")
+    print(submit_command(path, message))
     return path

@@ -300,8 +300,10 @@ def test_where_the_answers_are_known_the_error_on_the_test_images_is_told(models
     assert re.search(r"one +0 of 9 wrong \(0.00 %", out)
     assert re.search(r"two +1 of 9 wrong \(11.11 %", out)
     assert re.search(r"ensemble +0 of 9 wrong", out)
+    assert re.search("Kaggle knows nothing of drawn images.*\nkaggle competitions submit", out)
     (data / "solution.csv").unlink()
-    assert "solution" not in call(main).stdout
+    out = call(main).stdout
+    assert "solution" not in out and "drawn" not in out
 
 
 def test_one_class_for_all_images_is_refused(models, data):
