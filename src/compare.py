@@ -108,11 +108,11 @@ def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
 
 
 def verdict(c: Comparison, old: str, new: str) -> str:
-    """`+4 (95 % −6 … +14, exact p 0.5), …: …` with what may be said; + is for `new`."""
+    """`+4 predictions (95 % −6 … +14, exact p 0.5), …: …` with what may be said; + is for `new`."""
     told = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
     told = told if c.decided else "the difference cannot be told from zero"
     interval = f"95 % {signed(c.low)} … {signed(c.high)}, exact p {c.p:.2g}"
-    return f"{signed(c.difference)} ({interval}), {log_loss_phrase(c)}: {told}"
+    return f"{signed(c.difference)} predictions ({interval}), {log_loss_phrase(c)}: {told}"
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ FIND = "find"  # instead of a learning rate: look for one
 LONGEST = 10_000  # epochs; more is a slip
 Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
 DEFAULT_SEED = 42
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/false"}  # to a reader
 
 
 def height_width(size: int | str) -> tuple[int, int]:
@@ -121,11 +122,11 @@ class Variant:
 def _check(v: Variant) -> None:
     """Refuse values no training can use, before any work."""
     for field in fields(Variant):
-        value = getattr(v, field.name)
-        yes_no = isinstance(value, bool) and not _allows(field.type, bool)  # Python counts with it
-        accepted = field.type | int if _allows(field.type, float) else field.type
-        if yes_no or not isinstance(value, accepted):
-            raise UserError(f"{field.name}={value!r} must be {_type_name(field.type)}")
+        value, kinds = getattr(v, field.name), _kinds(field.type)
+        yes_no = isinstance(value, bool) and bool not in kinds  # Python counts with it
+        if yes_no or not isinstance(value, (*kinds, int) if float in kinds else kinds):
+            wanted = " or ".join(KINDS[kind] for kind in kinds)
+            raise UserError(f"{field.name}={value!r} must be {wanted}")
     rules = _basic_rules(v), _cache_rules(v), _recipe_rules(v), _feature_rules(v)
     for holds, message in chain(*rules):
         if not holds:
@@ -215,12 +216,9 @@ def _feature_rules(v: Variant) -> Rules:
            f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
 
 
-def _allows(kind: Any, one: type) -> bool:
-    return one in (kind, *get_args(kind))
-
-
-def _type_name(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind)).replace("|", "or").replace("bool", "true/false")
+def _kinds(kind: Any) -> tuple[type, ...]:
+    """`int | str` → `(int, str)`."""
+    return get_args(kind) or (kind,)
 
 
 def make_variant(**changes: Any) -> Variant:
@@ -244,5 +242,6 @@ def _read_row(key: str, row: dict[str, Any]) -> Variant:
     except UserError as error:
         raise UserError(f"params.yaml: row {key!r}: {error}") from error
     if key != variant.name:
-        raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
+        raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; "
+                        "rename the row, or mend its fields")
     return variant

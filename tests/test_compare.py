@@ -73,7 +73,7 @@ def test_rows_and_columns_may_come_in_any_order():
 
 def test_what_cannot_be_told_from_zero_says_exactly_that():
     few = compare_repeats([(probs(IDS, IDS[:2]), probs(IDS, IDS[2:5]))], LABELS)
-    assert verdict(few, "a", "b").startswith("+1 (95 % −")
+    assert verdict(few, "a", "b").startswith("+1 predictions (95 % −")
     assert verdict(few, "a", "b").endswith(": the difference cannot be told from zero")
     many = [(probs(IDS), probs(IDS, IDS[:30]))]
     assert verdict(compare_repeats(many, LABELS), "a", "b").endswith(": b is better than a")
@@ -128,7 +128,7 @@ def test_both_rows_are_trained_over_the_same_seeds_apart_from_the_voters(
     assert any(line.startswith("seed 42: 2 → 0 of 6 wrong, +2 (95 % 0 … +") for line in lines)
     assert any(line.startswith("seed 43: 1 → 2 of 6 wrong, −1 (95 % −") for line in lines)
     assert lines[-2] == f"{A.name} → {B.name}: 12 predictions of 7 images"
-    assert lines[-1].startswith("+1 (95 % ") and "cannot be told from zero" in lines[-1]
+    assert lines[-1].startswith("+1 predictions (95 % ") and "cannot be told from zero" in lines[-1]
     assert bundle.names(tmp_path / "models") == []
 
 
