@@ -28,9 +28,7 @@ from src.finder import settled
 from src.notebook import Run
 from src.recipes import recipe_cbs
 from src.schedule import Course, make_plan
-from src.variant import Variant
-
-FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
+from src.variant import FEWEST, Variant
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:

@@ -1,6 +1,7 @@
 """The `Variant`: everything that decides what a training produces, checked before any work."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
@@ -18,6 +19,7 @@ TARGETS = ("disease", "disease+variety", "disease+variety+age")
 SAMPLERS = ("uniform", "class", "hard")
 FIND = "find"  # instead of a learning rate: look for one
 LONGEST = 10_000  # epochs; more is a slip
+FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
 Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
 DEFAULT_SEED = 42
 KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/false"}  # to a reader
@@ -26,7 +28,7 @@ KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/fals
 def height_width(size: int | str) -> tuple[int, int]:
     """`224` → (224, 224), `"288x224"` → (288, 224): height first, as fastai has it."""
     parts = str(size).lower().split("x")
-    if len(parts) > 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+    if len(parts) > 2 or not all(p.isdecimal() and int(p) > 0 for p in parts):
         raise UserError(f"size {size!r} is no size in pixels; write 224 or 288x224, height x width")
     return int(parts[0]), int(parts[-1])
 
@@ -122,7 +124,7 @@ class Variant:
 def _check(v: Variant) -> None:
     """Refuse values no training can use, before any work."""
     for field in fields(Variant):
-        value, kinds = getattr(v, field.name), _kinds(field.type)
+        value, kinds = getattr(v, field.name), get_args(field.type) or (field.type,)
         yes_no = isinstance(value, bool) and bool not in kinds  # Python counts with it
         if yes_no or not isinstance(value, (*kinds, int) if float in kinds else kinds):
             wanted = " or ".join(KINDS[kind] for kind in kinds)
@@ -140,22 +142,24 @@ def _basic_rules(v: Variant) -> Rules:
         (v.tta in TTAS, f"tta={v.tta!r} is unknown; {nearest(v.tta, TTAS)}"),
         (v.resize != "rect" or isinstance(v.item_size, str),
          f"resize=rect needs a rectangle: -p item_size 640x480, not {v.item_size}"),
+        (min(height_width(v.item_size)) >= 16, f"item_size={v.item_size} must be 16 or more"),
         (v.epochs >= 1, f"epochs={v.epochs} must be 1 or more"),
         (v.lr == FIND or (not isinstance(v.lr, str) and 0 < v.lr < 10),
-         f"lr={v.lr} must be above 0 and below 10, or {FIND}; 0.01 is usual"),
-        (v.bs >= 1, f"bs={v.bs} must be 1 or more"),
-        (v.accum >= 1 and v.bs % v.accum == 0, f"accum={v.accum} must divide bs={v.bs}"),
+         f"lr={v.lr!r} must be above 0 and below 10, or {FIND}; 0.01 is usual"),
+        (v.accum >= 1 and v.bs % v.accum == 0 and v.bs // v.accum >= FEWEST,
+         f"accum={v.accum} must divide bs={v.bs} into batches of {FEWEST} images or more"),
         (v.fold in (0, 1, 2, 3, 4, "all"), f"fold={v.fold!r} must be 0, 1, 2, 3, 4 or all"),
         (v.split in SPLITS, f"split={v.split!r} is unknown; {nearest(v.split, SPLITS)}"),
         (v.fold != "all" or v.split == SPLITS[0],
          f"split={v.split} changes nothing with fold=all, which holds nothing out; leave it out"),
-        (v.seed >= 0, f"seed={v.seed} must be 0 or more"),
+        (0 <= v.seed < 2**32, f"seed={v.seed} must be 0 or more, and below 2**32"),
         (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
         (v.augment in AUGMENTS,
          f"augment={v.augment!r} is unknown; {nearest(v.augment, AUGMENTS)}"),
         (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),
         (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
-        (not set(v.desc) & set("/\\. "), f"desc={v.desc!r} must be free of dots, slashes, spaces"),
+        (bool(re.fullmatch(r"[\w+-]{0,100}", v.desc)),
+         f"desc={v.desc!r} must be letters, digits, _, + or -, at most 100"),
     ]
 
 
@@ -181,8 +185,8 @@ def _recipe_rules(v: Variant) -> Rules:
            f"snapshots={v.snapshots} needs ends of cycles; set schedule=sgdr and cycles=2 or more")
     yield (v.snapshots == "none" or not v.ema,
            "ema and snapshots would both average the weights; leave one out")
-    yield (v.scheduled <= LONGEST,
-           f"that is more than {LONGEST:,} epochs; lower epochs, cycles or cycle_mult")
+    yield (max(v.freeze_epochs, v.scheduled) <= LONGEST,
+           f"that is more than {LONGEST:,} epochs; lower (freeze_)epochs, cycles or cycle_mult")
     yield v.freeze_epochs >= 0, f"freeze_epochs={v.freeze_epochs} must be 0 or more"
     yield 1 <= v.lr_mult < math.inf, f"lr_mult={v.lr_mult} must be 1 or more"
     yield (0 <= v.label_smoothing < 1,
@@ -198,7 +202,9 @@ def _recipe_rules(v: Variant) -> Rules:
            "sampler=hard needs the loss of each image, mixup and cutmix blend them; leave one out")
     yield (not v.sizes or split_sizes(v.sizes)[-1] == v.size,
            f"sizes={v.sizes} must end with size={v.size}, at which the model predicts")
-    yield (len(split_sizes(v.sizes)) <= v.scheduled,
+    areas = [math.prod(height_width(size)) for size in split_sizes(v.sizes)]
+    yield areas == sorted(set(areas)), f"sizes={v.sizes} must grow from each to the next"
+    yield (len(areas) <= v.scheduled,
            f"sizes={v.sizes} are more than the {v.scheduled} epochs; give each one or more")
     yield (0 <= v.time_limit < math.inf,
            f"time_limit={v.time_limit} must be 0 (none) or more minutes")
@@ -214,11 +220,6 @@ def _feature_rules(v: Variant) -> Rules:
            f"targets={v.targets!r} is unknown; {nearest(v.targets, TARGETS)}")
     yield (v.targets == TARGETS[0] or not (v.mixup or v.cutmix),
            f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
-
-
-def _kinds(kind: Any) -> tuple[type, ...]:
-    """`int | str` → `(int, str)`."""
-    return get_args(kind) or (kind,)
 
 
 def make_variant(**changes: Any) -> Variant:

@@ -139,7 +139,7 @@ def test_batches_have_fastais_mean_and_deviation_at_every_pixel(
 ):
     batches = []
     for way in ("fastai", "fast"):
-        dls = loaders(competition_once, augment=way, resize=resize, bs=1)
+        dls = loaders(competition_once, augment=way, resize=resize, bs=2)
         repeat(photograph, dls)
         set_seed(0)
         epochs = DRAWS // len(dls.train_ds)
