@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from src.competition import COMPETITION, KAGGLE_INPUT
 from src.config import ROOT, UserError, models_dir, runs_dir
 from src.files import commit, write_json, write_text
+from src.labels import file_of
 from src.variant import Variant
 
 TEMPLATE = "paddy_train"
@@ -88,7 +89,7 @@ def _notebook(variant: Variant, push: dict[str, Any]) -> str:
 
 
 def package(variant: Variant) -> str:
-    """src/, params.yaml and the saved split of this seed as a zip in base64."""
+    """src/, params.yaml, the saved split and the corrections as a zip in base64."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in [*sorted((ROOT / "src").glob("*.py")), ROOT / "params.yaml"]:
@@ -96,7 +97,17 @@ def package(variant: Variant) -> str:
         archive.mkdir("models")
         for path in sorted(models_dir().glob(f"folds_*_seed{variant.seed}.csv")):
             archive.write(path, f"models/{path.name}")
+        for name in filter(None, (variant.exclude, variant.relabel)):
+            archive.write(_packed(name), _packed(name).relative_to(ROOT))
     return base64.b64encode(content.getvalue()).decode()
+
+
+def _packed(name: str) -> Path:
+    """The file `name` of a recipe, which Kaggle finds at the same place in the repository."""
+    path = file_of(name)
+    if not path.is_relative_to(ROOT) or not path.is_file():
+        raise UserError(f"{name} is no file below {ROOT}, all that is sent to Kaggle; put it there")
+    return path
 
 
 def _metadata(variant: Variant, asked: Asked, owner: str) -> dict[str, Any]:

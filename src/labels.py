@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from src.competition import classes, train_table
-from src.config import UserError
+from src.config import ROOT, UserError
 from src.files import sha256_lines
 from src.inspection import read_csv, some
 from src.variant import Variant
@@ -52,7 +52,12 @@ def _read(variant: Variant, field: str) -> pd.DataFrame:
     if not path:
         return pd.DataFrame(columns=columns, dtype=str)
     remedy = f"mend {field} or leave it out"
-    return read_csv(Path(path).expanduser().resolve(), columns, remedy)
+    return read_csv(file_of(path), columns, remedy)
+
+
+def file_of(path: str) -> Path:
+    """The file of a recipe: relative to the repository, from wherever the training is started."""
+    return (ROOT / Path(path).expanduser()).resolve()
 
 
 def _refuse(variant: Variant, field: str, names: pd.Series, reason: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from src import kernel
+from src import kernel, labels
 from src.config import UserError
 from src.kernel import Asked
 from src.variant import make_variant
@@ -94,6 +94,20 @@ def test_the_package_holds_the_code_the_rows_and_the_saved_split(work):
     names = zipfile.ZipFile(io.BytesIO(content)).namelist()
     assert {"src/__init__.py", "src/train.py", "params.yaml"} < set(names)
     assert [n for n in names if n.startswith("models/f")] == ["models/folds_01234567_seed42.csv"]
+
+
+def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(kernel, "ROOT", tmp_path)
+    monkeypatch.setattr(labels, "ROOT", tmp_path)
+    (tmp_path / "params.yaml").write_text("")
+    (tmp_path / "fixes").mkdir()
+    (tmp_path / "fixes" / "wrong.csv").write_text("image_id,label\n")
+    content = base64.b64decode(kernel.package(make_variant(relabel="fixes/wrong.csv")))
+    archive = zipfile.ZipFile(io.BytesIO(content))
+    assert archive.read("fixes/wrong.csv") == b"image_id,label\n"
+    for path in ("fixes/none.csv", "/elsewhere/wrong.csv"):
+        with pytest.raises(UserError, match=f"^{path} is no file below"):
+            kernel.package(make_variant(exclude=path))
 
 
 def test_a_notebook_too_large_for_kaggle_is_not_pushed(work):

@@ -2,10 +2,11 @@
 
 import pandas as pd
 import pytest
+from conftest import ROOT
 from fastai.vision.all import Callback
 from small_training import begun, run_of, tiny
 
-from src import bundle
+from src import bundle, competition, labels
 from src.config import UserError
 from src.data import get_dls
 from src.export import export, holdout_probs
@@ -129,6 +130,17 @@ def test_an_image_cannot_be_left_out_and_labelled_anew(competition_once, write):
                    relabel=write("relabel", "100001.jpg,disease_b"))
     with pytest.raises(UserError, match="100001.jpg: left out by"):
         read_corrections(variant, competition_once)
+
+
+def test_a_path_is_relative_to_the_repository_from_everywhere(
+    competition_once, tmp_path, write, monkeypatch
+):
+    monkeypatch.setattr(labels, "ROOT", tmp_path)
+    image = competition.train_table(competition_once).index[0]
+    write("exclude", image)
+    for place in (tmp_path, ROOT):
+        monkeypatch.chdir(place)
+        assert read_corrections(tiny(exclude="exclude.csv"), competition_once).exclude == {image}
 
 
 def test_missing_file_is_one_line(competition_once, tmp_path):
