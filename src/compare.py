@@ -30,6 +30,7 @@ from src.evidence import (
     signed,
     wrong_of,
 )
+from src.labels import read_corrections
 from src.probs import blend, join, read_probs
 from src.run import run_notebook
 from src.variant import Variant, load_variants
@@ -78,16 +79,33 @@ def _by_image(
 
 def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
     """The hold-out's probabilities of `variant`, with TTA if its row has it; trained if need be."""
-    models, data = models_dir(), competition.train_fingerprint(folder)
-    if not bundle.is_done(variant, models, data):
-        models = models / "compare"
-    if not bundle.is_done(variant, models, data):
+    models, done = _home(variant, folder)
+    if not done:
         print(f"{variant.name}: training", flush=True)
         run_notebook(variant, folder, models)
     card = bundle.read_card(models, variant.name)
     expected = bundle.expected_meta(card, "valid", card["held_out"])
     path = bundle.probs_path(models, variant.name, "valid")
     return blend(read_probs(path, expected)[0], variant.beta)
+
+
+def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:
+    """Refuse, before anything is trained, what the last training would be refused for."""
+    from src.backbone import check_arch  # needs torch
+
+    for variant in rows:
+        check_arch(variant)
+        read_corrections(variant, folder)
+        for seed in range(variant.seed, variant.seed + seeds):
+            _home(replace(variant, seed=seed), folder)
+
+
+def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
+    """The models folder in which `variant` belongs, and whether it is finished there."""
+    models, data = models_dir(), competition.train_fingerprint(folder)
+    if bundle.is_done(variant, models, data):
+        return models, True
+    return models / "compare", bundle.is_done(variant, models / "compare", data)
 
 
 def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
@@ -128,7 +146,9 @@ def main() -> None:
     old, new = _rows([args.old, args.new])
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds} must be 1 or more")
-    print("\n".join(report(old, new, args.seeds, competition.find(args.data))))
+    folder = competition.find(args.data)
+    require_trainable([old, new], args.seeds, folder)
+    print("\n".join(report(old, new, args.seeds, folder)))
 
 
 def _rows(names: list[str]) -> list[Variant]:

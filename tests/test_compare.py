@@ -13,6 +13,7 @@ from src import bundle, compare, competition
 from src.compare import compare_repeats, interval_of_sum, verdict
 from src.evidence import compare as compare_once
 from src.evidence import interval_of_gain
+from src.probs import read_probs, write_probs
 from src.variant import make_variant
 
 A, B = make_variant(**TINY, tta="none"), make_variant(**TINY, tta="none", desc="other")
@@ -172,6 +173,42 @@ def test_rows_that_cannot_be_compared_are_refused(rows, tmp_path, monkeypatch, c
     monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
     assert told in refused(call(compare.main, *words))
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"size": 16}, "size"), ({"arch": "test_vitt"}, "test_vit"),
+     ({"exclude": "/none.csv"}, "/none.csv")],
+)
+def test_a_row_that_cannot_be_trained_is_refused_before_the_other_is(
+    rows, tmp_path, monkeypatch, change, told
+):
+    bad = replace(A, **change)
+    monkeypatch.setattr(compare, "load_variants", lambda: {bad.name: bad, B.name: B})
+    monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
+    assert told in refused(call(compare.main, bad.name, B.name))
+
+
+def test_another_recipe_at_a_later_seed_is_refused_before_any_training(
+    rows, tmp_path, monkeypatch
+):
+    done(tmp_path / "models" / "compare", rows, replace(A, seed=44, lr=0.123), 1)
+    monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
+    line = refused(call(compare.main, A.name, B.name, "--seeds", "3"))
+    assert f"{A.name}_seed44 exists with another recipe" in line
+
+
+def test_views_are_averaged_where_the_row_has_them(rows, tmp_path):
+    seen = replace(A, tta="flips", beta=0.25)
+    card = bundle_in(tmp_path / "models", rows, seen.name, variant=seen.recipe)
+    path = bundle.probs_path(tmp_path / "models", seen.name, "valid")
+    meta = bundle.expected_meta(card, "valid", card["held_out"])
+    plain = read_probs(path)[0]["plain"]
+    views = plain[np.roll(plain.columns, 1)].set_axis(plain.columns, axis=1)
+    write_probs(path, plain, views, meta)
+    told = compare.holdout_of(seen, rows)
+    expected = 0.25 * plain + 0.75 * views
+    pd.testing.assert_frame_equal(told, expected, check_exact=False, check_dtype=False)
 
 
 def test_help_shows_the_use():
