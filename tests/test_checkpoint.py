@@ -162,9 +162,16 @@ def test_other_photographs_begin_anew(data, tmp_path):
     assert again.trained == 6
 
 
-def test_other_code_begins_anew(competition_once, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "name", "other"),
+    [(checkpoint, "CODE", ("train",)), (bundle, "versions", lambda: {"torch": "9.9"}),
+     (checkpoint.folds, "digest", lambda _: "another split")],
+)
+def test_other_code_versions_or_folds_begin_anew(
+    competition_once, tmp_path, monkeypatch, owner, name, other
+):
     interrupted(competition_once, tmp_path, tiny(epochs=2), 1)
-    monkeypatch.setattr(checkpoint, "CODE", ("train",))
+    monkeypatch.setattr(owner, name, other)
     train(competition_once, tmp_path, tiny(epochs=2), again := StopAt(None))
     assert again.trained == 6
 

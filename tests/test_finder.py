@@ -23,6 +23,8 @@ class Searched(Callback):
 
     def after_batch(self):
         body = [p.requires_grad for p in self.model[0].parameters() if p.ndim > 1]
+        if self.seen is None:
+            self.met = {cb.name for cb in self.learn.cbs}
         self.seen = self.seen or (any(body), *self.x.shape[-2:], len(self.x))
 
 
@@ -98,6 +100,12 @@ def test_search_trains_what_the_first_epoch_does(competition_once, tmp_path, rec
         recipe["pretrained"] = saved_weights(tmp_path)
     train(competition_once, tmp_path, tiny(lr="find", **recipe), first := Searched())
     assert first.seen == seen
+
+
+def test_search_mixes_and_accumulates_as_the_training_does(competition_once, tmp_path):
+    variant = tiny(lr="find", mixup=0.4, accum=2, ema=0.5)
+    train(competition_once, tmp_path, variant, first := Searched())
+    assert {"mix_up", "gradient_accumulation"} <= first.met and "ema" not in first.met
 
 
 def test_killed_training_goes_on_at_the_rate_it_had_found(

@@ -104,6 +104,13 @@ def test_cutmix_pastes_a_patch_of_another_image_of_the_batch(competition_once, t
     assert patches >= 3
 
 
+@pytest.mark.parametrize("mix", [{"mixup": 0.3}, {"cutmix": 0.7}])
+def test_how_much_is_mixed_is_drawn_by_the_alpha_given(mix):
+    (callback,) = recipes.recipe_cbs(tiny(**mix), 0)
+    drawn, (alpha,) = callback.distrib, mix.values()
+    assert drawn.concentration1.item() == drawn.concentration0.item() == pytest.approx(alpha)
+
+
 @pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 1.0}])
 def test_the_hold_out_is_never_mixed(competition_once, tmp_path, mix):
     train(competition_once, tmp_path / "plain", tiny(), plain := Seen())
@@ -118,10 +125,16 @@ class Weights(Callback):
     """Keeps the weights after every step."""
 
     def before_fit(self):
-        self.kept = [torch.cat([p.detach().flatten() for p in self.model.parameters()])]
+        self.kept = [floats(self.model)]
 
     def after_step(self):
-        self.kept.append(torch.cat([p.detach().flatten() for p in self.model.parameters()]))
+        self.kept.append(floats(self.model))
+
+
+def floats(model: nn.Module) -> torch.Tensor:
+    """All weights and measured means of `model` in one row."""
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    return torch.cat([t.detach().flatten() for t in tensors])
 
 
 def test_ema_keeps_the_moving_average_of_the_weights(competition_once, tmp_path):
@@ -131,7 +144,7 @@ def test_ema_keeps_the_moving_average_of_the_weights(competition_once, tmp_path)
         decay = min(0.6, 1 - (1 + number) ** (-2 / 3))  # 0 at first, 0.6 in the end
         average = decay * average + (1 - decay) * weights
     assert len(steps.kept) == 7
-    ended = torch.cat([p.detach().flatten() for p in learn.model.parameters()])
+    ended = floats(learn.model)
     torch.testing.assert_close(ended, average, rtol=1e-4, atol=1e-6)
     assert not torch.allclose(ended, steps.kept[-1], atol=1e-4)
 
