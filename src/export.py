@@ -87,8 +87,9 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     }
     card = bundle.make_card(learn, variant, facts)
     pkl = bundle.pkl_path(run.models, variant.name)
-    with atomic_path(pkl) as temporary, torch_writes():
-        learn.export(temporary.resolve())
+    with atomic_path(pkl) as temporary:
+        with torch_writes():
+            learn.export(temporary.resolve())
         check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:

@@ -97,8 +97,8 @@ def package(variant: Variant) -> str:
         archive.mkdir("models")
         for path in sorted(models_dir().glob(f"folds_*_seed{variant.seed}.csv")):
             archive.write(path, f"models/{path.name}")
-        for name in filter(None, (variant.exclude, variant.relabel)):
-            archive.write(_packed(name), _packed(name).relative_to(ROOT))
+        for path in map(_packed, filter(None, (variant.exclude, variant.relabel))):
+            archive.write(path, path.relative_to(ROOT))
     return base64.b64encode(content.getvalue()).decode()
 
 
