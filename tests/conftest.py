@@ -1,9 +1,11 @@
 """A tiny competition and one trained bundle, made once and copied where a test changes them."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +27,6 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
     "pretrained": False,
     "views": 2,
 }
-
 
 def draw_competition(folder: Path, classes: int = 3, each: int = 10, test: int = 9) -> Path:
     """A competition in Kaggle's layout: every class is a stripe of its own colour in noise."""
@@ -69,18 +70,41 @@ def train_notebook(data: Path, work: Path, **parameters: object) -> subprocess.C
 
 
 @pytest.fixture(scope="session")
-def competition_once(tmp_path_factory) -> Path:
-    return draw_competition(tmp_path_factory.mktemp("competition"))
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Call it with a name and what fills the folder of that name, which all workers share.
+
+    The first worker that asks fills it; the others wait until it is complete.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, part = shared / name, shared / f"{name}.part"
+        with open(shared / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                fill(part)
+                part.rename(folder)
+        return folder
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")
-def trained_once(tmp_path_factory, competition_once) -> Path:
+def competition_once(made_once) -> Path:
+    return made_once("competition", draw_competition)
+
+
+@pytest.fixture(scope="session")
+def trained_once(made_once, competition_once) -> Path:
     """A work folder with two finished models, test_resnet and test_vit."""
-    work = tmp_path_factory.mktemp("trained")
-    for parameters in ({}, {"arch": "test_vit"}):
-        done = train_notebook(competition_once, work, **parameters)
-        assert done.returncode == 0, done.stderr[-3000:]
-    return work
+
+    def train(work: Path) -> None:
+        for parameters in ({}, {"arch": "test_vit"}):
+            done = train_notebook(competition_once, work, **parameters)
+            assert done.returncode == 0, done.stderr[-3000:]
+
+    return made_once("trained", train)
 
 
 @pytest.fixture
@@ -114,11 +138,11 @@ def work(trained_once, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def predicted_once(trained_once, competition_once, tmp_path_factory) -> Path:
+def predicted_once(made_once, trained_once, competition_once) -> Path:
     """A work folder whose two models have predicted the test set."""
     from small_bundles import predicted
 
-    return predicted(trained_once, competition_once, tmp_path_factory.mktemp("predicted") / "work")
+    return made_once("predicted", lambda work: predicted(trained_once, competition_once, work))
 
 
 @pytest.fixture
