@@ -21,7 +21,7 @@ env: .venv/installed
 # One thread for each of the two workers: the second's would be taken from the other worker.
 test: export OMP_NUM_THREADS := 1
 test: env
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: export PADDY_WORK := $(DEMO)
 demo: export PADDY_DATA := $(DEMO)/data

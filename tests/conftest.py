@@ -28,6 +28,20 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
     "views": 2,
 }
 
+# A worker takes the next file when it is through with one: long ones last would keep it alone.
+LONGEST_FIRST = (
+    "test_notebooks", "test_pipeline", "test_demo", "test_bad_input", "test_checkpoint",
+    "test_finder", "test_augment", "test_compare", "test_remote", "test_export", "test_vote",
+    "test_precompute", "test_whole_loop", "test_kaggle_api", "test_search", "test_voters",
+    "test_ensemble", "test_fold_all", "test_archive", "test_targets",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def draw_competition(folder: Path, classes: int = 3, each: int = 10, test: int = 9) -> Path:
     """A competition in Kaggle's layout: every class is a stripe of its own colour in noise."""
     rng = np.random.default_rng(7)
