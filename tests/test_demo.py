@@ -15,13 +15,16 @@ from PIL import Image
 from src import demo
 from src.config import ROOT, UserError, load_params
 
-IMAGES, TESTS = 30, 10
+IMAGES, TESTS = 40, 13  # after the hold-out there is a batch of 32 left
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
+    """What the command draws."""
     folder = tmp_path_factory.mktemp("drawn") / "demo"
-    assert demo.draw(folder, IMAGES, seed=3)
+    args = command(folder, "--images", IMAGES, "--seed", 3)
+    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("drew 40 training and 13 test photographs")
     return folder
 
 
@@ -104,14 +107,14 @@ def test_a_killed_drawing_leaves_no_competition_and_is_continued_to_the_same_byt
     args = command(folder, "--images", IMAGES, "--seed", 3)
     run = subprocess.Popen(args, cwd=ROOT, stderr=subprocess.PIPE)
     seen = b""
-    while not re.search(rb"\s[1-9]\d*/40", seen):
+    while not re.search(rb"\s[1-9]\d*/53", seen):
         assert (more := run.stderr.read1()), seen
         seen += more
     run.kill()
     run.wait()
     assert not folder.exists()
     done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("drew 30 training and 10 test photographs")
+    assert done.stdout.startswith("drew 40 training and 13 test photographs")
     assert contents(folder) == contents(drawn)
 
 
@@ -166,12 +169,11 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
     assert "cannot write" in refusal(tmp_path / "file" / "demo", "--images", 30)
 
 
-def test_the_demo_goes_from_drawing_to_submission(tmp_path):
+def test_the_demo_goes_from_drawing_to_submission(drawn, tmp_path):
     """What `make demo` types, for its shortest row; so small a vote may well look odd: --force."""
-    places = {"PADDY_WORK": str(tmp_path), "PADDY_DATA": str(tmp_path / "data")}
+    places = {"PADDY_WORK": str(tmp_path), "PADDY_DATA": str(drawn)}
     row = min(load_params()["demo"].items(), key=lambda item: item[1]["epochs"])[0]
-    for words in (["src.demo", str(tmp_path / "data"), "--images", "80"], ["src.run", row],
-                  ["src.ensemble", "--force"]):
+    for words in (["src.run", row], ["src.ensemble", "--force"]):
         done = run("-m", *words, **places)
         assert done.returncode == 0, done.stderr[-2000:]
     assert "by solution.csv" in done.stdout and row in done.stdout
