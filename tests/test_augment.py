@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, train_notebook
+from conftest import TINY
 from fastai.vision.all import Pipeline, TensorImage, image2tensor, load_learner, set_seed
 from matplotlib import pyplot
 from PIL import Image
 from small_training import flat, tiny, train
 
 from src import augment, data
-from src.bundle import read_card
 from src.train import get_learner
 from src.variant import RESIZES, make_variant
 from src.views import Frame, frame_of, resize_map
@@ -196,7 +195,7 @@ def test_the_same_seed_trains_the_same_weights(competition_once, tmp_path):
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-# pickles and notebooks
+# pickles and pictures
 
 
 def test_views_survive_pickling(photograph):
@@ -231,18 +230,3 @@ def test_a_batch_can_be_looked_at(competition_once):
     assert len(shown) == 8 and titles <= set(dls.vocab)
     assert all(0 <= picture.min() and picture.max() <= 255 for picture in shown)
     assert np.std([picture.mean() for picture in shown]) > 0
-
-
-def test_the_notebook_trains_exports_and_leaves_no_process(competition_once, tmp_path):
-    psutil = pytest.importorskip("psutil")
-    done = train_notebook(competition_once, tmp_path, augment="fast", cache=32)
-    assert done.returncode == 0, done.stderr[-3000:]
-    card = read_card(tmp_path / "models", "test_resnet_squish_32")  # parity was checked
-    assert (card["variant"]["augment"], card["variant"]["cache"]) == ("fast", 32)
-    left = []
-    for process in psutil.process_iter():
-        try:
-            left += [process] * (process.environ().get("PADDY_WORK") == str(tmp_path))
-        except psutil.Error:
-            continue
-    assert left == []

@@ -1,9 +1,11 @@
 """Two rows over the same seeds: trained once, paired by image, told in images with an interval."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from conftest import TINY
 from conftest import run as shell
@@ -145,15 +147,30 @@ def test_what_is_finished_is_not_trained_again(rows, tmp_path, monkeypatch):
     assert "seed 42: 1 → 0 of 6 wrong, +1" in again.stdout
 
 
-def test_rows_are_trained_by_the_notebook(rows, work, monkeypatch):
+def test_a_row_of_fast_views_is_trained_by_the_notebook_which_leaves_no_process(
+    rows, work, monkeypatch
+):
     """The one of `work` is finished, the other is trained for real."""
-    monkeypatch.setattr(compare, "load_variants", lambda: {v.name: v for v in kept})
-    kept = make_variant(**TINY), make_variant(**TINY | {"lr": 0.02}, desc="faster")
-    answer = call(compare.main, *(v.name for v in kept), "--seeds", "1")
+    plain, fast = make_variant(**TINY), make_variant(**TINY, augment="fast", cache=32, desc="fast")
+    monkeypatch.setattr(compare, "load_variants", lambda: {v.name: v for v in (plain, fast)})
+    answer = call(compare.main, plain.name, fast.name, "--seeds", "1")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("training") == 1
-    assert f"{kept[0].name} → {kept[1].name}: 6 predictions of 6 images" in answer.stdout
-    assert bundle.names(work / "models" / "compare") == [kept[1].name]
+    assert f"{plain.name} → {fast.name}: 6 predictions of 6 images" in answer.stdout
+    models = work / "models" / "compare"
+    assert bundle.names(models) == [fast.name]
+    card = bundle.read_card(models, fast.name)  # the reloaded model was compared
+    assert (card["variant"]["augment"], card["variant"]["cache"]) == ("fast", 32)
+    assert processes_in(work) == []
+
+
+def processes_in(work) -> list[psutil.Process]:
+    """Those begun with this work folder: kernels, and the loader processes of kernels."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found += [process] * (process.environ().get("PADDY_WORK") == str(work))
+    return found
 
 
 @pytest.mark.parametrize(
