@@ -46,6 +46,14 @@ def models(drawn, tmp_path, monkeypatch):
     return tmp_path / "work" / "models"
 
 
+@pytest.fixture(scope="module")
+def trials(drawn, tmp_path_factory):
+    """What a search finds among the strong and the weak models, whichever way then is taken."""
+    models = tmp_path_factory.mktemp("searched") / "models"
+    strong_and_weak_in(models, drawn)
+    return find_trials(open_vote(data=str(drawn), models=str(models)))
+
+
 def decided(select):
     """The vote after the search, written."""
     vote = open_vote(select=select)
@@ -79,15 +87,13 @@ def test_what_was_chosen_can_be_passed_back_as_weights(models, drawn):
 
 
 @pytest.mark.parametrize("select", ["auto", *SELECT[2:]])
-def test_what_was_chosen_and_passed_back_writes_the_same_bytes(models, drawn, select):
+def test_what_was_chosen_and_passed_back_writes_the_same_bytes(models, drawn, trials, select):
     strong_and_weak_in(models, drawn)
     for number, name in enumerate(("strong", "weak_one", "weak_two")):
         test = random_table(drawn, number, competition.classes(drawn))
         family, valid = bundle.read_card(models, name)["family"], tables_of(models, name, "valid")
         bundle_in(models, drawn, name, family, valid[0]["plain"], test)
-    vote = open_vote(select=select)
-    vote = reweigh(vote, find_trials(vote))
-    write_vote(vote, force=True)
+    write_vote(reweigh(open_vote(select=select), trials), force=True)
     told = record(models)
     again = open_vote(
         told["weights"], mean=told["mean"], temperatures=told["temperatures"], notebook="again"
@@ -124,10 +130,9 @@ def test_typed_means_and_temperatures_are_compared_with_the_equal_mean(models, d
         assert "that weighing like this" in holdout_text(open_vote(**words))
 
 
-def test_the_error_of_chosen_weights_is_the_nested_one(models, drawn):
+def test_the_error_of_chosen_weights_is_the_nested_one(models, drawn, trials):
     strong_and_weak_in(models, drawn)
     vote = open_vote(select="simplex")
-    trials = find_trials(vote)
     equal, chosen = vote.valid, reweigh(vote, trials).valid
     pd.testing.assert_frame_equal(chosen, trials["simplex"].probs)
     assert wrong_of(chosen, vote.labels)[0] < wrong_of(equal, vote.labels)[0] == 20
@@ -154,20 +159,19 @@ def test_typed_weights_are_recorded_as_such(models, drawn):
     assert weights_of(models) == {"strong": 2, "weak_two": 1}
 
 
-def test_without_a_say_the_search_tells_what_it_would_do_and_changes_nothing(models, drawn):
+def test_without_a_say_the_search_tells_what_it_would_do_and_changes_nothing(
+    models, drawn, trials
+):
     strong_and_weak_in(models, drawn)
     vote = open_vote()
-    trials = find_trials(vote)
     assert search_text(vote, trials).startswith("select auto would do this: the weights by ")
     assert reweigh(vote, trials) is vote
 
 
 @pytest.mark.parametrize("select", SELECT[2:])
-def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, select):
+def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials, select):
     strong_and_weak_in(models, drawn)
-    vote = open_vote(select=select)
-    trials = find_trials(vote)
-    vote = reweigh(vote, trials)
+    vote = reweigh(open_vote(select=select), trials)
     assert [m.weight for m in vote.members] == list(trials[select].weights.values())
     why, again = search_text(vote, trials).splitlines()
     assert "as asked for" in why and again.startswith("the same again: --weights strong=")
