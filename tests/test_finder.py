@@ -36,8 +36,8 @@ def looked(data, models, variant):
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Searches of 30 batches."""
-    monkeypatch.setattr(finder, "BATCHES", 30)
+    """Searches of 20 batches."""
+    monkeypatch.setattr(finder, "BATCHES", 20)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_rate_is_the_valley_of_fastais_own_search(competition_once, tmp_path):
     learn.dls.train.rng.seed(variant.seed)
     learn.model_dir = tmp_path
     with learn.no_bar():
-        theirs = learn.lr_find(num_it=30, show_plot=False).valley
+        theirs = learn.lr_find(num_it=20, show_plot=False).valley
     assert looked(competition_once, tmp_path, variant).lr == pytest.approx(theirs, rel=1e-6)
 
 
@@ -111,7 +111,7 @@ def test_search_mixes_and_accumulates_as_the_training_does(competition_once, tmp
 def test_killed_training_goes_on_at_the_rate_it_had_found(
     competition_once, tmp_path, monkeypatch
 ):
-    variant = tiny(lr="find", epochs=3)
+    variant = tiny(lr="find", epochs=2)
     whole = train(competition_once, tmp_path / "whole", variant)
     with pytest.raises(Stop):
         train(competition_once, tmp_path / "stopped", variant, StopInTraining(1))
