@@ -83,7 +83,8 @@ class Images(Callback):
         self.dims[-1].add(self.x.ndim)
 
 
-def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path):
+def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.finder.BATCHES", 20)
     recipe = FROZEN | {
         "pretrained": saved_weights(tmp_path), "precompute": True, "ema": 0.5, "sampler": "hard",
         "accum": 2, "size": 48, "sizes": "32,48", "epochs": 2, "lr": "find", "time_limit": 60,
