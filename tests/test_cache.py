@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
+import threading
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, TINY
+from conftest import TINY
 from PIL import Image
 
 from src import cache, data
@@ -116,32 +115,27 @@ def test_a_torn_index_costs_the_torn_line_only(paths):
     assert state(cache.shrunk(paths, 30, KEY)) == after
 
 
-SHRINK = f"""
-import sys; sys.path.insert(0, {str(ROOT)!r})
-import pandas as pd
-from pathlib import Path
-from src import cache
-paths = {{path.name: path for path in sorted(Path(sys.argv[1]).glob("*/*.jpg"))}}
-renew = cache._renew
-def slow(side, path, copy, noted):
-    if path.name == "8.jpg":  # the sixth in the order of paths
-        print("there", flush=True)
-        sys.stdin.read()
-    return renew(side, path, copy, noted)
-cache._renew = slow
-cache.shrunk(pd.Series(paths), 30, {KEY!r})
-"""
+def test_what_a_killed_run_has_made_is_kept_and_the_rest_follows(paths, monkeypatch):
+    fork, renew = get_context("fork"), cache._renew  # its imports are here already
+    there = fork.Event()
 
+    def stuck(side, path, copy, noted):
+        if path.name == "8.jpg":  # the sixth in the order of paths
+            there.set()
+            threading.Event().wait()
+        return renew(side, path, copy, noted)
 
-def test_what_a_killed_run_has_made_is_kept_and_the_rest_follows(paths):
-    command = [sys.executable, "-c", SHRINK, str(paths.iloc[0].parent.parent)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "there\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_renew", stuck)
+        process = fork.Process(target=cache.shrunk, args=(paths.sort_values(), 30, KEY))
+        process.start()
+    while not there.wait(1):
+        assert process.is_alive()
     folder = cache.cache_dir() / f"{KEY[:12]}_30"
     while len(cache.read_index(folder)) < 5:  # the first ones are noted meanwhile
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+        assert process.is_alive()
+    process.kill()
+    process.join()
     kept = {key: (folder / key).stat().st_mtime_ns for key in cache.read_index(folder)}
     assert 5 <= len(kept) < PHOTOS and not (folder / "a" / "8.jpg").exists()
     copies = cache.shrunk(paths, 30, KEY)
