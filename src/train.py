@@ -94,7 +94,7 @@ def _go_on(
     course = Course(plan, used.seed, partial(loaders, used))
     facts = {"lr": used.lr, "accum": used.accum}
     keeper = Checkpoint(place, facts, state)
-    cbs = [course, *recipe_cbs(used, run.started), keeper, EpochLog()]
+    cbs = [course, *recipe_cbs(used, run.started), keeper, EpochLog(used.name)]
     with learn.no_logging():  # fastai's table tells a bare error rate
         learn.fit(len(plan) - done, cbs=cbs)
     learn.seconds = course.seconds
@@ -150,6 +150,9 @@ class EpochLog(Callback):
 
     order = 70  # after the Recorder and ProgressCallback, whose figures and table it uses
 
+    def __init__(self, trained: str) -> None:
+        self.trained = trained  # the model's name: two trainings may share a terminal
+
     def before_fit(self) -> None:
         """Find the terminal; a log file gets few lines, a screen gets many."""
         self.stream = terminal()
@@ -158,7 +161,7 @@ class EpochLog(Callback):
 
     def before_epoch(self) -> None:
         """Start the bar of this epoch."""
-        title = f"epoch {self.course.done + 1}/{len(self.course.plan)}"
+        title = f"{self.trained}: epoch {self.course.done + 1}/{len(self.course.plan)}"
         batches = len(self.dls.train) + len(self.dls.valid)
         self.bar = tqdm(total=batches, desc=title, file=self.stream, mininterval=self.interval)
 

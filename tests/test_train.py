@@ -162,7 +162,7 @@ def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(competition_once,
     train(competition_once, tmp_path, tiny(epochs=2))
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     for epoch in ("epoch 1/2", "epoch 2/2"):
-        last = [line for line in lines if line.startswith(epoch)][-1]
+        last = [line for line in lines if line.startswith(f"{tiny().name}: {epoch}")][-1]
         assert "100%" in last and "4/4" in last  # 3 batches of training, 1 of the hold-out
         assert re.search(r"train_loss=\d\.\d{4}, valid_loss=\d\.\d{4}, \d of 6 wrong \(", last)
 
