@@ -81,7 +81,7 @@ def test_time_limit_expects_more_of_snapshots(kind, more):
 def test_time_limit_goes_by_images_where_the_head_saw_features(monkeypatch, left, fits):
     monkeypatch.setattr(recipes, "time", SimpleNamespace(monotonic=lambda: 0))
     plan = [SimpleNamespace(phase=SimpleNamespace(frozen=cold), size=32) for cold in (True, False)]
-    limit = recipes.TimeLimit(replace(tiny(tta="none"), precompute=True), left)
+    limit = recipes.TimeLimit(tiny(tta="none", pretrained=True, precompute=True), left)
     limit.course = SimpleNamespace(plan=plan, done=1)
     limit.precompute = SimpleNamespace(seconds=[100, 10])  # of reading every image once
     limit.before_epoch()
