@@ -23,7 +23,7 @@ from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
 from src.probs import write_probs
 from src.tta import Tables, predict
-from src.variant import TTAS, load_variants, make_variant
+from src.variant import CHOICES, load_variants, make_variant
 
 # Of the free memory, for the models' files: fused graphs are copies, and images need room too.
 SHARE = 0.2
@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="NAME", help="finished models")
-    parser.add_argument("--tta", choices=TTAS, help="the kind of augmented views")
+    parser.add_argument("--tta", choices=CHOICES["tta"], help="the kind of augmented views")
     parser.add_argument("--views", type=int, help="augmented views per image")
     parser.add_argument("--beta", type=float, help="share of the plain view in the average")
     parser.add_argument("--data", default="", help="the competition's folder")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from src.competition import train_table
 from src.snapshots import Members
-from src.variant import TARGETS, Variant
+from src.variant import CHOICES, Variant
 
 WEIGHT = 0.2  # of each auxiliary loss; that of the disease weighs 1
 
@@ -90,7 +90,7 @@ def encoded(folder: Path, targets: str) -> pd.DataFrame:
 
 def begin(learn: Learner, variant: Variant, folder: Path) -> None:
     """Give the head outputs for the other targets of `variant`, and `learn` their losses."""
-    if variant.targets == TARGETS[0]:
+    if variant.targets == CHOICES["targets"][0]:
         return
     table, last = encoded(folder, variant.targets), learn.model[1][-1]
     rows = torch.empty(table.variety.nunique() + ("age" in table), last.in_features)

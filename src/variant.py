@@ -9,14 +9,16 @@ from typing import Any, get_args
 
 from src.config import UserError, load_params, nearest
 
-RESIZES = ("squish", "crop", "pad", "rect")
-TTAS = ("none", "random", "flips", "crops", "rotations")
-SPLITS = ("stratified", "grouped")
-AUGMENTS = ("fastai", "fast")
-SCHEDULES = ("fine_tune", "one_cycle", "sgdr")
-SNAPSHOTS = ("none", "members", "mean")
-TARGETS = ("disease", "disease+variety", "disease+variety+age")
-SAMPLERS = ("uniform", "class", "hard")
+CHOICES = {
+    "resize": ("squish", "crop", "pad", "rect"),
+    "tta": ("none", "random", "flips", "crops", "rotations"),
+    "split": ("stratified", "grouped"),
+    "augment": ("fastai", "fast"),
+    "schedule": ("fine_tune", "one_cycle", "sgdr"),
+    "snapshots": ("none", "members", "mean"),
+    "targets": ("disease", "disease+variety", "disease+variety+age"),
+    "sampler": ("uniform", "class", "hard"),
+}
 FIND = "find"  # instead of a learning rate: look for one
 LONGEST = 10_000  # epochs; more is a slip
 FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
@@ -103,7 +105,7 @@ class Variant:
     def name(self) -> str:
         """`<arch>_<desc>`; split, fold and seed are added when they are not the usual ones."""
         parts = [self.arch.replace(".", "_"), self.desc or f"{self.resize}_{self.size}"]
-        parts += [self.split] * (self.split != SPLITS[0])
+        parts += [self.split] * (self.split != CHOICES["split"][0])
         parts += ["all" if self.fold == "all" else f"fold{self.fold}"] * (self.fold != 0)
         parts += [f"seed{self.seed}"] * (self.seed != DEFAULT_SEED)
         return "_".join(parts)
@@ -129,6 +131,9 @@ def _check(v: Variant) -> None:
         if yes_no or not isinstance(value, (*kinds, int) if float in kinds else kinds):
             wanted = " or ".join(KINDS[kind] for kind in kinds)
             raise UserError(f"{field.name}={value!r} must be {wanted}")
+    for name, known in CHOICES.items():
+        if (value := getattr(v, name)) not in known:
+            raise UserError(f"{name}={value!r} is unknown; {nearest(value, known)}")
     rules = _basic_rules(v), _cache_rules(v), _recipe_rules(v), _feature_rules(v)
     for holds, message in chain(*rules):
         if not holds:
@@ -138,8 +143,6 @@ def _check(v: Variant) -> None:
 def _basic_rules(v: Variant) -> Rules:
     return [
         (v.arch.strip() != "", "arch is empty; name an architecture, for example vit_small"),
-        (v.resize in RESIZES, f"resize={v.resize!r} is unknown; {nearest(v.resize, RESIZES)}"),
-        (v.tta in TTAS, f"tta={v.tta!r} is unknown; {nearest(v.tta, TTAS)}"),
         (v.resize != "rect" or isinstance(v.item_size, str),
          f"resize=rect needs a rectangle: -p item_size 640x480, not {v.item_size}"),
         (min(height_width(v.item_size)) >= 16, f"item_size={v.item_size} must be 16 or more"),
@@ -149,13 +152,10 @@ def _basic_rules(v: Variant) -> Rules:
         (v.accum >= 1 and v.bs % v.accum == 0 and v.bs // v.accum >= FEWEST,
          f"accum={v.accum} must divide bs={v.bs} into batches of {FEWEST} images or more"),
         (v.fold in (0, 1, 2, 3, 4, "all"), f"fold={v.fold!r} must be 0, 1, 2, 3, 4 or all"),
-        (v.split in SPLITS, f"split={v.split!r} is unknown; {nearest(v.split, SPLITS)}"),
-        (v.fold != "all" or v.split == SPLITS[0],
+        (v.fold != "all" or v.split == CHOICES["split"][0],
          f"split={v.split} changes nothing with fold=all, which holds nothing out; leave it out"),
         (0 <= v.seed < 2**32, f"seed={v.seed} must be 0 or more, and below 2**32"),
         (0 < v.min_scale <= 1, f"min_scale={v.min_scale} must be above 0 and at most 1"),
-        (v.augment in AUGMENTS,
-         f"augment={v.augment!r} is unknown; {nearest(v.augment, AUGMENTS)}"),
         (v.views >= 1, f"views={v.views} must be 1 or more; switch TTA off with tta=none"),
         (0 <= v.beta <= 1, f"beta={v.beta}, the share of the plain view, must be between 0 and 1"),
         (bool(re.fullmatch(r"[\w+-]{0,100}", v.desc)),
@@ -174,13 +174,9 @@ def _cache_rules(v: Variant) -> Rules:
 
 
 def _recipe_rules(v: Variant) -> Rules:
-    yield (v.schedule in SCHEDULES,
-           f"schedule={v.schedule!r} is unknown; {nearest(v.schedule, SCHEDULES)}")
     yield 1 <= v.cycles <= 100, f"cycles={v.cycles} must be 1 or more, and at most 100"
     yield v.cycle_len >= 1, f"cycle_len={v.cycle_len} must be 1 or more epochs"
     yield v.cycle_mult >= 1, f"cycle_mult={v.cycle_mult} must be 1 or more; 1 repeats one length"
-    yield (v.snapshots in SNAPSHOTS,
-           f"snapshots={v.snapshots!r} is unknown; {nearest(v.snapshots, SNAPSHOTS)}")
     yield (v.snapshots == "none" or (v.schedule == "sgdr" and v.cycles > 1),
            f"snapshots={v.snapshots} needs ends of cycles; set schedule=sgdr and cycles=2 or more")
     yield (v.snapshots == "none" or not v.ema,
@@ -196,8 +192,6 @@ def _recipe_rules(v: Variant) -> Rules:
     yield not (v.mixup and v.cutmix), "mixup and cutmix would mix twice; set one of them to 0"
     yield 0 <= v.dropout < 1, f"dropout={v.dropout} must be 0 or more and below 1"
     yield 0 <= v.ema < 1, f"ema={v.ema} must be 0 (off) or more and below 1; 0.99 is usual"
-    yield (v.sampler in SAMPLERS,
-           f"sampler={v.sampler!r} is unknown; {nearest(v.sampler, SAMPLERS)}")
     yield (v.sampler != "hard" or not (v.mixup or v.cutmix),
            "sampler=hard needs the loss of each image, mixup and cutmix blend them; leave one out")
     yield (not v.sizes or split_sizes(v.sizes)[-1] == v.size,
@@ -216,9 +210,7 @@ def _feature_rules(v: Variant) -> Rules:
            "freeze_epochs of 1 or more")
     yield (not v.precompute or not (v.mixup or v.cutmix),
            "precompute keeps features of whole images, mixup and cutmix blend them; leave one out")
-    yield (v.targets in TARGETS,
-           f"targets={v.targets!r} is unknown; {nearest(v.targets, TARGETS)}")
-    yield (v.targets == TARGETS[0] or not (v.mixup or v.cutmix),
+    yield (v.targets == CHOICES["targets"][0] or not (v.mixup or v.cutmix),
            f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
 
 

@@ -15,7 +15,7 @@ from small_training import flat, tiny, train
 
 from src import augment, data
 from src.train import get_learner
-from src.variant import RESIZES, make_variant
+from src.variant import CHOICES, make_variant
 from src.views import Frame, frame_of, resize_map
 
 DRAWS = 160
@@ -81,7 +81,7 @@ def test_a_jpeg_is_read_upright_at_the_scale_the_view_needs(
     assert (image.mode, image.size) == ("RGB", seen)
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 def test_reading_leaves_a_pixel_for_every_pixel_of_the_whole_view(photograph, resize):
     item_size = (640, 480) if resize == "rect" else (640, 640)
     for size in (32, 100, 160, 200, 224, 256, 320):
@@ -119,7 +119,7 @@ def test_other_colour_modes_become_rgb(tmp_path, mode, suffix):
     assert view.shape == (3, 128, 128) and view.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 def test_the_reduced_scale_changes_a_view_by_a_few_grey_levels(photograph, monkeypatch, resize):
     frame = Frame((640, 480), resize, (128, 96), 0.75)
     reduced = augment.random_view(photograph, frame, np.random.default_rng(1))
@@ -149,7 +149,7 @@ def test_batches_have_fastais_mean_and_deviation_at_every_pixel(
     assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 def test_the_hold_out_is_seen_as_fastai_shows_it(competition_once, resize):
     item_size = "64x48" if resize == "rect" else 64
     fastai, fast = (

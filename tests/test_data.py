@@ -13,7 +13,7 @@ from PIL import Image
 from src import data
 from src.config import UserError
 from src.folds import get_folds
-from src.variant import RESIZES, height_width, make_variant
+from src.variant import CHOICES, height_width, make_variant
 
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)
 
@@ -131,7 +131,7 @@ def test_batch_larger_than_the_training_set_is_refused(competition_once, tmp_pat
 # the resize
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 @pytest.mark.parametrize(
     ("item_size", "size"), [("64x48", "48x32"), ("96x64", 32), (48, 32), (40, "32x64")]
 )
@@ -279,7 +279,7 @@ def test_picture_of_the_other_orientation_is_left_as_it_is(tmp_path):
     assert alike(corners(image), [RED, GREEN, BLUE, WHITE])
 
 
-@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("resize", CHOICES["resize"])
 def test_a_batch_mixes_all_of_them(competition_once, tmp_path, resize):
     variant = tiny(resize=resize, item_size="64x48", size=32)
     dls = loaders(competition_once, tmp_path, variant)
