@@ -220,10 +220,9 @@ class Handler(BaseHTTPRequestHandler):
             entry |= {"status": "COMPLETE", "publicScore": public, "privateScore": private}
 
     def SaveKernel(self, body: dict[str, Any]) -> None:
-        slug, states = body["slug"], self.kaggle.kernel_states
+        slug, states, limit = body["slug"], self.kaggle.kernel_states, self.kaggle.session_limit
         busy = [k for k in self.kaggle.kernels.values() if k["states"][0] in ("QUEUED", "RUNNING")]
-        if len(busy) >= self.kaggle.session_limit:
-            limit = self.kaggle.session_limit
+        if len(busy) >= limit:
             return self.answer({"error": f"Maximum batch GPU session count of {limit} reached."})
         version = self.kaggle.kernels.get(slug, {}).get("version", 0) + 1
         files = self.kaggle.run_kernel(body)
