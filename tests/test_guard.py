@@ -7,14 +7,7 @@ import pytest
 from src.config import UserError
 from src.guard import changed_rows, guard, shifted
 from src.submission import show
-from tests.small_submissions import (
-    IDS,
-    TRUTH,
-    csv_of,
-    lines,
-    probs_of,
-    with_changes,
-)
+from tests.small_submissions import IDS, TRUTH, csv_of, lines, probs_of, with_changes
 
 
 def only(findings):
