@@ -3,7 +3,7 @@
     python benchmarks/bench_search.py [SIMULATIONS]
 
 20 models of 4 families, 10,407 images, 10 classes. Four simulated competitions, those of
-tests/test_search.py: all models alike, so that equal weights are right; families of mixed quality;
+tests/simulated.py: all models alike, so that equal weights are right; families of mixed quality;
 two good models beside eighteen weak ones; and the same where the weak families err together.
 """
 
@@ -16,7 +16,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from test_search import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
+from simulated import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
 
 from src import search, worth  # noqa: E402
 from src.blends import PLAIN  # noqa: E402

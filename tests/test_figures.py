@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from test_search import few, table
+from simulated import few
+from small_tables import table
 
 from src import figures, report
 from src.evidence import LEAST, too_few, wilson, wrong_of

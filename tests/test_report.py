@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_search import few, table
+from simulated import few
+from small_tables import table
 
 from src import blends, report
 from src.evidence import LEAST, compare, error_phrase, too_few, wilson, wrong_of

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from test_search import few, table
+from simulated import few
+from small_tables import table
 
 from src import worth
 from src.evidence import LEAST, too_few, wrong_of
