@@ -7,8 +7,17 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, run
-from fastai.vision.all import Callback
-from small_training import begun, flat, run_of, saved_weights, tiny, train
+from small_training import (
+    Stop,
+    StopAt,
+    begun,
+    flat,
+    interrupted,
+    run_of,
+    saved_weights,
+    tiny,
+    train,
+)
 
 from src import bundle, checkpoint
 from src.checkpoint import checkpoint_path
@@ -40,29 +49,6 @@ data, recipe, folder = sys.argv[1:]
 torch.set_num_threads(1)
 train(Path(data), Path(folder), tiny(**json.loads(recipe)), Kill())
 """
-
-
-class Stop(Exception):
-    """Something that ends a training as a kill does: nothing runs afterwards."""
-
-
-class StopAt(Callback):
-    """Stops in the midst of epoch `number`."""
-
-    def __init__(self, number):
-        self.number, self.trained = number, 0
-
-    def after_batch(self):
-        if self.training:
-            self.trained += 1
-            if self.course.done == self.number and self.iter == 1:
-                raise Stop("here")
-
-
-def interrupted(data, models, variant, number):
-    """A training of `variant` that stops in epoch `number`."""
-    with pytest.raises(Stop):
-        train(data, models, variant, StopAt(number))
 
 
 # kill -9
@@ -216,71 +202,3 @@ def test_full_disk_is_told_in_one_line(competition_once, tmp_path, monkeypatch):
     with pytest.raises(UserError) as error:
         fit(learn, variant, prepared)
     assert "cannot write" in str(error.value) and "\n" not in str(error.value)
-
-
-# out of memory
-
-
-class Limit(Callback):
-    """A device that holds `images` images of a training batch, from epoch `since` on."""
-
-    def __init__(self, images, since=0):
-        self.images, self.since, self.batches = images, since, []
-
-    def before_fit(self):
-        if not hasattr(self, "hook"):
-            self.hook = self.model.register_forward_pre_hook(self.holder())
-
-    def holder(self):
-        def hold(model, arguments):
-            if not model.training:
-                return
-            count = len(arguments[0])
-            if count > self.images and self.course.done >= self.since:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-            self.batches.append(count)
-
-        return hold
-
-
-def test_batch_too_large_is_halved_and_trains_as_if_asked_to(competition_once, tmp_path, capsys):
-    limit = Limit(4)
-    learn = train(competition_once, tmp_path / "halved", tiny(epochs=2), limit)
-    asked = train(competition_once, tmp_path / "asked", tiny(epochs=2, accum=2))
-    assert limit.batches == [4] * 12
-    assert learn.outcome == asked.outcome == {"epochs": 2, "planned": 2, "lr": 0.01, "accum": 2}
-    assert torch.equal(flat(learn), flat(asked))
-    assert "no memory for 8 images at once; going on with 4" in capsys.readouterr().err
-
-
-def test_memory_may_fall_short_later_and_more_than_once(competition_once, tmp_path):
-    limit = Limit(2, since=1)
-    variant = tiny(epochs=3, mixup=0.4, ema=0.5)
-    learn = train(competition_once, tmp_path, variant, limit)
-    assert limit.batches == [8] * 3 + [2] * 24
-    assert learn.outcome["accum"] == 4 and len(learn.recorder.values) == 3
-    assert type(learn.loss_func).__name__ == "CrossEntropyLossFlat"
-    assert learn.dls.train.bs == learn.dls.valid.bs == 2
-
-
-def test_halved_batches_stay_halved_when_a_killed_run_goes_on(competition_once, tmp_path):
-    with pytest.raises(Stop):
-        train(competition_once, tmp_path, tiny(epochs=2), Limit(4), StopAt(1))
-    learn = train(competition_once, tmp_path, tiny(epochs=2), limit := Limit(4))
-    assert limit.batches == [4] * 6 and learn.outcome["accum"] == 2
-
-
-@pytest.mark.parametrize(("bs", "holds", "batch"), [(12, 6, 6), (18, 7, 3), (9, 8, 3)])
-def test_parts_of_a_batch_are_equal(competition_once, tmp_path, bs, holds, batch):
-    train(competition_once, tmp_path, tiny(bs=bs), limit := Limit(holds))
-    assert set(limit.batches) == {batch}
-
-
-@pytest.mark.parametrize("bs", [8, 5])
-def test_no_memory_for_the_fewest_images_is_one_line(competition_once, tmp_path, bs):
-    with pytest.raises(UserError) as error:
-        train(competition_once, tmp_path, tiny(bs=bs), Limit(1))
-    least = {8: 2, 5: 5}[bs]
-    assert str(error.value) == (
-        f"no memory for a batch of {least} images; choose a smaller arch or size"
-    )

@@ -4,8 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from fastai.vision.all import Callback
-from small_training import begun, flat, run_of, saved_weights, tiny, train
-from test_checkpoint import Limit, Stop, StopAt
+from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
 from src import bundle, finder
 from src.config import UserError

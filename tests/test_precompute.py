@@ -3,8 +3,7 @@
 import pytest
 import torch
 from fastai.vision.all import Callback
-from small_training import begun, flat, run_of, saved_weights, tiny, train
-from test_checkpoint import Limit, Stop, StopAt
+from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
 from src import augment, bundle
 from src.export import export, holdout_probs

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fastai.vision.all import Callback, CancelFitException, load_learner
-from small_training import begun, flat, run_of, saved_weights, tiny, train
-from test_checkpoint import StopAt, interrupted
+from small_training import StopAt, begun, flat, interrupted, run_of, saved_weights, tiny, train
 from torch import nn
 
 from src.bundle import read_card

@@ -5,8 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fastai.vision.all import Callback, load_learner
-from small_training import begun, flat, run_of, saved_weights, tiny, train
-from test_checkpoint import Limit, Stop, StopAt
+from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
 from src import augment, bundle, targets
 from src.export import export, holdout_probs
