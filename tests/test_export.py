@@ -1,26 +1,22 @@
 """A fitted Learner becomes a bundle: proven on reload, whole or not there at all."""
 
 import json
-import os
-import resource
 import signal
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT, TINY, run
 from fastai.learner import load_learner
 from small_bundles import snapshot
+from small_training import run_of, untrained
 
 from src import bundle, competition
 from src.config import UserError
 from src.data import get_dls
 from src.export import export, holdout_probs, holdout_table
 from src.files import sha256
-from src.folds import digest, get_folds
+from src.folds import digest
 from src.notebook import Run
 from src.probs import blend, read_probs
 from src.train import get_learner
@@ -32,20 +28,13 @@ NAME = VARIANT.name
 
 def a_run(folder, models):
     """What `notebook.start` returns, without its checks."""
-    return Run(folder, models, "paddy_train", get_folds(folder, 42, models), 0.0)
-
-
-def untrained(folder, models):
-    """A Learner that could be exported; training would not change what is shown here."""
-    learn = get_learner(get_dls(folder, get_folds(folder, 42, models), VARIANT), VARIANT)
-    learn.seconds, learn.outcome = 1.25, {"epochs": 1, "planned": 1, "lr": 0.01, "accum": 1}
-    return learn
+    return run_of(folder, models, VARIANT)
 
 
 @pytest.fixture(scope="module")
 def learn(competition_once, tmp_path_factory):
     """One Learner for all tests of this file."""
-    return untrained(competition_once, tmp_path_factory.mktemp("models"))
+    return untrained(competition_once, tmp_path_factory.mktemp("models"), VARIANT)
 
 
 @pytest.fixture(scope="module")
@@ -165,49 +154,6 @@ def test_a_failing_export_leaves_the_older_bundle(learn, tables, here):
     assert snapshot(here.models) == before
 
 
-# Accidents: this file, run as a script, prepares one export and forks it into each of them
-
-
-def prepare(accident: str) -> None:
-    """Arrange what shall happen to this process: `full`, `torn`, or a kill before file 1, 2, 3."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if accident in ("full", "torn"):  # a file may have 100 kB: not enough for a model
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    if accident == "torn":  # the signal that Python ignores kills in the midst of a write
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-    if accident.isdigit():
-        replace, countdown = os.replace, iter(range(int(accident) - 1, -1, -1))
-        os.replace = lambda *paths: (
-            replace(*paths) if next(countdown) else os.kill(os.getpid(), signal.SIGKILL)
-        )
-
-
-def attempt(folder: Path, models: Path, accident: str, learn, tables) -> int:
-    """The exit code of a process that exports into `models` and has this `accident`."""
-    if pid := os.fork():
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    place = a_run(folder, models)
-    prepare(accident)
-    try:
-        export(learn, VARIANT, tables, place)
-        os._exit(0)
-    except UserError as error:
-        os.write(2, f"error: {error}\n".encode())
-        os._exit(1)
-    finally:
-        os._exit(2)
-
-
-def have_accidents(folder: Path, places: Path, accidents: list[str]) -> None:
-    """Print {accident: exit code}; each happens in the models folder of its own name."""
-    torch.set_num_threads(1)  # a fork of a process whose threads have worked would hang
-    learn = untrained(folder, places)
-    tables = holdout_probs(learn, VARIANT)
-    kinds = {name: name.removeprefix("new-") for name in accidents}
-    codes = {name: attempt(folder, places / name, k, learn, tables) for name, k in kinds.items()}
-    print(json.dumps(codes))
-
-
 @pytest.fixture(scope="module")
 def wrecked(competition_once, trained_once, tmp_path_factory):
     """Folders named after accidents, with the exit codes and what was there before.
@@ -222,7 +168,8 @@ def wrecked(competition_once, trained_once, tmp_path_factory):
             (places / name / path.name).write_bytes(path.read_bytes())
     # One thread: a fork of a process whose torch has started more of them can wait for ever.
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = run(__file__, str(competition_once), str(places), *accidents, **environment)
+    words = ["tests/export_accidents.py", str(competition_once), str(places), *accidents]
+    done = run(*words, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return places, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -274,7 +221,3 @@ def test_a_rerun_finishes_what_a_kill_broke_off(wrecked, competition_once, learn
         export(learn, VARIANT, tables, a_run(competition_once, models))
         assert sorted(visible(models)) == [f"{NAME}.{e}" for e in ("json", "pkl", "valid.parquet")]
         assert list(bundle.load(models, NAME).dls.vocab) == list(learn.dls.vocab)
-
-
-if __name__ == "__main__":
-    have_accidents(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
