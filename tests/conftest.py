@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from src import config
-from src.config import load_params
+from src.config import UserError, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {  # learns enough to tell the classes apart: one that does not is refused by the guard
@@ -30,10 +30,10 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
 
 # A worker takes the next file when it is through with one: long ones last would keep it alone.
 LONGEST_FIRST = (
-    "test_notebooks", "test_pipeline", "test_demo", "test_bad_input", "test_checkpoint",
+    "test_executed", "test_pipeline", "test_demo", "test_bad_input", "test_checkpoint",
     "test_finder", "test_augment", "test_compare", "test_remote", "test_export", "test_vote",
     "test_precompute", "test_whole_loop", "test_kaggle_api", "test_search", "test_voters",
-    "test_ensemble", "test_fold_all", "test_archive", "test_targets",
+    "test_fold_all", "test_archive", "test_targets", "test_holdout",
 )
 
 
@@ -81,6 +81,27 @@ def train_notebook(data: Path, work: Path, **parameters: object) -> subprocess.C
     template = ROOT / "notebooks" / "paddy_train.ipynb"
     return run("-m", "papermill", str(template), str(copy), *words,
                PADDY_DATA=str(data), PADDY_WORK=str(work))
+
+
+def cells(path: Path, kind: str) -> list:
+    """The cells of a notebook that are of one `kind`, code or markdown."""
+    import nbformat
+
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def bundle_files(work: Path) -> dict[str, tuple[bytes, int]]:
+    """Bytes and time of every file of the models folder."""
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+            for path in (work / "models").iterdir()}
+
+
+def refusal(function: Callable[..., object], *arguments: object) -> str:
+    """The one line `function` refuses `arguments` with."""
+    with pytest.raises(UserError) as error:
+        function(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 @pytest.fixture(scope="session")
