@@ -1,0 +1,109 @@
+"""Weights to begin with: of a file, from the hub or random; what cannot be had is one line."""
+
+import huggingface_hub.constants
+import pytest
+import timm
+import torch
+from conftest import TINY, refusal
+from safetensors.torch import save_file
+
+from src import backbone, data
+from src.folds import get_folds
+from src.train import get_learner
+from src.variant import make_variant
+
+
+def tiny(**changes):
+    """The tiny variant of the tests, with `changes`."""
+    return make_variant(**TINY | changes)
+
+
+@pytest.fixture(scope="module")
+def dls(competition_once, tmp_path_factory):
+    """DataLoaders on the tiny competition, made once: these tests train nothing."""
+    folds = get_folds(competition_once, 42, tmp_path_factory.mktemp("models"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "workers", lambda: 0)
+        return data.get_dls(competition_once, folds, tiny())
+
+
+@pytest.fixture
+def weights():
+    """Random weights of the tiny ResNet, as a headless timm model has them."""
+    return timm.create_model("test_resnet", num_classes=0).state_dict()
+
+
+def body_weights(learn) -> dict:
+    return learn.model[0].model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("name", "save"), [("own.safetensors", save_file), ("own.pth", torch.save)]
+)
+def test_local_weights_are_the_body_of_the_learner(dls, weights, tmp_path, name, save):
+    save(weights, tmp_path / name)
+    learn = get_learner(dls, tiny(pretrained=str(tmp_path / name)))
+    body = body_weights(learn)
+    assert body.keys() == weights.keys()
+    assert all(torch.equal(body[key], weights[key]) for key in body)
+
+
+def test_without_weights_the_body_is_random_and_seeded(dls, weights):
+    bodies = [body_weights(get_learner(dls, tiny(seed=seed))) for seed in (1, 1, 2)]
+    one, again, other = (body["conv1.0.weight"] for body in bodies)
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_missing_weights_file_is_refused_before_any_work(tmp_path):
+    line = refusal(backbone.check_arch, tiny(pretrained=str(tmp_path / "none.safetensors")))
+    assert "no such weights file" in line and "none.safetensors" in line
+    assert "true (download), false (random weights) or the path of a file" in line
+
+
+def test_folder_in_place_of_a_weights_file_is_refused(tmp_path):
+    assert "no such weights file" in refusal(backbone.check_arch, tiny(pretrained=str(tmp_path)))
+
+
+def half_of(path, save, weights):
+    """A file that was cut while it was copied."""
+    save(weights, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("text.pth", lambda path, _: path.write_text("these are no weights\n" * 50)),
+        ("text.safetensors", lambda path, _: path.write_text("these are no weights\n" * 50)),
+        ("empty.pth", lambda path, _: path.write_bytes(b"")),
+        ("empty.safetensors", lambda path, _: path.write_bytes(b"")),
+        ("half.pth", lambda path, weights: half_of(path, torch.save, weights)),
+        ("half.safetensors", lambda path, weights: half_of(path, save_file, weights)),
+        ("list.pth", lambda path, _: torch.save([1, 2], path)),
+        ("larger.safetensors", lambda path, _: save_file(
+            timm.create_model("resnet10t", num_classes=0).state_dict(), path)),
+        ("other.safetensors", lambda path, _: save_file(
+            timm.create_model("test_convnext", num_classes=0).state_dict(), path)),
+    ],
+)
+def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, name, write):
+    path = tmp_path / name
+    write(path, weights)
+    line = refusal(get_learner, dls, tiny(pretrained=str(path)))
+    assert line.startswith(f"no weights for test_resnet from {path} (")
+    assert "-p pretrained PATH" in line and "-p pretrained false" in line
+
+
+def test_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(dls, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    line = refusal(get_learner, dls, tiny(pretrained=True))
+    assert line.startswith("no weights for test_resnet from timm's hub (")
+    for way in ("connect to the network", "-p pretrained PATH", "-p pretrained false"):
+        assert way in line
+
+
+def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
+    monkeypatch.setattr("src.train.create_kwargs", lambda variant: {"nonsense": 1})
+    with pytest.raises(TypeError):
+        get_learner(dls, tiny())
