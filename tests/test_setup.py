@@ -1,16 +1,13 @@
-"""The environment is pinned and installs itself once; the rooms keep to the house's order."""
+"""The environment is pinned; the rooms keep to the house's order."""
 
 import ast
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tomllib
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, requires
-from pathlib import Path
 
 import pytest
 import yaml
@@ -106,74 +103,6 @@ def test_checks_run_make_test_and_nothing_else():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.fixture
-def repository(tmp_path) -> Path:
-    """A repository with our Makefile whose python only notes what it is asked to do."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
-    python = tmp_path / "python"
-    # `python -m venv DIR` puts itself into DIR; everything else is written down
-    python.write_text(
-        '#!/bin/sh\necho "$@" >> "$LOG"\n'
-        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
-        'test ! -e "$LOG.full"\n'
-    )
-    python.chmod(0o755)
-    return tmp_path
-
-
-def make(repository: Path, target: str) -> tuple[int, list[str]]:
-    """`make target` there: exit code, and what python was asked to do."""
-    log = repository / "log"
-    log.write_text("")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    done = subprocess.run(
-        ["make", target, f"PYTHON={repository / 'python'}"], cwd=repository,
-        env=environment | {"LOG": str(log)}, capture_output=True, text=True,
-    )
-    return done.returncode, log.read_text().splitlines()
-
-
-needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-
-
-@needs_make
-def test_make_env_installs_the_lock_and_the_package_once(repository):
-    code, asked = make(repository, "env")
-    assert code == 0 and (repository / ".venv").is_dir()
-    assert any("pip install" in line and "-r requirements.lock" in line for line in asked)
-    assert any("pip install" in line and "--no-deps --editable ." in line for line in asked)
-    assert make(repository, "env") == (0, [])
-
-
-@needs_make
-@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
-def test_make_env_installs_again_when_the_lock_changes(repository, changed):
-    make(repository, "env")
-    later = (repository / ".venv" / "installed").stat().st_mtime + 10
-    os.utime(repository / changed, (later, later))
-    code, asked = make(repository, "env")
-    assert code == 0 and any("-r requirements.lock" in line for line in asked)
-
-
-@needs_make
-def test_installation_that_failed_is_not_taken_for_one(repository):
-    (repository / "log.full").touch()  # no room left: python fails from now on
-    assert make(repository, "env")[0] != 0
-    (repository / "log.full").unlink()
-    code, asked = make(repository, "env")
-    assert code == 0 and any("-r requirements.lock" in line for line in asked)
-
-
-@needs_make
-def test_make_test_installs_and_runs_all_tests(repository):
-    code, asked = make(repository, "test")
-    # a file's tests stay on one core; conftest decides which files come first
-    everything = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
-    assert code == 0 and asked[-1] == everything and len(asked) > 3
-    assert make(repository, "test") == (0, [everything])
-
-
 # the house
 
 
@@ -233,8 +162,10 @@ def test_what_reads_tables_loads_no_torch_and_no_kaggle_in_fact():
 
 
 def test_no_file_is_longer_than_250_lines():
-    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines())
-             for path in (ROOT / "src").glob("*.py")}
+    paths = [path for folder in ("src", "tests", "benchmarks")
+             for path in (ROOT / folder).rglob("*.py")]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+             for path in paths}
     assert {name: count for name, count in lines.items() if count > 250} == {}
 
 
