@@ -55,7 +55,7 @@ def find(data: str | Path = "") -> Path:
 def locate(data: str | Path = "") -> Path:
     """The folder to look into, whole or not: the first whole one, else the first there is."""
     named = data or os.environ.get("PADDY_DATA")
-    tried = [Path(named).expanduser().resolve()] if named else places()
+    tried = [Path(str(named)).expanduser().resolve()] if named else places()
     there = [folder for folder in tried if folder.is_dir()]
     if not there:
         source = "" if data or not named else " (from PADDY_DATA)"

@@ -54,7 +54,7 @@ def work() -> Path:
 
 def models_dir(models: str | Path = "") -> Path:
     """`models`, if given, else models/ of the work folder."""
-    return Path(models).expanduser().resolve() if models else work() / "models"
+    return Path(str(models)).expanduser().resolve() if models else work() / "models"
 
 
 def submissions_dir() -> Path:

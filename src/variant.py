@@ -217,10 +217,14 @@ def _feature_rules(v: Variant) -> Rules:
 def make_variant(**changes: Any) -> Variant:
     """The defaults of params.yaml with `changes`; an unknown name is refused."""
     known = [f.name for f in fields(Variant)]
-    for name in changes:
-        if name not in known:
-            raise UserError(f"unknown parameter {name!r}; {nearest(name, known)}")
-    return Variant(**{**load_params()["train"], **changes})
+    defaults = load_params()["train"]
+    for where, row in (("", changes), ("params.yaml, train: ", defaults)):
+        for name in row:
+            if name not in known:
+                raise UserError(f"{where}unknown parameter {name!r}; {nearest(name, known)}")
+    if lacking := [name for name in known if name not in {**defaults, **changes}]:
+        raise UserError(f"params.yaml, train: {', '.join(lacking)} must be given a value there")
+    return Variant(**{**defaults, **changes})
 
 
 def load_variants() -> dict[str, Variant]:

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, run
 
-from src import config
+from src import competition, config
 from src.config import UserError, load_params
+from src.variant import make_variant
 
 # params.yaml
 
@@ -31,7 +33,30 @@ def test_a_row_of_params_yaml_without_fields_is_named(own_params):
         load_params()
 
 
+@pytest.mark.parametrize(
+    ("slip", "told"),
+    [
+        ({"epoch": 12}, "unknown parameter 'epoch'; did you mean 'epochs'?"),
+        ({"views": None}, "views must be given a value there"),
+    ],
+)
+def test_a_slip_among_the_defaults_is_told(own_params, slip, told):
+    changed = yaml.safe_load((ROOT / "params.yaml").read_text())["train"] | slip
+    train = {name: value for name, value in changed.items() if value is not None}
+    own_params(yaml.safe_dump({"train": train, "variants": {"a": {"arch": "a"}}, "demo": {}}))
+    with pytest.raises(UserError) as error:
+        make_variant(arch="vit_small")
+    assert str(error.value) == f"params.yaml, train: {told}"
+
+
 # places
+
+
+def test_a_folder_may_be_called_by_a_number(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert config.models_dir(2024) == tmp_path / "2024"
+    with pytest.raises(UserError, match="no competition in .*/2024"):
+        competition.find(2024)
 
 
 def test_work_is_the_repository_unless_paddy_work_moves_it(tmp_path, monkeypatch):
