@@ -52,8 +52,8 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
               "(-p overwrite true trains it again)", file=terminal())
         sys.exit(0)
     files.require_writable(models)
-    competition.test_paths(folder)  # what `check` calls an obstacle is one here, too
-    require_images(competition.train_paths(folder))
+    # What `check` calls an obstacle is one here, too: after a night of training it would be late.
+    require_images([*competition.train_paths(folder), *competition.test_paths(folder).values()])
     folds = get_folds(folder, variant.seed, models, variant.split)
     return Run(folder, models, notebook, folds, started)
 
@@ -82,4 +82,4 @@ def _injected(namespace: dict[str, Any]) -> list[str]:
 
 def notebook_name(namespace: dict[str, Any]) -> str:
     """The stem of the running notebook: the path papermill injects, else its own parameter."""
-    return Path(namespace.get("PAPERMILL_INPUT_PATH") or namespace["notebook"]).stem
+    return Path(str(namespace.get("PAPERMILL_INPUT_PATH") or namespace["notebook"])).stem

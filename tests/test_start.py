@@ -13,6 +13,7 @@ def test_notebook_knows_its_name_from_papermill_or_from_its_parameter():
     assert notebook.notebook_name(own) == "paddy_train"
     injected = own | {"PAPERMILL_INPUT_PATH": "elsewhere/second_try.ipynb"}
     assert notebook.notebook_name(injected) == "second_try"
+    assert notebook.notebook_name({"notebook": 7}) == "7"  # papermill reads digits as a number
 
 
 def namespace(**injected) -> dict:
@@ -47,12 +48,15 @@ def test_size_that_does_not_fit_is_refused_with_those_that_do(data, tmp_path, mo
     assert not (tmp_path / "fresh").exists()
 
 
-@pytest.mark.parametrize(("spoilt", "more"), [(1, ""), (12, " and 2 more")])
+@pytest.mark.parametrize(
+    ("images", "spoilt", "more"),
+    [("train_images/*", 1, ""), ("train_images/*", 12, " and 2 more"), ("test_images", 1, "")],
+)
 def test_unreadable_images_are_refused_naming_the_first_ten(
-    data, tmp_path, monkeypatch, spoilt, more
+    data, tmp_path, monkeypatch, images, spoilt, more
 ):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "fresh"))
-    bad = sorted(data.glob("train_images/*/*.jpg"), key=lambda path: path.name)[:spoilt]
+    bad = sorted(data.glob(f"{images}/*.jpg"), key=lambda path: path.name)[:spoilt]
     for path in bad:
         path.write_text("not a picture")
     line = refusal(start)
