@@ -121,8 +121,9 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
         )
     changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
     raise UserError(
-        f"{variant.name} exists with another recipe ({changes}); give this one a name of its own "
-        "with -p desc NAME, or replace the old one with -p overwrite true"
+        f"{variant.name} exists with another recipe ({changes}); give this one a name of its own, "
+        "-p desc NAME or desc in its row, or replace the old one, -p overwrite true or "
+        "src.run --overwrite"
     )
 
 

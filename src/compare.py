@@ -105,7 +105,13 @@ def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
     models, data = models_dir(), competition.train_fingerprint(folder)
     if bundle.is_done(variant, models, data):
         return models, True
-    return models / "compare", bundle.is_done(variant, models / "compare", data)
+    try:
+        return models / "compare", bundle.is_done(variant, models / "compare", data)
+    except UserError as error:  # its remedies are for models that vote
+        problem = str(error).partition(";")[0]
+        raise UserError(
+            f"{problem}; delete {models / 'compare' / variant.name}.* to have it trained again"
+        ) from error
 
 
 def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:

@@ -213,6 +213,7 @@ def test_another_recipe_at_a_later_seed_is_refused_before_any_training(
     monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
     line = refused(call(compare.main, A.name, B.name, "--seeds", "3"))
     assert f"{A.name}_seed44 exists with another recipe" in line
+    assert f"delete {tmp_path / 'models' / 'compare'}/{A.name}_seed44.* to" in line
 
 
 def test_views_are_averaged_where_the_row_has_them(rows, tmp_path):
