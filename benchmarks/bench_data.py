@@ -10,6 +10,7 @@ validates test_convnext at 128 px and tells the most memory that all its process
 Every line is a process of its own.
 """
 
+import argparse
 import multiprocessing
 import os
 import shutil
@@ -202,7 +203,11 @@ def main() -> None:
 
     from src.machine import cores
 
-    wanted = sys.argv[1:] or ["loaders", "epochs"]
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    reports = {"loaders": report_loaders, "epochs": report_epochs}
+    parser.add_argument("names", nargs="*", choices=[*reports, []], metavar="loaders | epochs")
+    wanted = parser.parse_args().names or list(reports)
     print(f"{cores()} cores, torch {torch.__version__}, no GPU" if not torch.cuda.is_available()
           else f"{cores()} cores, {torch.cuda.get_device_name()}")
     place = Path(tempfile.mkdtemp())
@@ -210,7 +215,7 @@ def main() -> None:
     try:
         draw(place / "data")
         for name in wanted:
-            {"loaders": report_loaders, "epochs": report_epochs}[name](place / "data")
+            reports[name](place / "data")
     finally:
         shutil.rmtree(place)
 

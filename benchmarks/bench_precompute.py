@@ -8,6 +8,7 @@ first one starts things up. Reading the images once for their features comes on 
 line is a process of its own.
 """
 
+import argparse
 import os
 import shutil
 import sys
@@ -79,6 +80,10 @@ def main() -> None:
 
     from src import demo
     from src.machine import cores
+
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
 
     print(f"{cores()} cores, torch {torch.__version__}, no GPU" if not torch.cuda.is_available()
           else f"{cores()} cores, {torch.cuda.get_device_name()}")

@@ -10,6 +10,7 @@ and the forward passes alone, each on all cores in its fastest way; as they shar
 times add up.
 """
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -187,7 +188,10 @@ def main() -> None:
         job, *words, folder = sys.argv[2:]
         jobs = {"measure": measure, "ceiling": ceiling}
         return print(json.dumps(jobs[job](*words, Path(folder))))
-    cases = sys.argv[1:] or list(CASES)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], metavar="CASE")
+    cases = parser.parse_args().cases or list(CASES)
     print(f"{os.cpu_count()} cores, torch {__import__('torch').__version__}")
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder) / "data", PHOTOS, 0)

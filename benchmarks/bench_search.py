@@ -7,6 +7,7 @@ tests/simulated.py: all models alike, so that equal weights are right; families 
 two good models beside eighteen weak ones; and the same where the weak families err together.
 """
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -85,8 +86,11 @@ def how_often_right(name: str, families: dict, simulations: int) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("simulations", nargs="?", type=int, default=20, metavar="SIMULATIONS")
+    simulations = parser.parse_args().simulations
     whole_search()
-    simulations = int(sys.argv[1]) if len(sys.argv) > 1 else 20
     cases = {"alike": ALIKE, "mixed": MIXED, "subtle": SUBTLE, "deserving": DESERVING}
     for name, families in cases.items():
         how_often_right(name, families, simulations)

@@ -202,6 +202,12 @@ def test_every_command_tells_its_errors_in_one_line(room):
         assert ast.unparse(tree(room).body[-1]) == "if __name__ == '__main__':\n    command(main)"
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_every_benchmark_shows_its_use_before_any_work(script):
+    done = run(str(script), "--help")
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {script.name}")
+
+
 def test_ruff_has_nothing_to_say():
-    done = run("-m", "ruff", "check", "--no-cache", "src", "tests", "notebooks")
+    done = run("-m", "ruff", "check", "--no-cache", "src", "tests", "notebooks", "benchmarks")
     assert done.returncode == 0, done.stdout
