@@ -150,8 +150,8 @@ class EpochLog(Callback):
 
     order = 70  # after the Recorder and ProgressCallback, whose figures and table it uses
 
-    def __init__(self, trained: str) -> None:
-        self.trained = trained  # the model's name: two trainings may share a terminal
+    def __init__(self, model_name: str) -> None:
+        self.model_name = model_name  # two trainings may share a terminal
 
     def before_fit(self) -> None:
         """Find the terminal; a log file gets few lines, a screen gets many."""
@@ -161,7 +161,7 @@ class EpochLog(Callback):
 
     def before_epoch(self) -> None:
         """Start the bar of this epoch."""
-        title = f"{self.trained}: epoch {self.course.done + 1}/{len(self.course.plan)}"
+        title = f"{self.model_name}: epoch {self.course.done + 1}/{len(self.course.plan)}"
         batches = len(self.dls.train) + len(self.dls.valid)
         self.bar = tqdm(total=batches, desc=title, file=self.stream, mininterval=self.interval)
 
