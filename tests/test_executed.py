@@ -63,6 +63,11 @@ def test_executed_notebook_tells_the_error_of_every_epoch_in_images(trained_once
         assert told and told[2] == f"{100 * int(told[1]) / 6:.2f}"
 
 
+def last_line(done: subprocess.CompletedProcess) -> str:
+    """What papermill's user reads last."""
+    return done.stderr.rstrip().splitlines()[-1]
+
+
 def test_executed_notebook_ran_to_its_end(trained_once):
     executed = cells(trained_once / "executed.ipynb", "code")
     assert all(cell.execution_count for cell in executed)
@@ -74,8 +79,7 @@ def test_executed_notebook_ran_to_its_end(trained_once):
 def test_misspelt_name_stops_papermill_before_any_work(competition_once, tmp_path):
     done = train_notebook(competition_once, tmp_path, archh="test_vit")
     assert done.returncode != 0
-    last = [line for line in done.stderr.splitlines() if line.strip()][-1]
-    assert last == "error: unknown parameter 'archh'; did you mean 'arch'?"
+    assert last_line(done) == "error: unknown parameter 'archh'; did you mean 'arch'?"
     assert not (tmp_path / "models").exists()
     executed = [c.execution_count for c in cells(tmp_path / "executed.ipynb", "code")]
     assert executed[3:] == [None] * len(executed[3:])  # defaults, injected, the check: no more
@@ -213,6 +217,5 @@ def test_the_search_s_table_and_its_decision_are_shown(selected):
 def test_a_misspelt_parameter_stops_the_ensemble_with_one_line(competition_once, tmp_path):
     done = ensemble_notebook(competition_once, tmp_path, weigths="vit=2")
     assert done.returncode != 0
-    last = [line for line in done.stderr.splitlines() if line.strip()][-1]
-    assert last == "error: unknown parameter 'weigths'; did you mean 'weights'?"
+    assert last_line(done) == "error: unknown parameter 'weigths'; did you mean 'weights'?"
     assert not (tmp_path / "submissions").exists()
