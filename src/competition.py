@@ -105,7 +105,7 @@ def solution(folder: Path) -> pd.Series | None:
 
 def classes(folder: Path) -> list[str]:
     """The labels of train.csv, sorted."""
-    return sorted(set(train_table(folder).label))
+    return sorted(train_table(folder).label.unique())
 
 
 def train_path(folder: Path, image_id: str, label: str) -> Path:
@@ -127,10 +127,16 @@ def train_paths(folder: Path) -> pd.Series:
     return pd.Series(paths, labels.index, dtype=object)
 
 
+def _whole_test(folder: Path) -> tuple[pd.Series, dict[str, int]]:
+    """The ids and the sizes of the test images, once sample and folder agree."""
+    ids, sizes = sample(folder).image_id, _entries(folder / "test_images")
+    _refuse(folder, test_mismatches(ids, sizes))
+    return ids, sizes
+
+
 def test_paths(folder: Path) -> dict[str, Path]:
     """image_id → path in the sample's order; missing and extra images are refused."""
-    ids = sample(folder).image_id
-    _refuse(folder, test_mismatches(folder, ids))
+    ids, _ = _whole_test(folder)
     return {image_id: folder / "test_images" / image_id for image_id in ids}
 
 
@@ -138,8 +144,8 @@ def train_mismatches(
     folder: Path, labels: pd.Series, sizes: dict[tuple[str, str], int]
 ) -> dict[str, list[str]]:
     """Kinds of disagreement between train.csv and train_images/, with the names concerned."""
-    rows, files = set(zip(labels, labels.index, strict=True)), set(sizes)
-    folders, named = set(_entries(folder / "train_images", folders=True)), set(labels)
+    rows, files = set(zip(labels.tolist(), labels.index.tolist(), strict=True)), set(sizes)
+    folders, named = set(_entries(folder / "train_images", folders=True)), set(labels.unique())
     return {
         "class folders that train.csv does not know": sorted(folders - named),
         "classes of train.csv without a folder": sorted(named - folders),
@@ -148,12 +154,12 @@ def train_mismatches(
     }
 
 
-def test_mismatches(folder: Path, ids: pd.Series) -> dict[str, list[str]]:
+def test_mismatches(ids: pd.Series, sizes: dict[str, int]) -> dict[str, list[str]]:
     """Kinds of disagreement between the sample and test_images/, with the names concerned."""
-    files = set(_entries(folder / "test_images"))
+    rows, files = set(ids.tolist()), set(sizes)
     return {
-        "rows of the sample without an image": sorted(set(ids) - files),
-        "test images without a row": sorted(files - set(ids)),
+        "rows of the sample without an image": sorted(rows - files),
+        "test images without a row": sorted(files - rows),
     }
 
 
@@ -175,14 +181,14 @@ def train_sizes(folder: Path) -> dict[tuple[str, str], int]:
 
 def train_fingerprint(folder: Path) -> str:
     """SHA-256 over id, label and bytes of every training image, whatever their order."""
-    labels, sizes = _whole_train(folder)
-    return sha256_lines([f"{i}\t{label}\t{sizes[label, i]}" for i, label in labels.items()])
+    _, sizes = _whole_train(folder)
+    return sha256_lines([f"{i}\t{label}\t{size}" for (label, i), size in sizes.items()])
 
 
 def test_fingerprint(folder: Path) -> str:
     """SHA-256 over id and bytes of every test image, whatever their order."""
-    sizes = _entries(folder / "test_images")
-    return sha256_lines([f"{i}\t\t{sizes[i]}" for i in test_paths(folder)])
+    _, sizes = _whole_test(folder)
+    return sha256_lines([f"{i}\t\t{size}" for i, size in sizes.items()])
 
 
 def _lenient(path: Path, columns: list[str], wrong: list[str]) -> pd.DataFrame:
@@ -200,14 +206,14 @@ def check(folder: Path) -> Report:
     train = _lenient(folder / "train.csv", TRAIN_COLUMNS, wrong)
     test = _lenient(folder / "sample_submission.csv", ["image_id"], wrong)
     found = faults(train, "train.csv") | faults(test, "sample_submission.csv")
-    sizes = train_sizes(folder)
+    sizes, test_sizes = train_sizes(folder), _entries(folder / "test_images")
     if len(train):
         found |= train_mismatches(folder, train.set_index("image_id").label, sizes)
     if len(test):
-        found |= test_mismatches(folder, test.image_id)
+        found |= test_mismatches(test.image_id, test_sizes)
     images = {
         "train": sorted(train_path(folder, name, label) for label, name in sizes),
-        "test": sorted(folder / "test_images" / name for name in _entries(folder / "test_images")),
+        "test": sorted(folder / "test_images" / name for name in test_sizes),
     }
     return report(train, images, found, wrong)
 
