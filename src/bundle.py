@@ -8,7 +8,6 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +139,8 @@ def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict
 
 def versions() -> dict[str, str]:
     """The versions a trained model depends on, as they are here."""
+    from importlib.metadata import version  # most commands do without
+
     libraries = {name: version(name) for name in ("torch", "fastai", "timm")}
     return {"python": sys.version.split()[0], **libraries}
 

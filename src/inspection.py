@@ -1,4 +1,7 @@
-"""What is in tables and image files, and what is wrong with them; knows no competition."""
+"""What is in tables and image files, and what is wrong with them; knows no competition.
+
+PIL and tqdm are loaded by the functions that open images: who reads tables need not wait for them.
+"""
 
 import csv
 import io
@@ -9,8 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from PIL import ExifTags, Image, UnidentifiedImageError
-from tqdm import tqdm
 
 from src.config import UserError
 from src.files import sha256
@@ -89,6 +90,8 @@ def as_lines(found: dict[str, list[str]]) -> list[str]:
 
 def look(path: Path) -> Picture:
     """Decode `path` in full, JPEG at an eighth of its size: all its bytes are still read."""
+    from PIL import ExifTags, Image
+
     try:
         with Image.open(path) as image:
             kind, (width, height) = f"{image.format} {image.mode}", image.size
@@ -104,6 +107,8 @@ def look(path: Path) -> Picture:
 
 def problem_of(path: Path, error: Exception) -> str:
     """What is wrong with a file that PIL could not decode, without repeating its path."""
+    from PIL import UnidentifiedImageError
+
     if isinstance(error, UnidentifiedImageError):
         return "no picture" if path.stat().st_size else "empty file"
     if isinstance(error, OSError) and error.strerror:
@@ -113,6 +118,8 @@ def problem_of(path: Path, error: Exception) -> str:
 
 def look_at_all(paths: Iterable[Path]) -> list[Picture]:
     """`look` at many files on all cores this process may use, in the order given."""
+    from tqdm import tqdm
+
     paths = list(paths)
     # PIL decodes without holding the interpreter's lock, so threads are as good as processes.
     with ThreadPoolExecutor(cores()) as pool:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from src.blends import MEAN_METHODS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
 from src.config import UserError, nearest
@@ -55,6 +54,8 @@ def search(
 
     The tables hold the same images; `families` is model → family, `labels` image_id → label.
     """
+    from threadpoolctl import threadpool_limits
+
     held = gather(tables, families, labels)
     if few := too_few(len(held.images)):
         raise UserError(f"{few}; use --select equal, or members of the same fold")
