@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from src.config import UserError, nearest
-from src.evidence import wrong_of
+from src.evidence import columns_of
 from src.probs import FLOOR, join
 from src.temperature import fit_temperature, logs, softmax, temper, temper_table
 
@@ -49,18 +49,13 @@ def gather(
     joined = join([first, *(tables[name] for name in models[1:])])
     stack = np.stack([table.to_numpy(dtype=np.float64) for table in joined])
     kinds = [families[name] for name in models]
-    return Holdout(models, kinds, first.index, first.columns, stack, _truth(first, labels))
+    return Holdout(models, kinds, first.index, first.columns, stack, columns_of(first, labels))
 
 
 def calibrate(probs: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
     """The temperature that fits `probs` to the `labels` best, and `probs` with it."""
-    heat = fit_temperature(probs.to_numpy(), _truth(probs, labels))
+    heat = fit_temperature(probs.to_numpy(), columns_of(probs, labels))
     return heat, temper_table(probs, heat)
-
-
-def _truth(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
-    wrong_of(probs, labels)  # refuses a label that is no class
-    return probs.columns.get_indexer(labels.reindex(probs.index))
 
 
 def apply(blend: Blend, stack: np.ndarray) -> np.ndarray:

@@ -53,18 +53,14 @@ def compare(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, seed: int =
     if not len(common):
         raise UserError("no image was held out by both; compare models of the same folds and seed")
     new, old = join([new.loc[common], old.loc[common]])
-    gains = right(new, labels).astype(int) - right(old, labels).astype(int)
-    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
+    labels = labels.reindex(new.index)  # once, not for each of the following
+    gained, lost = gained_and_lost(new, old, labels)
     losses = log_losses(new, labels) - log_losses(old, labels)
     return Comparison(
-        len(common),
-        gained,
-        lost,
-        mcnemar(gained, lost),
+        len(common), gained, lost, mcnemar(gained, lost),
         *interval_of_gain(gained, lost, len(common), seed),
-        float(losses.mean()),
-        *interval_of_mean(losses, seed),
-    )
+        float(losses.mean()), *interval_of_mean(losses, seed),
+    )  # fmt: skip
 
 
 def sentence(comparison: Comparison, subject: str, whom: str) -> str:
@@ -96,18 +92,23 @@ def log_loss_phrase(comparison: Comparison) -> str:
 
 def right(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
     """Per image of `probs`, whether the most probable class is its label."""
-    truth = _truth(probs, labels)
-    return probs.to_numpy().argmax(axis=1) == truth
+    return probs.to_numpy().argmax(axis=1) == columns_of(probs, labels)
+
+
+def gained_and_lost(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> tuple[int, int]:
+    """Images that only `new` has right, and only `old`; their rows and columns are the same."""
+    truth = columns_of(new, labels)
+    ours, theirs = (table.to_numpy().argmax(axis=1) == truth for table in (new, old))
+    return int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
 
 
 def log_losses(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
     """Per image of `probs`, −log of the probability of its label, in nats."""
-    truth = _truth(probs, labels)
-    chosen = probs.to_numpy(dtype=np.float64)[np.arange(len(probs)), truth]
+    chosen = probs.to_numpy(dtype=np.float64)[np.arange(len(probs)), columns_of(probs, labels)]
     return -np.log(np.clip(chosen, FLOOR, 1))
 
 
-def _truth(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
+def columns_of(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
     """The column number of each image's label."""
     truth = probs.columns.get_indexer(labels.reindex(probs.index))
     if (truth < 0).any():
@@ -197,10 +198,8 @@ def score_in_images(score: float | str, images: int = PUBLIC) -> str:
     """`2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)` from a leaderboard score."""
     count = images_right(score, images)
     error = math.sqrt(count * (images - count) / images)
-    return (
-        f"{count:,} of {images:,} right, {images - count:,} wrong ± {error:.1f} "
-        "(one standard error)"
-    )
+    told = f"{count:,} of {images:,} right, {images - count:,} wrong ± {error:.1f}"
+    return f"{told} (one standard error)"
 
 
 def same_mix(counts: pd.Series, known: pd.Series) -> float:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.evidence import ALPHA, error_phrase, mcnemar, right, too_few, wrong_of
+from src.evidence import ALPHA, error_phrase, gained_and_lost, mcnemar, too_few, wrong_of
 from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
@@ -88,8 +88,7 @@ def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.
 
 def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
     """Why TTA is not used for the model `name`; empty when it is."""
-    gains = right(tta, labels).astype(int) - right(plain, labels).astype(int)
-    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
+    gained, lost = gained_and_lost(tta, plain, labels)
     if gained >= lost or mcnemar(gained, lost) >= ALPHA:
         return ""  # as for most members; the bootstrap would take their time
     used, why = use_tta(plain, tta, labels, name)

@@ -10,16 +10,15 @@ import pandas as pd
 
 from src.blends import gather
 from src.evidence import (
+    columns_of,
     compare,
     error_phrase,
     gain_phrase,
     interval_of_gain,
     log_loss_phrase,
     mcnemar,
-    right,
     sentence,
     too_few,
-    wrong_of,
 )
 from src.probs import join
 
@@ -67,9 +66,15 @@ def disagreement(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def error_correlation(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> pd.DataFrame:
     """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
+    return _wrong(tables, labels).astype(float).corr()
+
+
+def _wrong(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> pd.DataFrame:
+    """Image x model: whether it is wrong."""
     joined = join(list(tables.values()))
-    wrong = {name: ~right(table, labels) for name, table in zip(tables, joined, strict=True)}
-    return pd.DataFrame(wrong).astype(float).corr()
+    truth = columns_of(joined[0], labels)
+    picks = {n: t.to_numpy().argmax(axis=1) for n, t in zip(tables, joined, strict=True)}
+    return pd.DataFrame({name: pick != truth for name, pick in picks.items()})
 
 
 def alike(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> str:
@@ -102,9 +107,10 @@ def worth(
     """
     if few := too_few(len(ensemble)):
         return f"what ensembling is worth is not known: {few}"
-    best = min(sorted(tables), key=lambda name: wrong_of(tables[name], labels)[0])
+    wrong = _wrong(tables, labels).sum()
+    best = min(sorted(tables), key=wrong.get)
     comparison = compare(ensemble, tables[best], labels)
     found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
-    alone = error_phrase(*wrong_of(tables[best], labels))
+    alone = error_phrase(int(wrong[best]), comparison.images)
     beside = log_loss_phrase(comparison)
     return f"what ensembling is worth: {found}, the best single model with {alone}; {beside}"
