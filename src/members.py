@@ -95,13 +95,18 @@ def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name
     return "" if used else why
 
 
+def common_images(members: list[Member]) -> pd.Index:
+    """The images that every voter held out."""
+    first, *others = [m.valid.index for m in members if m.weight > 0]
+    for images in others:
+        first = first.intersection(images)
+    return first
+
+
 def common_holdout(members: list[Member]) -> dict[str, pd.DataFrame]:
     """Hold-out tables of all voters, cut to the images every one of them held out."""
-    voters = [m for m in members if m.weight > 0]
-    common = voters[0].valid.index
-    for member in voters[1:]:
-        common = common.intersection(member.valid.index)
-    return {m.card["name"]: m.valid.loc[common] for m in voters}
+    images = common_images(members)
+    return {m.card["name"]: m.valid.reindex(images) for m in members if m.weight > 0}
 
 
 def vote_average(
@@ -111,14 +116,6 @@ def vote_average(
     voters = [m for m in members if m.weight > 0]
     heated = {m.card["name"]: temper_table(tables[m.card["name"]], m.temperature) for m in voters}
     return average(heated, [m.weight for m in voters], geometric=mean == "geometric")
-
-
-def holdout_average(members: list[Member], mean: str) -> pd.DataFrame | None:
-    """The ensemble's probabilities on the images every voter held out; None if there are none."""
-    tables = common_holdout(members)
-    if next(iter(tables.values())).empty:
-        return None
-    return vote_average(members, tables, mean)
 
 
 def holdout_problem(members: list[Member]) -> str:
@@ -159,7 +156,7 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
     Where they held out different images, also the error on those that all did, if there are
     enough: it alone compares. Where a recipe was trained on grouped folds too, that second error.
     """
-    common = next(iter(common_holdout(members).values())).index
+    common = common_images(members)
     differ = any(len(member.valid) != len(common) for member in members)
     compared = differ and not too_few(len(common))
     twice, rows = any(member.card["grouped"] for member in members), []

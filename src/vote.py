@@ -15,7 +15,6 @@ from src.evidence import LEAST, error_phrase, wrong_of
 from src.members import (
     Member,
     common_holdout,
-    holdout_average,
     holdout_problem,
     origin,
     read_members,
@@ -73,7 +72,8 @@ def open_vote(
     members = read_members(place, folder, cards, weighed, trust)
     members = [m._replace(temperature=heated[m.card["name"]]) for m in members]
     labels, tables = competition.train_table(folder).label, common_holdout(members)
-    valid = holdout_average(members, mean)
+    held_out = not next(iter(tables.values())).empty
+    valid = vote_average(members, tables, mean) if held_out else None
     return Vote(folder, notebook, members, reasons, labels, tables, valid, select, "", mean)
 
 
