@@ -17,7 +17,7 @@ from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
 from src.temperature import temper_table
-from src.variant import DEFAULT_SEED, make_variant
+from src.variant import DEFAULT_SEED
 from src.voters import Card, Cards, holdout, title
 
 
@@ -132,12 +132,12 @@ def holdout_problem(members: list[Member]) -> str:
 
 def _held_out(card: Card) -> str:
     """`folds 0, 1` of a member, with split and seed when they are not the usual; empty for all."""
-    variant = make_variant(**card["variant"])
-    if variant.fold == "all":
+    variant = card["variant"]
+    if variant["fold"] == "all":
         return ""
     folds = ", ".join(str(model["variant"]["fold"]) for model in card["models"])
-    split = " of the grouped split" * (variant.split == "grouped")
-    seed = f" of seed {variant.seed}" * (variant.seed != DEFAULT_SEED)
+    split = " of the grouped split" * (variant["split"] == "grouped")
+    seed = f" of seed {variant['seed']}" * (variant["seed"] != DEFAULT_SEED)
     return f"fold{'s' * (len(card['models']) > 1)} {folds}{split}{seed}"
 
 

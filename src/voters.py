@@ -13,7 +13,8 @@ from src.config import UserError
 from src.inspection import some
 from src.variant import make_variant
 
-Card = dict[str, Any]  # a member's has `models`, the cards of its models, and `grouped` errors
+# One of this data has a `base`; a member's has `models`, their cards, and `grouped` errors.
+Card = dict[str, Any]
 Cards = dict[str, Card]  # by name
 
 
@@ -30,6 +31,7 @@ def find_members(
         raise UserError(_damage(damaged))
     data, classes = competition.train_fingerprint(folder), competition.classes(folder)
     strangers = {n: why for n, c in finished.items() if (why := _stranger(c, data, classes))}
+    finished |= {n: _completed(c) for n, c in finished.items() if n not in strangers}
     cards = _named(models, finished, names, strangers) if names else finished
     known = {name: card for name, card in cards.items() if name not in strangers}
     told = {name: why for name, why in strangers.items() if name in cards}
@@ -43,7 +45,7 @@ def find_members(
             raise UserError(f"{name} cannot vote: {told[name]}; leave it out")
     voters = [card for name, card in known.items() if name not in told]
     others = (card for name, card in finished.items() if name not in strangers)
-    grouped = [card for card in others if _split(card) == "grouped"]
+    grouped = [card for card in others if _is_grouped(card)]
     return {n: _member_card(n, c, grouped) for n, c in _folds(voters).items()}, told
 
 
@@ -59,7 +61,7 @@ def _named(models: Path, finished: Cards, names: list[str], strangers: Mapping) 
     chosen: Cards = {}
     for name in names:
         folds = {n: c for n, c in finished.items()
-                 if n == name or (n not in strangers and _base(c) == name)}
+                 if n == name or (n not in strangers and c["base"] == name)}
         chosen |= folds or {name: bundle.read_card(models, name)}  # which tells what is wrong
     return chosen
 
@@ -76,18 +78,19 @@ def _stranger(card: Card, data: str, classes: list[str]) -> str:
     return "" if card["data"] == data else "trained on other images"
 
 
-def _base(card: Card) -> str:
-    """The name all folds of a model's variant count under, that of fold 0."""
+def _completed(card: Card) -> Card:
+    """`card` with all fields of its variant, and the `base` all folds of it count under: fold 0."""
     variant = make_variant(**card["variant"])
     alone = variant.fold == "all" or variant.name != card["name"]
-    return card["name"] if alone else replace(variant, fold=0).name
+    base = card["name"] if alone else replace(variant, fold=0).name
+    return {**card, "variant": variant.recipe, "base": base}
 
 
 def _folds(cards: Iterable[Card]) -> dict[str, list[Card]]:
     """Member name → the models that count together; one alone keeps its own name."""
     found: dict[str, list[Card]] = {}
     for card in cards:
-        found.setdefault(_base(card), []).append(card)
+        found.setdefault(card["base"], []).append(card)
     for together in found.values():
         together.sort(key=lambda card: str(card["variant"]["fold"]))
     return {c[0]["name"] if len(c) == 1 else name: c for name, c in found.items()}
@@ -95,7 +98,7 @@ def _folds(cards: Iterable[Card]) -> dict[str, list[Card]]:
 
 def _recipe(card: Card, *without: str) -> dict[str, Any]:
     """What decides the model of `card`, but for the fields `without`."""
-    facts = make_variant(**card["variant"]).recipe | {"split digest": card.get("folds")}
+    facts = card["variant"] | {"split digest": card.get("folds")}
     return {key: value for key, value in facts.items() if key not in without}
 
 
@@ -118,16 +121,16 @@ def _unlike(cards: list[Card]) -> dict[str, str]:
 
 def _grouped_beside(cards: list[Card]) -> dict[str, str]:
     """Models of grouped folds whose recipe votes with the usual ones: name → reason."""
-    voting = {_base(c): _twin(c) for c in cards if _split(c) != "grouped"}
+    voting = {c["base"]: _twin(c) for c in cards if not _is_grouped(c)}
     return {
         card["name"]: f"{name} votes, the same recipe; beside it this one's error is shown"
-        for card in cards if _split(card) == "grouped"
+        for card in cards if _is_grouped(card)
         for name, recipe in voting.items() if recipe == _twin(card)
     }
 
 
-def _split(card: Card) -> str:
-    return make_variant(**card["variant"]).split
+def _is_grouped(card: Card) -> bool:
+    return card["variant"]["split"] == "grouped"
 
 
 def _twin(card: Card) -> dict[str, Any]:
@@ -140,8 +143,8 @@ def _member_card(name: str, cards: list[Card], grouped: list[Card]) -> Card:
 
     Beside them, if it is not one of the `grouped` itself, those of the same recipe among these.
     """
-    usual = _split(cards[0]) != "grouped"
-    beside = [card for card in grouped if usual and _twin(card) == _twin(cards[0])]
+    usual, own = not _is_grouped(cards[0]), _twin(cards[0])
+    beside = [card for card in grouped if usual and _twin(card) == own]
     together = {"models": cards, "grouped": holdout(beside), "holdout": holdout(cards)}
     return {**cards[0], "name": name, **together}
 
