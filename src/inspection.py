@@ -55,7 +55,8 @@ def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
     problem = _shape_problem(header, rows, columns)
     if problem:
         raise UserError(f"{path} {problem}; {remedy}")
-    return pd.DataFrame(rows, columns=header)[columns]
+    values = dict(zip(header, zip(*rows, strict=True), strict=True))
+    return pd.DataFrame({column: values[column] for column in columns})
 
 
 def _shape_problem(header: list[str], rows: list[list[str]], columns: list[str]) -> str:
