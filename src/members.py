@@ -71,8 +71,9 @@ def _read_member(
     valids = valids or [{way: table.iloc[:0] for way, table in tests[0].items()}]
     valid, test = {}, {}
     for way in ("plain", "tta"):
-        valid[way] = pd.concat([tables[way] for tables in valids])
-        test[way] = tests[0][way] if len(tests) == 1 else average([t[way] for t in tests])
+        held, seen = ([tables[way] for tables in split] for split in (valids, tests))
+        valid[way] = held[0] if len(held) == 1 else pd.concat(held)
+        test[way] = seen[0] if len(seen) == 1 else average(seen)
         valid[way].attrs["model"] = test[way].attrs["model"] = card["name"]
     why = _without_tta(valid["plain"], valid["tta"], labels, card["name"])
     way = "plain" if why else "tta"
@@ -88,6 +89,8 @@ def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.
 
 def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
     """Why TTA is not used for the model `name`; empty when it is."""
+    if tta is plain:  # it was asked without
+        return ""
     gained, lost = gained_and_lost(tta, plain, labels)
     if gained >= lost or mcnemar(gained, lost) >= ALPHA:
         return ""  # as for most members; the bootstrap would take their time
