@@ -64,14 +64,15 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         missing = ["everything"]
     if missing:
         lacks = f"{', '.join(missing)} missing or wrong"
-        raise UserError(f"{path} is no model card ({lacks}); {_redo(name)}")
+        raise UserError(f"{path} is no model card ({lacks})", _redo(name))
     if card["name"] != name:
-        raise UserError(f"{path} is a copy of the card of {card['name']}; give it that name back")
+        raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
     pkl = pkl_path(models, name)
     if not pkl.is_file():
-        raise UserError(f"{pkl} is missing though its card is there; put it back, or {_redo(name)}")
+        problem = f"{pkl} is missing though its card is there"
+        raise UserError(problem, f"put it back, or {_redo(name)}")
     if pkl.stat().st_size != card["bytes"]:
-        raise UserError(f"{pkl} is not the file its card describes; {_redo(name)}")
+        raise UserError(f"{pkl} is not the file its card describes", _redo(name))
     return card | {"sha256": sha256(pkl)} if trust else card
 
 
@@ -115,14 +116,14 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
     if set(differ) <= set(TTA_FIELDS):
         asked = " ".join(f"--{key} {new[key]}" for key in differ)
         raise UserError(
-            f"{variant.name} is trained with other {', '.join(differ)}, which need no training; "
-            f"predict again: python -m src.predict {variant.name} {asked}"
+            f"{variant.name} is trained with other {', '.join(differ)}, which need no training",
+            f"predict again: python -m src.predict {variant.name} {asked}",
         )
     changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
     raise UserError(
-        f"{variant.name} exists with another recipe ({changes}); give this one a name of its own, "
-        "-p desc NAME or desc in its row, or replace the old one, -p overwrite true or "
-        "src.run --overwrite"
+        f"{variant.name} exists with another recipe ({changes})",
+        "give this one a name of its own, -p desc NAME or desc in its row, or replace the old "
+        "one, -p overwrite true or src.run --overwrite",
     )
 
 

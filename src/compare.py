@@ -107,11 +107,9 @@ def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
         return models, True
     try:
         return models / "compare", bundle.is_done(variant, models / "compare", data)
-    except UserError as error:  # its remedies are for models that vote
-        problem = str(error).partition(";")[0]
-        raise UserError(
-            f"{problem}; delete {models / 'compare' / variant.name}.* to have it trained again"
-        ) from error
+    except UserError as error:  # its remedy is for models that vote
+        remedy = f"delete {models / 'compare' / variant.name}.* to have it trained again"
+        raise UserError(error.problem, remedy) from error
 
 
 def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:

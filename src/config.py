@@ -16,7 +16,14 @@ PLACES = ("data", "models", "notebook", "overwrite")
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its text is one line naming what is wrong and what to do."""
+    """A mistake the user can mend; its text is one line naming what is wrong and what to do.
+
+    Where the remedy depends on who asks, it is given apart, and a caller may name another.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
 
     def _render_traceback_(self) -> list[str]:
         """The line alone, without a stack: IPython asks for this before it draws a traceback."""

@@ -133,7 +133,7 @@ def _check(v: Variant) -> None:
             raise UserError(f"{field.name}={value!r} must be {wanted}")
     for name, known in CHOICES.items():
         if (value := getattr(v, name)) not in known:
-            raise UserError(f"{name}={value!r} is unknown; {nearest(value, known)}")
+            raise UserError(f"{name}={value!r} is unknown", nearest(value, known))
     rules = _basic_rules(v), _cache_rules(v), _recipe_rules(v), _feature_rules(v)
     for holds, message in chain(*rules):
         if not holds:
@@ -221,7 +221,7 @@ def make_variant(**changes: Any) -> Variant:
     for where, row in (("", changes), ("params.yaml, train: ", defaults)):
         for name in row:
             if name not in known:
-                raise UserError(f"{where}unknown parameter {name!r}; {nearest(name, known)}")
+                raise UserError(f"{where}unknown parameter {name!r}", nearest(name, known))
     if lacking := [name for name in known if name not in {**defaults, **changes}]:
         raise UserError(f"params.yaml, train: {', '.join(lacking)} must be given a value there")
     return Variant(**{**defaults, **changes})

@@ -216,6 +216,15 @@ def test_another_recipe_at_a_later_seed_is_refused_before_any_training(
     assert f"delete {tmp_path / 'models' / 'compare'}/{A.name}_seed44.* to" in line
 
 
+def test_a_damaged_model_of_an_earlier_comparison_is_told_how_to_go(rows, tmp_path, monkeypatch):
+    models = tmp_path / "models" / "compare"
+    done(models, rows, A, 1)
+    bundle.pkl_path(models, A.name).unlink()
+    monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
+    line = refused(call(compare.main, A.name, B.name))
+    assert line.endswith(f"is there; delete {models / A.name}.* to have it trained again")
+
+
 def test_views_are_averaged_where_the_row_has_them(rows, tmp_path):
     seen = replace(A, tta="flips", beta=0.25)
     card = bundle_in(tmp_path / "models", rows, seen.name, variant=seen.recipe)
