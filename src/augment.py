@@ -21,7 +21,7 @@ from torch import Tensor
 from src.config import UserError
 from src.inspection import problem_of
 from src.plain import plain_view
-from src.views import Frame, cut, light, reduction, sample_view, shrink
+from src.views import Frame, cut, reduction, sample_view, shrink
 
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
@@ -63,8 +63,9 @@ class NormalizeInPlace(Normalize):
 
 def random_view(path: str | Path, frame: Frame, rng: np.random.Generator) -> Tensor:
     """One view as fastai's training transforms would draw it: uint8, 3 × height × width."""
-    views = [sample_view(rng, frame)]
-    return light(cut(shrink(open_image(path, frame), frame), views, frame), views)[0]
+    photo = shrink(open_image(path, frame), frame)
+    view = cut(photo, [sample_view(rng, frame)], frame)[0]
+    return torch.from_numpy(view).permute(2, 0, 1)
 
 
 def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:

@@ -3,7 +3,7 @@
 Each file is read and decoded once and resized once in each way the models ask for. `plain` makes
 the view that fastai's own transforms make; the others are cut by `views`, seeded by image: neither
 order, batch nor an interruption changes them. Every core takes a batch of its own from the files to
-the probabilities; PIL and torch do not hold Python's lock while they work.
+the probabilities; PIL, OpenCV and torch do not hold Python's lock while they work.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from src import cuda_views
 from src.backbone import stats
 from src.config import terminal
 from src.data import item_tfms, open_image, workers
@@ -34,7 +35,6 @@ from src.views import (
     cut,
     fixed_views,
     frame_of,
-    light,
     sample_view,
     shrink,
     view_rng,
@@ -165,9 +165,14 @@ def other_views(photos: Mapping[str, Image.Image], look: Look, device: torch.dev
     cuts = [torch.empty(0, 0, 3, *look.frame.size, dtype=torch.uint8)]
     for image, photo in photos.items():
         if views := views_of(look, image):
-            small = shrink(photo, look.frame).to(device)
-            cuts.append(light(cut(small, views, look.frame), views)[None])
+            cuts.append(_cut(shrink(photo, look.frame), views, look.frame, device)[None])
     return torch.cat(cuts[1:] or cuts)
+
+
+def _cut(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device) -> Tensor:
+    if device.type == "cpu":
+        return torch.from_numpy(cut(photo, views, frame)).permute(0, 3, 1, 2)
+    return cuda_views.cut(photo, views, frame, device)
 
 
 def _probs(model: Asked, plain: Tensor, views: Tensor) -> dict[str, np.ndarray]:

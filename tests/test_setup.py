@@ -22,9 +22,9 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem != "__init__")
 # The rooms that open images or models; all others answer without torch.
 WITH_TORCH = {
-    "augment", "backbone", "cache", "checkpoint", "data", "export", "finder", "forward", "plain",
-    "precompute", "predict", "recipes", "schedule", "snapshots", "targets", "train",
-    "tta", "views",
+    "augment", "backbone", "cache", "checkpoint", "cuda_views", "data", "export", "finder",
+    "forward", "plain", "precompute", "predict", "recipes", "schedule", "snapshots", "targets",
+    "train", "tta",
 }
 TORCH = {"torch", "torchvision", "fastai", "timm"}
 
@@ -73,7 +73,7 @@ def test_what_the_dependencies_need_is_locked_too():
 
 
 def test_what_the_code_imports_is_a_dependency():
-    provided = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    provided = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
     known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
     known |= {"kagglesdk", "nbclient", "nbformat"}  # parts of kaggle and papermill
     used = {name.split(".")[0] for room in ROOMS for name in imports(room, lazy=True)}

@@ -1,7 +1,7 @@
 """Views: the same distribution as fastai's own transforms, cut once, whatever the order."""
 
 import random
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from fastai.vision.all import (
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from src import views
+from src import cuda_views, views
 from src.config import UserError
 from src.views import Frame, View
 
@@ -74,8 +74,16 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def cut(request):
+    """How views are cut for a model on the CPU, and, here on the CPU too, for one on a GPU."""
+    if request.param == "cuda":
+        return partial(cuda_views.cut, device=torch.device("cpu"))
+    return lambda *photo: torch.from_numpy(views.cut(*photo)).permute(0, 3, 1, 2)
+
+
 @pytest.mark.parametrize("frame", [SQUISH, CROP, RECT, WHOLE, SMALL], ids=str)
-def test_the_same_draws_give_fastais_pixels(frame):
+def test_the_same_draws_give_fastais_pixels(cut, frame):
     rng, image = np.random.default_rng(3), photograph()
     for _ in range(6):
         at = (0.0, 1.0)
@@ -90,7 +98,7 @@ def test_the_same_draws_give_fastais_pixels(frame):
         if frame.min_scale < 1:
             x = x[..., top : top + height, left : left + width].affine_coord(sz=frame.size)
         view = View(views.homography(frame, box, flip, warp, degrees, zoom), at)
-        ours = views.cut(views.shrink(image, frame), [view], frame) / 255
+        ours = cut(views.shrink(image, frame), [view], frame) / 255
         assert (ours - x).abs().mean() < 2 / 255
         assert (ours - x).abs().max() < 32 / 255
 
@@ -156,53 +164,54 @@ def test_light_is_distributed_as_fastais():
 
 def test_light_is_fastais_formula_to_half_a_grey_level():
     image = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
-    lit = views.light(image, [View(np.eye(3)), View(np.eye(3), brightness=0.42, contrast=1.2)])
+    drawn = [View(np.eye(3)), View(np.eye(3), brightness=0.42, contrast=1.2)]
+    lit = torch.stack([torch.from_numpy(views.light_table(v)[image[0].numpy()]) for v in drawn])
     x = TensorImage(image[1:] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
     assert torch.equal(lit[0], image[0])
     assert (lit[1] / 255 - x[0]).abs().max() <= 0.501 / 255
 
 
 @pytest.mark.parametrize("frame", [SQUISH, CROP, PAD], ids=lambda f: f.resize)
-def test_many_views_have_fastais_mean_and_deviation_at_every_pixel(frame):
+def test_many_views_have_fastais_mean_and_deviation_at_every_pixel(cut, frame):
     image = photograph()
     theirs = torch.cat([fastai_view(image, frame, 0) for _ in range(FEW)])
     drawn = [views.sample_view(views.view_rng(7, "100001.jpg", k), frame) for k in range(FEW)]
-    ours = views.light(views.cut(views.shrink(image, frame), drawn, frame), drawn) / 255
+    ours = cut(views.shrink(image, frame), drawn, frame) / 255
     error = theirs.std(0) / FEW**0.5
     assert ((ours.mean(0) - theirs.mean(0)).abs() / error).mean() < 1.6
     assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
 
 
 @pytest.mark.parametrize("frame", [SQUISH, CROP, PAD, RECT, WHOLE], ids=str)
-def test_without_a_change_a_view_is_the_plain_one(frame):
+def test_without_a_change_a_view_is_the_plain_one(cut, frame):
     image = photograph()
     x = fastai_view(image, frame, 1)
     plain = View(views.homography(frame, views.whole_box(frame)))
-    ours = views.cut(views.shrink(image, frame), [plain], frame) / 255
+    ours = cut(views.shrink(image, frame), [plain], frame) / 255
     assert (ours - x).abs().mean() < 2 / 255
 
 
-def test_a_view_depends_on_seed_image_and_number_alone():
+def test_a_view_depends_on_seed_image_and_number_alone(cut):
     def draw(*key):
         return views.sample_view(views.view_rng(*key), CROP)
 
     keys = [(1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0)]
     there, back = [draw(*key) for key in keys], [draw(*key) for key in reversed(keys)][::-1]
     photo = views.shrink(photograph(), CROP)
-    together = views.light(views.cut(photo, there, CROP), there)
-    alone = torch.cat([views.light(views.cut(photo, [v], CROP), [v]) for v in back])
+    together = cut(photo, there, CROP)
+    alone = torch.cat([cut(photo, [v], CROP) for v in back])
     assert torch.equal(together, alone)
     assert len({view.brightness for view in there}) == len({view.at for view in there}) == 4
 
 
-def test_fixed_views_mirror_turn_and_cut_the_corners():
+def test_fixed_views_mirror_turn_and_cut_the_corners(cut):
     image = photograph(64, 64)
     photo = views.shrink(image, WHOLE)
 
     def show(kind):
-        return views.cut(photo, views.fixed_views(kind, WHOLE), WHOLE).float()
+        return cut(photo, views.fixed_views(kind, WHOLE), WHOLE).float()
 
-    plain = views.cut(photo, [View(views.homography(WHOLE, (64, 64, 0, 0)))], WHOLE).float()
+    plain = cut(photo, [View(views.homography(WHOLE, (64, 64, 0, 0)))], WHOLE).float()
     assert (show("flips") - plain.flip(-1)).abs().max() <= 1
     turned = torch.stack([plain[0].rot90(k, (1, 2)) for k in (1, 2, 3)])
     assert min((show("rotations") - t).abs().max() for t in (turned, turned.flip(0))) <= 1
@@ -215,10 +224,10 @@ def test_fixed_views_mirror_turn_and_cut_the_corners():
         views.fixed_views("flip", WHOLE)
 
 
-def test_padding_is_black_and_the_edge_of_a_crop_mirrors():
+def test_padding_is_black_and_the_edge_of_a_crop_mirrors(cut):
     white = Image.new("RGB", (60, 120), "white")
     at_right = View(views.homography(PAD, views.whole_box(PAD)), at=(1.0, 0.5))
-    padded = views.cut(views.shrink(white, PAD), [at_right], PAD)
+    padded = cut(views.shrink(white, PAD), [at_right], PAD)
     assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
     turned = View(views.homography(CROP, views.whole_box(CROP), degrees=10))
-    assert (views.cut(views.shrink(white, CROP), [turned], CROP) == 255).all()
+    assert (cut(views.shrink(white, CROP), [turned], CROP) == 255).all()
