@@ -73,7 +73,8 @@ def test_what_the_dependencies_need_is_locked_too():
 
 
 def test_what_the_code_imports_is_a_dependency():
-    provided = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+    provided = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
+                "yaml": "pyyaml"}
     known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
     known |= {"kagglesdk", "nbclient", "nbformat"}  # parts of kaggle and papermill
     used = {name.split(".")[0] for room in ROOMS for name in imports(room, lazy=True)}
