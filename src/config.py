@@ -18,7 +18,7 @@ PLACES = ("data", "models", "notebook", "overwrite")
 class UserError(Exception):
     """A mistake the user can mend; its text is one line naming what is wrong and what to do.
 
-    Where the remedy depends on who asks, it is given apart, and a caller may name another.
+    Where the remedy depends on who asks, it is given apart: `problem` is the text without it.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:

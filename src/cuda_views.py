@@ -9,10 +9,13 @@ from src.views import Frame, View, light_table, resize_map
 
 
 def cut(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device) -> Tensor:
-    """As `views.cut`, give or take a few grey levels: uint8, views × 3 × height × width."""
+    """As `views.cut`, but for a few grey levels and the exact edge of a padding.
+
+    uint8, views × 3 × height × width.
+    """
     pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1).float()
     grid = _item_grid(np.stack([view.matrix for view in views]), frame.size, device)
-    grid = grid.clamp(-1, 1).mul_(2).sub_(grid)  # the mirror image beyond the edges
+    grid = 1 - ((grid + 1) % 4 - 2).abs()  # mirror images beyond the edges, again and again
     places = np.array([resize_map(photo.shape[:2], frame, view.at) for view in views])
     scale, shift = torch.from_numpy(places).float().to(device)[..., None, None].unbind(1)
     grid.mul_(scale).add_(shift)

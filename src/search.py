@@ -54,7 +54,7 @@ def search(
 
     The tables hold the same images; `families` is model → family, `labels` image_id → label.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # most votes do without a search
 
     held = gather(tables, families, labels)
     if few := too_few(len(held.images)):

@@ -165,11 +165,11 @@ def other_views(photos: Mapping[str, Image.Image], look: Look, device: torch.dev
     cuts = [torch.empty(0, 0, 3, *look.frame.size, dtype=torch.uint8)]
     for image, photo in photos.items():
         if views := views_of(look, image):
-            cuts.append(_cut(shrink(photo, look.frame), views, look.frame, device)[None])
+            cuts.append(_cut_on(shrink(photo, look.frame), views, look.frame, device)[None])
     return torch.cat(cuts[1:] or cuts)
 
 
-def _cut(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device) -> Tensor:
+def _cut_on(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return torch.from_numpy(cut(photo, views, frame)).permute(0, 3, 1, 2)
     return cuda_views.cut(photo, views, frame, device)

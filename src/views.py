@@ -9,7 +9,7 @@ The draws are those of fastai 2.8 in training, and so in `tta`: a random place f
 `Resize` has it, then `aug_transforms(size=size, min_scale=min_scale)`. A view depends on its seed,
 image and number alone. Coordinates are x, y from -1 to 1, edge to edge; sizes are height, width.
 
-Bytes are resampled by OpenCV, which takes a third of the time that torch needs for it on a CPU.
+OpenCV resamples bytes, which on a CPU takes far less time than torch's sampling of floats.
 """
 
 import hashlib
@@ -140,12 +140,12 @@ def cut(photo: np.ndarray, views: list[View], frame: Frame) -> np.ndarray:
     `photo` is what `shrink` returned. Beyond the item image its mirror image is seen, as in
     fastai; where `pad` padded it, black.
     """
-    return np.stack([_cut(photo, view, frame) for view in views])
+    return np.stack([_cut_one(photo, view, frame) for view in views])
 
 
-def _cut(photo: np.ndarray, view: View, frame: Frame) -> np.ndarray:
+def _cut_one(photo: np.ndarray, view: View, frame: Frame) -> np.ndarray:
     item = _item_image(photo, view.at, frame)
-    matrix = to_pixels(item.shape[:2]) @ view.matrix
+    matrix = _to_pixels(item.shape[:2]) @ view.matrix
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT}
     return cv2.LUT(cv2.warpPerspective(item, matrix, frame.size[::-1], **how), light_table(view))
 
@@ -171,12 +171,6 @@ def resize_map(photo_size: tuple[int, int], frame: Frame, at: tuple[float, float
     return [scale, [(2 * a - 1) * (1 - s) for a, s in zip(at, scale, strict=True)]]
 
 
-def to_pixels(size: tuple[int, int]) -> np.ndarray:
-    """3 × 3 matrix from -1 … 1, edge to edge, to the pixels of an image of `size`."""
-    height, width = size
-    return np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
-
-
 def light_table(view: View) -> np.ndarray:
     """What brightness and contrast make of the 256 values, by fastai's formula."""
     logit = LOGIT + math.log(view.brightness / (1 - view.brightness))
@@ -186,7 +180,7 @@ def light_table(view: View) -> np.ndarray:
 def shrink(image: Image.Image, frame: Frame) -> np.ndarray:
     """The photograph as uint8, height × width × 3, ready for `cut`."""
     sides = list(zip(image.size, _wanted(image.size[::-1], frame), strict=True))
-    size = [min(pixels, round(wanted)) for pixels, wanted in sides]
+    size = [max(1, min(pixels, round(wanted))) for pixels, wanted in sides]
     # Averaging takes four times as long; little would be left out without it.
     near = all(pixels <= 1.5 * side for pixels, side in zip(image.size, size, strict=True))
     how = cv2.INTER_LINEAR if near else cv2.INTER_AREA
@@ -217,6 +211,12 @@ def _warp(x: float, y: float) -> np.ndarray:
     """The perspective that takes corners (u, v), moved to (u - yuv, v - xuv), back to (u, v)."""
     s, p, q = 1 - x * x - y * y, x * (x * x - y * y - 1), y * (y * y - x * x - 1)
     return np.array([[s, 2 * x * y, p], [2 * x * y, s, q], [p, q, s]]) / s
+
+
+def _to_pixels(size: tuple[int, int]) -> np.ndarray:
+    """3 × 3 matrix from -1 … 1, edge to edge, to the pixels of an image of `size`."""
+    height, width = size
+    return np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
 
 
 def _from_pixels(frame: Frame, box: tuple[float, float, float, float]) -> np.ndarray:

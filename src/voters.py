@@ -13,7 +13,7 @@ from src.config import UserError
 from src.inspection import some
 from src.variant import make_variant
 
-# One of this data has a `base`; a member's has `models`, their cards, and `grouped` errors.
+# A finished card of this data has a `base` too; a member's `models`, their cards, and `grouped`.
 Card = dict[str, Any]
 Cards = dict[str, Card]  # by name
 

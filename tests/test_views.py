@@ -162,13 +162,28 @@ def test_light_is_distributed_as_fastais():
     assert_same_distribution([view.contrast for view in drawn], contrast, "contrast")
 
 
-def test_light_is_fastais_formula_to_half_a_grey_level():
-    image = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
-    drawn = [View(np.eye(3)), View(np.eye(3), brightness=0.42, contrast=1.2)]
-    lit = torch.stack([torch.from_numpy(views.light_table(v)[image[0].numpy()]) for v in drawn])
-    x = TensorImage(image[1:] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
-    assert torch.equal(lit[0], image[0])
-    assert (lit[1] / 255 - x[0]).abs().max() <= 0.501 / 255
+def test_light_is_fastais_formula_to_half_a_grey_level(cut):
+    photo, frame = views.shrink(photograph(), WHOLE), WHOLE
+    plain = View(views.homography(frame, views.whole_box(frame)))
+    before, after = cut(photo, [plain, plain._replace(brightness=0.42, contrast=1.2)], frame)
+    x = TensorImage(before[None] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
+    assert (after / 255 - x[0]).abs().max() <= 0.501 / 255
+
+
+@pytest.mark.parametrize("resize", ["rect", "crop"])
+def test_a_gpu_cuts_what_the_cpu_cuts_however_far_a_view_reaches(resize):
+    frame = Frame((32, 128), resize, (24, 96), 1.0)
+    photo, turned = views.shrink(photograph(128, 96), frame), views.fixed_views("rotations", frame)
+    ours = torch.from_numpy(views.cut(photo, turned, frame)).permute(0, 3, 1, 2).float()
+    theirs = cuda_views.cut(photo, turned, frame, torch.device("cpu")).float()
+    assert (ours - theirs).abs().mean() < 2
+
+
+@pytest.mark.parametrize("size", [(1, 700), (700, 1)], ids=str)
+def test_a_photograph_of_one_pixels_width_is_padded(cut, size):
+    photo = views.shrink(photograph(*size), PAD)
+    plain = View(views.homography(PAD, views.whole_box(PAD)))
+    assert cut(photo, [plain], PAD).shape == (1, 3, *PAD.size)
 
 
 @pytest.mark.parametrize("frame", [SQUISH, CROP, PAD], ids=lambda f: f.resize)
