@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
@@ -59,7 +60,8 @@ def plot_mistakes(learn: Learner) -> None:
         return
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_confusion_matrix(figsize=(7, 7))
-    interp.plot_top_losses(6, nrows=2, figsize=(12, 9))
+    with plt.rc_context({"axes.titlesize": 9}):  # two long labels stand above each photograph
+        interp.plot_top_losses(6, nrows=2, figsize=(13, 9))
 
 
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
