@@ -79,11 +79,24 @@ def runs_dir() -> Path:
     return work() / "notebooks" / "runs"
 
 
+def _refuse_doubles(node: yaml.Node | None) -> None:
+    """A key written twice is a row copied and not renamed; YAML would take the last."""
+    seen = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value in seen:
+            problem = f"{key.value!r} stands there a second time"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        seen.add(key.value)
+        _refuse_doubles(value)
+
+
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
     try:
-        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        _refuse_doubles(node := loader.get_single_node())
+        params = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}"
         raise UserError(f"params.yaml, {place}: {error.problem}; mend that line") from error

@@ -33,6 +33,12 @@ def test_a_row_of_params_yaml_without_fields_is_named(own_params):
         load_params()
 
 
+def test_a_row_copied_and_not_renamed_is_told(own_params):
+    own_params("train: {}\nvariants:\n  a: {arch: a}\n  a: {arch: b}\ndemo: {}\n")
+    with pytest.raises(UserError, match="line 4: 'a' stands there a second time"):
+        load_params()
+
+
 @pytest.mark.parametrize(
     ("slip", "told"),
     [
