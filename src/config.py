@@ -47,7 +47,7 @@ def terminal() -> TextIO:
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """`; did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
+    """`did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
     close = get_close_matches(name, known, n=3, cutoff=0.65)
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
