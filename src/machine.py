@@ -1,10 +1,12 @@
-"""What this machine really lends to a process: cores and shared memory, in a container too."""
+"""What this machine really lends to a process: cores and memory, in a container too."""
 
 import math
 import os
 import shutil
 import sys
 from pathlib import Path
+
+import psutil
 
 CGROUP = Path("/sys/fs/cgroup")  # in a container: its own limits
 SHARED = Path("/dev/shm")  # where loader processes put their batches
@@ -24,6 +26,25 @@ def _quota() -> int:
             quota, period = " ".join(file.read_text() for file in files).split()
             if quota not in ("max", "-1"):
                 return math.ceil(int(quota) / int(period))
+    return sys.maxsize
+
+
+def free_memory() -> int:
+    """Bytes this process may still take: the machine's, and no more than its container's limit."""
+    return max(0, min(psutil.virtual_memory().available, _memory_limit()))
+
+
+def _memory_limit() -> int:
+    """What the container's limit leaves, by cgroup v2 or v1; its cache of files does not count."""
+    for limit, stat, taken in (
+        ("memory.max", "memory.stat", "anon"),
+        ("memory/memory.limit_in_bytes", "memory/memory.stat", "total_rss"),
+    ):
+        files = [CGROUP / limit, CGROUP / stat]
+        if all(file.is_file() for file in files):
+            most, facts = (file.read_text().split() for file in files)
+            if most != ["max"]:
+                return int(most[0]) - int(facts[facts.index(taken) + 1])
     return sys.maxsize
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
 import torch
 
 from src import bundle, competition
 from src.config import UserError, command, models_dir
 from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
+from src.machine import free_memory
 from src.probs import write_probs
 from src.tta import Tables, predict
 from src.variant import CHOICES, load_variants, make_variant
@@ -71,7 +71,7 @@ def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
     if torch.cuda.is_available():
         free = torch.cuda.mem_get_info()[0]
     else:
-        free = psutil.virtual_memory().available
+        free = free_memory()
     group: list[dict] = []
     for card in cards:
         if group and sum(c["bytes"] for c in [*group, card]) > free * SHARE:

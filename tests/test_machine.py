@@ -1,8 +1,9 @@
-"""Cores and shared memory as a container lends them."""
+"""Cores and memory as a container lends them."""
 
 import os
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_without_a_quota_affinity_decides(cgroup, monkeypatch):
 def test_a_system_without_affinity_counts_its_cores(cgroup, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     assert machine.cores() == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "max", "memory.stat": "anon 300\nfile 100"}, 5000),
+        ({"memory.max": "1000", "memory.stat": "anon 300\nfile 100"}, 700),
+        ({"memory.max": "9000", "memory.stat": "anon 300\nfile 100"}, 5000),
+        ({"memory.max": "200", "memory.stat": "anon 300\nfile 100"}, 0),
+        ({"memory__memory.limit_in_bytes": "1000", "memory__memory.stat": "rss 1\ntotal_rss 400"},
+         600),
+        ({}, 5000),
+    ],
+)
+def test_free_memory_is_what_the_containers_limit_leaves(cgroup, monkeypatch, files, left):
+    cgroup(**files)
+    free = SimpleNamespace(available=5000)
+    monkeypatch.setattr(machine.psutil, "virtual_memory", lambda: free)
+    assert machine.free_memory() == left
 
 
 def test_shared_memory_is_what_is_free_of_it(tmp_path, monkeypatch):
