@@ -148,7 +148,7 @@ class TimeLimit(Callback):
     order = 90  # once the epoch is kept
 
     def __init__(self, variant: Variant, end: float) -> None:
-        self.variant, self.end = variant, end
+        self.variant, self.end, self.reading = variant, end, 0.0
 
     def before_epoch(self) -> None:
         """Note the time."""
@@ -161,7 +161,10 @@ class TimeLimit(Callback):
     def after_epoch(self) -> None:
         """Stop unless the next epoch and the export fit into what is left."""
         plan, done, now = self.course.plan, self.course.done, time.monotonic()
-        training, validation = self.validated_from - self.trained_from, now - self.validated_from
+        pixels, training = _pixels(plan[done - 1].size), self.validated_from - self.trained_from
+        # Only the first epoch reads the hold-out, but to export it is read again.
+        self.reading = max(self.reading, (now - self.validated_from) / pixels)
+        validation = self.reading * pixels
         if plan[done - 1].phase.frozen and self.variant.precompute:
             # Features tell nothing of what images take, reading them for once does.
             read = self.precompute.seconds

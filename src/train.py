@@ -25,6 +25,7 @@ from src.config import UserError, terminal
 from src.data import get_dls
 from src.evidence import error_phrase
 from src.finder import settled
+from src.holdout import KeepHoldout
 from src.notebook import Run
 from src.recipes import recipe_cbs
 from src.schedule import Course, make_plan
@@ -94,7 +95,7 @@ def _go_on(
     course = Course(plan, used.seed, partial(loaders, used))
     facts = {"lr": used.lr, "accum": used.accum}
     keeper = Checkpoint(place, facts, state)
-    cbs = [course, *recipe_cbs(used, run.started), keeper, EpochLog(used.name)]
+    cbs = [course, *recipe_cbs(used, run.started), KeepHoldout(), keeper, EpochLog(used.name)]
     with learn.no_logging():  # fastai's table tells a bare error rate
         learn.fit(len(plan) - done, cbs=cbs)
     learn.seconds = course.seconds

@@ -68,6 +68,24 @@ def test_time_limit_expects_more_of_an_unfrozen_body_and_of_a_larger_size(tmp_pa
     assert limit._needed(small, large, 100, 10) == 440 + export
 
 
+def test_time_limit_counts_what_reading_the_hold_out_takes_once_it_is_in_memory(monkeypatch):
+    clock = SimpleNamespace(now=0)
+    monkeypatch.setattr(recipes, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    plan = [SimpleNamespace(phase=SimpleNamespace(frozen=False), size=32)] * 9
+    limit = recipes.TimeLimit(tiny(tta="none"), 1000)
+    for done, validation in ((1, 100), (2, 1)):  # the second is over at 301
+        limit.course = SimpleNamespace(plan=plan, done=done)
+        limit.before_epoch()
+        clock.now += 100
+        limit.before_validate()
+        clock.now += validation
+        limit.after_epoch()
+    limit.end = 301 + 1.2 * (100 + 4 * 100) - 1  # one more epoch and an export of three passes
+    with pytest.raises(CancelFitException):
+        limit.course.done = 3
+        limit.after_epoch()
+
+
 @pytest.mark.parametrize(("kind", "more"), [("members", 2 * 3 * 10), ("mean", 100)])
 def test_time_limit_expects_more_of_snapshots(kind, more):
     variant = tiny(tta="none", schedule="sgdr", cycles=3)
