@@ -9,9 +9,12 @@ whichever way it was trained.
 
 import math
 import random
+import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from fastai.vision.all import Normalize, PILImage, RandTransform, TensorImage
@@ -23,6 +26,7 @@ from src.inspection import problem_of
 from src.plain import plain_view
 from src.views import Frame, cut, reduction, sample_view, shrink
 
+LENT = defaultdict(list)  # shape → memory of batches that are no longer used
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
@@ -49,23 +53,35 @@ class FastViews(RandTransform):
             # fastai seeds `random`, in every loader process and every epoch another way.
             rng = np.random.default_rng(random.getrandbits(64))
             return TensorImage(random_view(path, self.frame, rng))
-        item = np.array(self.resize(open_image(path), split_idx=1))
-        return TensorImage(plain_view(torch.from_numpy(item).permute(2, 0, 1), self.frame) * 255)
+        item = self.resize(open_image(path), split_idx=1)
+        return TensorImage(plain_view(item, self.frame) * 255)
 
 
-class NormalizeInPlace(Normalize):
-    """fastai's `Normalize` without a copy of the batch: `IntToFloatTensor` has just made one."""
+class NormalizeBytes(Normalize):
+    """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255; on a CPU without a copy."""
 
     def encodes(self, x: TensorImage) -> TensorImage:
-        """The batch itself, normalised."""
-        return x.sub_(self.mean).div_(self.std)
+        """The batch as floats, normalised."""
+        floats = x.float() if x.is_cuda else TensorImage(_lent(x.shape)).copy_(x)
+        return floats.sub_(self.mean * 255).div_(self.std * 255)
+
+
+def _lent(shape: tuple[int, ...]) -> Tensor:
+    """Memory for a batch, used again once no tensor refers to it.
+
+    Above 32 MB the system hands out new pages each time, which takes longer than to fill them.
+    """
+    memory = LENT[shape].pop() if LENT[shape] else np.empty(shape, np.float32)
+    alias = memory.view()  # torch holds on to it, and to nothing else
+    weakref.finalize(alias, LENT[shape].append, memory).atexit = False
+    return torch.from_numpy(alias)
 
 
 def random_view(path: str | Path, frame: Frame, rng: np.random.Generator) -> Tensor:
     """One view as fastai's training transforms would draw it: uint8, 3 × height × width."""
     photo = shrink(open_image(path, frame), frame)
     view = cut(photo, [sample_view(rng, frame)], frame)[0]
-    return torch.from_numpy(view).permute(2, 0, 1)
+    return torch.from_numpy(np.stack(cv2.split(view)))
 
 
 def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:

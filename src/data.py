@@ -15,6 +15,7 @@ from fastai.vision.all import (
     IntToFloatTensor,
     Normalize,
     PadMode,
+    Pipeline,
     RandomResizedCropGPU,
     Resize,
     ResizeMethod,
@@ -24,7 +25,7 @@ from fastai.vision.all import (
 )
 
 from src import backbone, cache, competition
-from src.augment import FastViews, NormalizeInPlace, open_image
+from src.augment import FastViews, NormalizeBytes, open_image
 from src.config import UserError, terminal
 from src.labels import read_corrections
 from src.machine import SHARED, cores, shared_memory
@@ -52,13 +53,13 @@ def batch_tfms(variant: Variant) -> list:
     """
     mean, std = backbone.stats(variant.arch)
     if variant.augment == "fast":
-        return [NormalizeInPlace.from_stats(mean, std)]
+        return [NormalizeBytes.from_stats(mean, std)]
     height, width = height_width(variant.item_size)
     augment = aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
     for tfm in augment:
         if isinstance(tfm, RandomResizedCropGPU):
             tfm.ratio = (width / height,) * 2  # fastai cuts squares, also out of a rectangle
-    return [*augment, Normalize.from_stats(mean, std)]
+    return [IntToFloatTensor(), *augment, Normalize.from_stats(mean, std)]
 
 
 def corrected_label(path: Path, labels: Mapping[str, str]) -> str:
@@ -104,9 +105,13 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     label_of = _labeller(corrections.relabel, set(paths.index[held_out]))
     block = _block(competition.classes(folder), label_of, held_out, variant)
     bs = variant.bs // variant.accum
-    return block.dataloaders(
+    dls = block.dataloaders(
         list(paths), path=Path("."), bs=bs, num_workers=loaders(bs * _item_bytes(variant))
     )
+    if variant.augment == "fast":  # its views are tensors already: `ToTensor` would take time alone
+        for dl in dls:
+            dl.after_item = Pipeline()
+    return dls
 
 
 def _block(
@@ -117,7 +122,7 @@ def _block(
     image = FastViews(frame_of(variant), resize) if fast else open_image
     return DataBlock(
         blocks=(
-            TransformBlock(type_tfms=image, batch_tfms=IntToFloatTensor),
+            TransformBlock(type_tfms=image),
             CategoryBlock(vocab=classes),
         ),
         get_y=label_of,

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from src.views import Frame, whole_box
@@ -19,10 +20,12 @@ BLOCK = 32  # rows of a banded matrix multiplied at a time: the band stays in th
 Band = list[tuple[slice, Tensor]]  # which inputs a block of rows needs, and the block
 
 
-def plain_view(items: Tensor, frame: Frame) -> Tensor:
-    """float32 … × height × width, 0 … 1, before `Normalize`, from uint8 … × item height × width."""
+def plain_view(item: Image.Image, frame: Frame) -> Tensor:
+    """float32 3 × height × width, 0 … 1, before `Normalize`, from a resized photograph."""
     rows, columns = operators(frame)
-    x = torch.cat([block @ items[..., used, :].float() for used, block in rows], -2)
+    x = torch.from_numpy(np.asarray(item, np.float32)).flatten(1)  # a row's pixels and colours
+    x = torch.cat([block @ x[used] for used, block in rows])
+    x = x.unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous()
     return torch.cat([x[..., used] @ block.T for used, block in columns], -1)
 
 

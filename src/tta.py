@@ -153,8 +153,7 @@ def _answer(
 
 def plain_views(items: list[Image.Image], look: Look) -> Tensor:
     """The plain views of resized photographs: (n_images, 3, height, width), 0 to 1."""
-    pixels = (torch.from_numpy(np.array(item)).permute(2, 0, 1) for item in items)
-    return torch.stack([plain_view(item, look.frame) for item in pixels])
+    return torch.stack([plain_view(item, look.frame) for item in items])
 
 
 def other_views(photos: Mapping[str, Image.Image], look: Look, device: torch.device) -> Tensor:

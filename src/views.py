@@ -140,14 +140,19 @@ def cut(photo: np.ndarray, views: list[View], frame: Frame) -> np.ndarray:
     `photo` is what `shrink` returned. Beyond the item image its mirror image is seen, as in
     fastai; where `pad` padded it, black.
     """
-    return np.stack([_cut_one(photo, view, frame) for view in views])
+    seen = np.empty((len(views), *frame.size, 3), np.uint8)
+    photo = cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA)  # four channels are sampled twice as fast
+    for view, out in zip(views, seen, strict=True):
+        _cut_one(photo, view, frame, out)
+    return seen
 
 
-def _cut_one(photo: np.ndarray, view: View, frame: Frame) -> np.ndarray:
+def _cut_one(photo: np.ndarray, view: View, frame: Frame, out: np.ndarray) -> None:
     item = _item_image(photo, view.at, frame)
     matrix = _to_pixels(item.shape[:2]) @ view.matrix
     how = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT}
-    return cv2.LUT(cv2.warpPerspective(item, matrix, frame.size[::-1], **how), light_table(view))
+    pixels = cv2.warpPerspective(item, matrix, frame.size[::-1], **how)
+    cv2.LUT(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), light_table(view), out)
 
 
 def _item_image(photo: np.ndarray, at: tuple[float, float], frame: Frame) -> np.ndarray:

@@ -126,7 +126,7 @@ def test_training_varies_the_photographs_and_the_hold_out_does_not(competition_o
     views = [dls.test_dl([item] * 2).one_batch()[0] for _ in range(2)]
     assert torch.equal(views[0], views[1]) and torch.equal(views[0][0], views[0][1])
     dls.train.after_batch.split_idx = 0
-    x = torch.stack([data.IntToFloatTensor()(dls.train.do_item(0)[0])] * 2)
+    x = torch.stack([dls.train.do_item(0)[0]] * 2)
     assert not torch.equal(*dls.train.after_batch((x,))[0])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from fastai.vision.all import IntToFloatTensor, Normalize, Pipeline, TensorImage
+from fastai.vision.all import Normalize, PILImage, Pipeline, TensorImage, image2tensor
 
 from src.data import batch_tfms
 from src.plain import operators, plain_view
@@ -11,19 +11,19 @@ from src.tta import look_of
 from src.variant import make_variant
 
 
-def photo(height: int, width: int) -> torch.Tensor:
+def photo(height: int, width: int) -> PILImage:
     """A blurred pattern with noise: it has edges that a wrong place would move."""
     y, x = np.mgrid[:height, :width]
     waves = 100 + 80 * np.sin(x / 7) * np.cos(y / 11)
-    noise = np.random.default_rng(0).normal(0, 20, (3, height, width))
-    return torch.from_numpy((waves + noise).clip(0, 255).astype(np.uint8))
+    noise = np.random.default_rng(0).normal(0, 20, (height, width, 3))
+    return PILImage.create((waves[..., None] + noise).clip(0, 255).astype(np.uint8))
 
 
-def of_fastai(image: torch.Tensor, recipe) -> torch.Tensor:
+def of_fastai(image: PILImage, recipe) -> torch.Tensor:
     """The plain view by fastai's own transforms, but for the normalisation."""
     tfms = [tfm for tfm in batch_tfms(recipe) if not isinstance(tfm, Normalize)]
-    pipeline = Pipeline([IntToFloatTensor(), *tfms], split_idx=1)
-    return torch.Tensor(pipeline((TensorImage(image[None]),))[0][0])
+    pixels = TensorImage(image2tensor(image))[None]
+    return torch.Tensor(Pipeline(tfms, split_idx=1)((pixels,))[0][0])
 
 
 @pytest.mark.parametrize(
