@@ -108,22 +108,21 @@ class Decoded(list):
         return self.read(super().__getitem__(number)).width
 
 
-def training(folder: Path, way: str, alone: bool = False) -> tuple[list[float], list[int]]:
+def training(folder: Path, way: str, by_fastai: bool = False) -> tuple[list[float], list[int]]:
     """Seconds of some epochs, then the peak MB of others: to look at memory takes time itself.
 
-    By fastai `alone`, or with all that a training of this project does beside.
+    Trained by fastai alone, or with all that this project does beside.
     """
     from src.notebook import Run
     from src.train import fit, get_learner
 
     timed, watched = (2, 2) if WAYS[way]["augment"] == "fastai" else (TIMED, WATCHED)
     epochs = 1 + timed + watched
-    recipe = WAYS[way] | {"epochs": epochs}
-    dls, variant, folds = loaders_of(folder, 128, IMAGES, recipe)
+    dls, variant, folds = loaders_of(folder, 128, IMAGES, WAYS[way] | {"epochs": epochs})
     learn = get_learner(dls, variant)
     seconds, peaks = watch(learn, 1 + timed)
     with learn.no_bar(), learn.no_logging():
-        if alone:
+        if by_fastai:
             learn.fit(epochs)
         else:
             place = Path(tempfile.mkdtemp(dir=folder))
@@ -136,20 +135,15 @@ def watch(learn: object, timed: int) -> tuple[list[float], list[int]]:
     from fastai.vision.all import Callback
 
     class Watch(Callback):
-        """Each epoch, from its first callback to its last."""
-
         order = 100
 
         def before_epoch(self) -> None:
-            """Start the clock, or the watch on memory."""
-            self.peak = Peak().__enter__() if len(seconds) == timed else None
+            self.peak = Peak() if len(seconds) == timed else None
             self.began = time.perf_counter()
 
         def after_epoch(self) -> None:
-            """Note one or the other."""
             if self.peak:
-                self.peak.__exit__()
-                peaks.append(self.peak.megabytes)
+                peaks.append(self.peak.stop())
             else:
                 seconds.append(time.perf_counter() - self.began)
 
@@ -161,15 +155,16 @@ def watch(learn: object, timed: int) -> tuple[list[float], list[int]]:
 class Peak:
     """The most memory this process and its children held together, pages they share once."""
 
-    def __enter__(self) -> "Peak":
+    def __init__(self) -> None:
         self.megabytes, self.over = 0, threading.Event()
         self.watch = threading.Thread(target=self._watch)
         self.watch.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> int:
+        """MB at most since the start."""
         self.over.set()
         self.watch.join()
+        return self.megabytes
 
     def _watch(self) -> None:
         import psutil
