@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from fastai.vision.all import Normalize, PILImage, RandTransform, TensorImage
+from fastai.vision.all import Normalize, PILImage, TensorImage, Transform
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -30,31 +30,29 @@ LENT = defaultdict(list)  # shape → memory of batches that are no longer used
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
-class FastViews(RandTransform):
+class FastViews(Transform):
     """File to pixels, 3 × height × width, 0 … 255: uint8 in training, float32 otherwise.
 
     `resize` makes the item image of the plain view. Bundles refer to this class by its name.
     """
 
-    split_idx = None  # for the training images and the held-out ones
     input_types = (str, Path)
 
     def __init__(self, frame: Frame, resize: Callable) -> None:
         super().__init__()
-        self.frame, self.resize, self.training = frame, resize, False
+        self.frame, self.resize = frame, resize
 
-    def before_call(self, b: object, split_idx: int | None) -> None:
-        """Learn which images these are."""
-        self.training = split_idx == 0
+    def __call__(self, path: str | Path, split_idx: int | None = None, **_: object) -> TensorImage:
+        """The view of one photograph, a random one of the split 0.
 
-    def encodes(self, path: str | Path) -> TensorImage:
-        """The view of one photograph."""
-        if self.training:
-            # fastai seeds `random`, in every loader process and every epoch another way.
-            rng = np.random.default_rng(random.getrandbits(64))
-            return TensorImage(random_view(path, self.frame, rng))
-        item = self.resize(open_image(path), split_idx=1)
-        return TensorImage(plain_view(item, self.frame) * 255)
+        Not `encodes`: that would be looked up by its argument's type again for each image.
+        """
+        if split_idx != 0:
+            item = self.resize(open_image(path), split_idx=1)
+            return TensorImage(plain_view(item, self.frame) * 255)
+        # fastai seeds `random`, in every loader process and every epoch another way.
+        rng = np.random.default_rng(random.getrandbits(64))
+        return TensorImage(random_view(path, self.frame, rng))
 
 
 class NormalizeBytes(Normalize):
