@@ -10,7 +10,7 @@ whichever way it was trained.
 import math
 import random
 import weakref
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from src.inspection import problem_of
 from src.plain import plain_view
 from src.views import Frame, cut, reduction, sample_view, shrink
 
-LENT = defaultdict(list)  # shape → memory of batches that are no longer used
+LENT: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that are no longer used
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
@@ -56,22 +56,36 @@ class FastViews(Transform):
 
 
 class NormalizeBytes(Normalize):
-    """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255; on a CPU without a copy."""
+    """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255.
+
+    On a CPU into memory that was used before. Bundles refer to this class by its name.
+    """
 
     def encodes(self, x: TensorImage) -> TensorImage:
         """The batch as floats, normalised."""
-        floats = x.float() if x.is_cuda else TensorImage(_lent(x.shape)).copy_(x)
+        on_cpu = x.device.type == "cpu"
+        floats = TensorImage(_lent(x.shape)).copy_(x) if on_cpu else x.float()
         return floats.sub_(self.mean * 255).div_(self.std * 255)
 
 
+class NormalizeInPlace(Normalize):
+    """What bundles exported before `NormalizeBytes` refer to by this name."""
+
+    def encodes(self, x: TensorImage) -> TensorImage:
+        """The batch itself, normalised."""
+        return x.sub_(self.mean).div_(self.std)
+
+
 def _lent(shape: tuple[int, ...]) -> Tensor:
-    """Memory for a batch, used again once no tensor refers to it.
+    """Memory for a batch of floats, lent again once no tensor refers to it.
 
     Above 32 MB the system hands out new pages each time, which takes longer than to fill them.
     """
-    memory = LENT[shape].pop() if LENT[shape] else np.empty(shape, np.float32)
+    memory = LENT.pop() if LENT else None
+    if memory is None or memory.shape != shape:
+        memory = np.empty(shape, np.float32)
     alias = memory.view()  # torch holds on to it, and to nothing else
-    weakref.finalize(alias, LENT[shape].append, memory).atexit = False
+    weakref.finalize(alias, LENT.append, memory).atexit = False
     return torch.from_numpy(alias)
 
 

@@ -21,8 +21,7 @@ from src.variant import Variant
 # The rooms that decide what an epoch does: what other code has begun is begun again.
 CODE = (
     "augment", "backbone", "cache", "checkpoint", "data", "finder", "folds", "labels",
-    "precompute", "recipes", "schedule", "snapshots", "targets", "train",
-    "views",
+    "plain", "precompute", "recipes", "schedule", "snapshots", "targets", "train", "views",
 )
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)

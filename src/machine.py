@@ -37,14 +37,15 @@ def free_memory() -> int:
 def _memory_limit() -> int:
     """What the container's limit leaves, by cgroup v2 or v1; its cache of files does not count."""
     for limit, stat, taken in (
-        ("memory.max", "memory.stat", "anon"),
-        ("memory/memory.limit_in_bytes", "memory/memory.stat", "total_rss"),
+        ("memory.max", "memory.stat", ("anon", "shmem")),
+        ("memory/memory.limit_in_bytes", "memory/memory.stat", ("total_rss", "total_shmem")),
     ):
         files = [CGROUP / limit, CGROUP / stat]
         if all(file.is_file() for file in files):
             most, facts = (file.read_text().split() for file in files)
             if most != ["max"]:
-                return int(most[0]) - int(facts[facts.index(taken) + 1])
+                pairs = dict(zip(facts[::2], facts[1::2], strict=True))
+                return int(most[0]) - sum(int(pairs.get(name, 0)) for name in taken)
     return sys.maxsize
 
 

@@ -148,7 +148,7 @@ class TimeLimit(Callback):
     order = 90  # once the epoch is kept
 
     def __init__(self, variant: Variant, end: float) -> None:
-        self.variant, self.end, self.reading = variant, end, 0.0
+        self.variant, self.end, self.readings = variant, end, {}
 
     def before_epoch(self) -> None:
         """Note the time."""
@@ -161,10 +161,10 @@ class TimeLimit(Callback):
     def after_epoch(self) -> None:
         """Stop unless the next epoch and the export fit into what is left."""
         plan, done, now = self.course.plan, self.course.done, time.monotonic()
-        pixels, training = _pixels(plan[done - 1].size), self.validated_from - self.trained_from
-        # Only the first epoch reads the hold-out, but to export it is read again.
-        self.reading = max(self.reading, (now - self.validated_from) / pixels)
-        validation = self.reading * pixels
+        training, size = self.validated_from - self.trained_from, plan[done - 1].size
+        # Once the hold-out is in memory an epoch does not read it, but to export it is read again.
+        validation = max(self.readings.get(size, 0), now - self.validated_from)
+        self.readings[size] = validation
         if plan[done - 1].phase.frozen and self.variant.precompute:
             # Features tell nothing of what images take, reading them for once does.
             read = self.precompute.seconds

@@ -25,7 +25,7 @@ from src.config import UserError, terminal
 from src.data import get_dls
 from src.evidence import error_phrase
 from src.finder import settled
-from src.holdout import KeepHoldout
+from src.kept import KeepHoldout
 from src.notebook import Run
 from src.recipes import recipe_cbs
 from src.schedule import Course, make_plan

@@ -8,14 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
-from fastai.vision.all import (
-    Normalize,
-    Pipeline,
-    TensorImage,
-    image2tensor,
-    load_learner,
-    set_seed,
-)
+from fastai.vision.all import Pipeline, TensorImage, image2tensor, load_learner, set_seed
 from matplotlib import pyplot
 from PIL import Image
 from small_training import flat, tiny, train
@@ -235,16 +228,5 @@ def test_a_batch_can_be_looked_at(competition_once):
     titles = {axes.get_title() for axes in pyplot.gcf().axes}
     pyplot.close("all")
     assert len(shown) == 8 and titles <= set(dls.vocab)
-    assert all(0 <= picture.min() and picture.max() <= 255 for picture in shown)
+    assert all(0 <= picture.min() and picture.max() <= 1 for picture in shown)
     assert np.std([picture.mean() for picture in shown]) > 0
-
-
-def test_batches_are_normalised_as_by_fastai_and_are_the_users_own():
-    mean, std = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
-    kinds = augment.NormalizeBytes, Normalize
-    ours, theirs = (kind.from_stats(mean, std, cuda=False) for kind in kinds)
-    grain = torch.randint(0, 256, (9, 2, 3, 5, 7), dtype=torch.uint8)
-    batches = [ours(TensorImage(batch)) for batch in grain]
-    for batch, pixels in zip(batches, grain, strict=True):
-        torch.testing.assert_close(batch, theirs(TensorImage(pixels / 255)))
-    assert len({ours(TensorImage(pixels)).data_ptr() for pixels in grain}) == 1  # nobody has them

@@ -3,7 +3,7 @@
 import pytest
 from small_training import flat, tiny, train
 
-from src import augment, data, holdout
+from src import augment, data, kept
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -42,7 +42,7 @@ def test_a_training_reads_its_hold_out_once(
 ):
     learn = train(competition_once, tmp_path / "kept", tiny(**recipe))
     assert times_read(learn, reads) == {times}
-    monkeypatch.setattr(holdout, "SHARE", 0)
+    monkeypatch.setattr(kept, "SHARE", 0)
     reads.clear()
     anew = train(competition_once, tmp_path / "anew", tiny(**recipe))
     assert times_read(anew, reads) == {recipe["epochs"]}
@@ -56,7 +56,7 @@ def test_a_hold_out_too_large_for_the_free_memory_is_read_in_every_epoch(
     images = 6
     floats = images * 32 * 32 * 3 * 4
     for free, times in ((3.9 * floats, 2), (4.2 * floats, 1)):
-        monkeypatch.setattr(holdout, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(kept, "free_memory", lambda free=free: free)
         reads.clear()
-        learn = train(competition_once, tmp_path / str(times), tiny(epochs=2))
+        learn = train(competition_once, tmp_path / str(times), tiny(epochs=2, bs=2))
         assert len(learn.dls.valid_ds) == images and times_read(learn, reads) == {times}

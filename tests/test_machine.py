@@ -56,11 +56,13 @@ def test_a_system_without_affinity_counts_its_cores(cgroup, monkeypatch):
     ("files", "left"),
     [
         ({"memory.max": "max", "memory.stat": "anon 300\nfile 100"}, 5000),
-        ({"memory.max": "1000", "memory.stat": "anon 300\nfile 100"}, 700),
+        ({"memory.max": "1000", "memory.stat": "anon 200\nfile 150\nshmem 100"}, 700),
         ({"memory.max": "9000", "memory.stat": "anon 300\nfile 100"}, 5000),
         ({"memory.max": "200", "memory.stat": "anon 300\nfile 100"}, 0),
         ({"memory__memory.limit_in_bytes": "1000", "memory__memory.stat": "rss 1\ntotal_rss 400"},
          600),
+        ({"memory__memory.limit_in_bytes": "1000",
+          "memory__memory.stat": "total_rss 400\ntotal_shmem 50"}, 550),
         ({}, 5000),
     ],
 )

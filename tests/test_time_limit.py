@@ -68,22 +68,23 @@ def test_time_limit_expects_more_of_an_unfrozen_body_and_of_a_larger_size(tmp_pa
     assert limit._needed(small, large, 100, 10) == 440 + export
 
 
-def test_time_limit_counts_what_reading_the_hold_out_takes_once_it_is_in_memory(monkeypatch):
+@pytest.mark.parametrize(("left", "fits"), [(-1, False), (1, True)])
+def test_time_limit_expects_an_export_to_read_what_epochs_have_in_memory(monkeypatch, left, fits):
     clock = SimpleNamespace(now=0)
     monkeypatch.setattr(recipes, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    plan = [SimpleNamespace(phase=SimpleNamespace(frozen=False), size=32)] * 9
-    limit = recipes.TimeLimit(tiny(tta="none"), 1000)
-    for done, validation in ((1, 100), (2, 1)):  # the second is over at 301
+    warm = SimpleNamespace(frozen=False)
+    plan = [SimpleNamespace(phase=warm, size=size) for size in (32, 64, 64, 64)]
+    limit = recipes.TimeLimit(tiny(size=64, tta="none"), 10_000)
+    for done, validation in ((1, 90), (2, 100), (3, 1)):  # read at 32 px, at 64 px, then in memory
         limit.course = SimpleNamespace(plan=plan, done=done)
         limit.before_epoch()
         clock.now += 100
         limit.before_validate()
         clock.now += validation
-        limit.after_epoch()
-    limit.end = 301 + 1.2 * (100 + 4 * 100) - 1  # one more epoch and an export of three passes
-    with pytest.raises(CancelFitException):
-        limit.course.done = 3
-        limit.after_epoch()
+        if done == 3:  # one more epoch, and an export of three passes
+            limit.end = clock.now + 1.2 * (100 + 100 + 3 * 100) + left
+        with nullcontext() if done < 3 or fits else pytest.raises(CancelFitException):
+            limit.after_epoch()
 
 
 @pytest.mark.parametrize(("kind", "more"), [("members", 2 * 3 * 10), ("mean", 100)])
