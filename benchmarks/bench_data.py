@@ -7,8 +7,8 @@ images of the training loader at 128 and 224 px, its processes being started inc
 transforms, `augment: fast`, that with `cache: 256`, and as a ceiling nothing but reading and
 decoding, at the scale the views need and at full scale, in as many processes. `epochs` trains and
 validates test_convnext at 128 px, by fastai alone and as this project trains, and tells the most
-memory that all its processes had at a time.
-Every line is a process of its own.
+memory that all processes of one had at a time. Every row is a process of its own; all take turns,
+for the machine is not always as fast, and the medians of turns are told.
 """
 
 import argparse
@@ -21,19 +21,21 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+SPAWN = multiprocessing.get_context("spawn")
 DRAWN, NAMES = 64, 2560  # photographs, and image ids in all
-SECONDS = 20  # a loader is watched for that long, or for one epoch
-ROUNDS = 2  # of all loaders in turn, the best of each counts: the machine is not always as fast
-TIMED, WATCHED, IMAGES = 5, 6, 640  # epochs of a training after the first; images of each
+SECONDS, ROUNDS = 8, 5  # a loader is watched for so long, or for one epoch; so often
+EPOCHS, WATCHED, IMAGES = 10, 3, 640  # of a training; the last ones for their memory; images
 WAYS = {
     "fastai": {"augment": "fastai"},
     "fast": {"augment": "fast"},
     "fast, cache 256": {"augment": "fast", "cache": 256},
 }
+TOP = "decoding alone, reduced scale"  # the ceiling
 
 
 def draw(folder: Path) -> None:
@@ -108,48 +110,36 @@ class Decoded(list):
         return self.read(super().__getitem__(number)).width
 
 
-def training(folder: Path, way: str, by_fastai: bool = False) -> tuple[list[float], list[int]]:
-    """Seconds of some epochs, then the peak MB of others: to look at memory takes time itself.
+def training(folder: Path, way: str, line: object) -> None:
+    """Epochs of a training, each begun at a word on `line`: its seconds and peak MB go back there.
 
-    Trained by fastai alone, or with all that this project does beside.
+    fastai's transforms are trained with by fastai alone, ours with all that this project does.
     """
+    from fastai.vision.all import Callback
+
     from src.notebook import Run
     from src.train import fit, get_learner
-
-    timed, watched = (2, 2) if WAYS[way]["augment"] == "fastai" else (TIMED, WATCHED)
-    epochs = 1 + timed + watched
-    dls, variant, folds = loaders_of(folder, 128, IMAGES, WAYS[way] | {"epochs": epochs})
-    learn = get_learner(dls, variant)
-    seconds, peaks = watch(learn, 1 + timed)
-    with learn.no_bar(), learn.no_logging():
-        if by_fastai:
-            learn.fit(epochs)
-        else:
-            place = Path(tempfile.mkdtemp(dir=folder))
-            fit(learn, variant, Run(folder, place, "bench", folds, time.monotonic()))
-    return seconds, peaks
-
-
-def watch(learn: object, timed: int) -> tuple[list[float], list[int]]:
-    """Two lists that fill while `learn` trains: seconds of `timed` epochs, then peak MB."""
-    from fastai.vision.all import Callback
 
     class Watch(Callback):
         order = 100
 
         def before_epoch(self) -> None:
-            self.peak = Peak() if len(seconds) == timed else None
+            self.peak = Peak() if line.recv() else None  # to look at memory takes time itself
             self.began = time.perf_counter()
 
         def after_epoch(self) -> None:
-            if self.peak:
-                peaks.append(self.peak.stop())
-            else:
-                seconds.append(time.perf_counter() - self.began)
+            seconds = time.perf_counter() - self.began
+            line.send((seconds, self.peak.stop() if self.peak else None))
 
-    seconds, peaks = [], []
+    dls, variant, folds = loaders_of(folder, 128, IMAGES, WAYS[way] | {"epochs": EPOCHS})
+    learn = get_learner(dls, variant)
     learn.add_cb(Watch())
-    return seconds, peaks
+    line.send("ready")
+    with learn.no_bar(), learn.no_logging():
+        if way == "fastai":
+            learn.fit(EPOCHS)
+        else:
+            fit(learn, variant, Run(folder, folder / way, "bench", folds, time.monotonic()))
 
 
 class Peak:
@@ -182,14 +172,14 @@ class Peak:
 
 def alone(job: object, *args: object) -> object:
     """The result of `job` in a new process: its memory and its threads are its own."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_free, (job, args))
+    with SPAWN.Pool(1) as pool:
+        return pool.apply(_free, ((job, args),))
 
 
-def _free(job: object, args: tuple) -> object:
+def _free(work: tuple) -> object:
     multiprocessing.current_process().daemon = False  # it has loader processes itself,
     multiprocessing.set_start_method(None, force=True)  # started as in a notebook
+    job, args = work
     return job(*args)
 
 
@@ -199,28 +189,37 @@ def report_loaders(folder: Path) -> None:
         print(f"\n{size} px\n\n| | images/s | x fastai | of the ceiling |\n|---|---:|---:|---:|")
         alone(loading, folder, size, "fast, cache 256")  # once, to shrink
         jobs = {way: (loading, folder, size, way) for way in WAYS}
-        jobs |= {f"decoding alone, {name} scale": (decoding, folder, size, reduced)
-                 for name, reduced in (("reduced", True), ("full", False))}
+        jobs |= {TOP: (decoding, folder, size, True)}
+        jobs |= {"decoding alone, full scale": (decoding, folder, size, False)}
         rounds = [{name: alone(*job) for name, job in jobs.items()} for _ in range(ROUNDS)]
-        rates = {name: max(rates[name] for rates in rounds) for name in jobs}
-        ceiling = rates["decoding alone, reduced scale"]
-        for name, value in rates.items():
-            times, share = value / rates["fastai"], value / ceiling
-            print(f"| {name} | {value:.0f} | {times:.1f} | {share:.0%} |", flush=True)
+        for name in jobs:
+            rate = median(r[name] for r in rounds)
+            times, share = (median(r[name] / r[other] for r in rounds) for other in ("fastai", TOP))
+            print(f"| {name} | {rate:.0f} | {times:.1f} | {share:.0%} |", flush=True)
 
 
 def report_epochs(folder: Path) -> None:
-    """Seconds and memory of a training's epochs; the first one starts things up."""
+    """Seconds and memory of epochs; the first one reads the hold-out, too."""
+    lines = {}
+    for way in WAYS:
+        lines[way], far_end = SPAWN.Pipe()
+        work = training, (folder, way, far_end)
+        SPAWN.Process(target=_free, args=(work,), daemon=True).start()
+        lines[way].recv()
+    turns = [{} for _ in range(EPOCHS)]
+    for number, times in enumerate(turns):
+        for way, line in lines.items():
+            line.send(number >= EPOCHS - WATCHED)
+            times[way] = line.recv()
     print(f"\ntest_convnext at 128 px, {IMAGES} images an epoch, a fifth of them held out\n")
     print("| | first epoch, s | a further one, s | x fastai | peak MB of each epoch |")
     print("|---|---:|---:|---:|---|")
-    theirs = None
-    for name, way in {"fastai alone": "fastai"} | {way: way for way in WAYS}.items():
-        (first, *further), peaks = alone(training, folder, way, name != way)
-        best = min(further)
-        theirs = theirs or best
-        memory = ", ".join(f"{peak:,}" for peak in peaks)
-        print(f"| {name} | {first:.1f} | {best:.1f} | {theirs / best:.1f} | {memory} |", flush=True)
+    for way in WAYS:
+        seconds = [times[way][0] for times in turns[: EPOCHS - WATCHED]]
+        ratios = [times["fastai"][0] / times[way][0] for times in turns[1 : EPOCHS - WATCHED]]
+        memory = ", ".join(f"{times[way][1]:,}" for times in turns[EPOCHS - WATCHED :])
+        print(f"| {way} | {seconds[0]:.1f} | {median(seconds[1:]):.1f} | {median(ratios):.1f} "
+              f"| {memory} |")
 
 
 def main() -> None:
