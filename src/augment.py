@@ -26,7 +26,7 @@ from src.inspection import problem_of
 from src.plain import plain_view
 from src.views import Frame, cut, reduction, sample_view, shrink
 
-LENT: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that are no longer used
+SPARE: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that are no longer used
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
@@ -81,11 +81,11 @@ def _lent(shape: tuple[int, ...]) -> Tensor:
 
     Above 32 MB the system hands out new pages each time, which takes longer than to fill them.
     """
-    memory = LENT.pop() if LENT else None
+    memory = SPARE.pop() if SPARE else None
     if memory is None or memory.shape != shape:
         memory = np.empty(shape, np.float32)
     alias = memory.view()  # torch holds on to it, and to nothing else
-    weakref.finalize(alias, LENT.append, memory).atexit = False
+    weakref.finalize(alias, SPARE.append, memory).atexit = False
     return torch.from_numpy(alias)
 
 

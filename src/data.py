@@ -121,10 +121,7 @@ def _block(
     resize, fast = item_tfms(variant), variant.augment == "fast"
     image = FastViews(frame_of(variant), resize) if fast else open_image
     return DataBlock(
-        blocks=(
-            TransformBlock(type_tfms=image),
-            CategoryBlock(vocab=classes),
-        ),
+        blocks=(TransformBlock(type_tfms=image), CategoryBlock(vocab=classes)),
         get_y=label_of,
         splitter=IndexSplitter(held_out),
         item_tfms=None if fast else resize,

@@ -14,9 +14,9 @@ SHAPE = (2, 3, 5, 7)
 
 
 @pytest.fixture(autouse=True)
-def nothing_lent():
+def nothing_spare():
     """Memory of no earlier test."""
-    augment.LENT.clear()
+    augment.SPARE.clear()
 
 
 def normalise(pixels: torch.Tensor) -> TensorImage:
@@ -53,9 +53,9 @@ def test_memory_of_a_batch_is_lent_again_once_nothing_refers_to_it():
 def test_no_more_memory_is_held_back_than_two_batches_need():
     batches = [normalise(pixels) for pixels in grain(9)]
     del batches
-    assert len(augment.LENT) == 2
+    assert len(augment.SPARE) == 2
     wider = [normalise(torch.zeros(2, 3, 5, 9, dtype=torch.uint8)) for _ in range(3)]
-    assert len(augment.LENT) == 0 and wider[0].shape[-1] == 9
+    assert len(augment.SPARE) == 0 and wider[0].shape[-1] == 9
 
 
 @pytest.mark.parametrize("name", ["FastViews", "NormalizeBytes", "NormalizeInPlace", "open_image"])
