@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import yaml
 
+from src.output import protect_standard_streams, stream_to
+
 ROOT = Path(__file__).resolve().parent.parent
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
@@ -32,6 +34,7 @@ class UserError(Exception):
 
 def command(main: Callable[[], None]) -> None:
     """Run `main`; a user's mistake or a full disk becomes one line on stderr and exit code 1."""
+    protect_standard_streams()
     try:
         main()
     except (UserError, OSError) as error:
@@ -43,7 +46,7 @@ def command(main: Callable[[], None]) -> None:
 def terminal() -> TextIO:
     """Where the user who started this looks: stderr, even beneath a notebook's capture of it."""
     beneath = getattr(sys.stderr, "_original_stdstream_copy", None)
-    return sys.stderr if beneath is None else os.fdopen(os.dup(beneath), "w", buffering=1)
+    return sys.stderr if beneath is None else stream_to(os.dup(beneath), sys.__stderr__.encoding)
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
