@@ -101,9 +101,10 @@ def commit() -> dict[str, Any]:
     """`commit` and `dirty` of the repository the code runs from; `commit` is empty outside git."""
     git = ["git", "-C", str(ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True)
         changes = [*git, "status", "--porcelain", *CODE]
-        status = subprocess.run(changes, capture_output=True, text=True)
+        status = subprocess.run(changes, capture_output=True)
     except FileNotFoundError:
         return {"commit": "", "dirty": True}
-    return {"commit": head.stdout.strip(), "dirty": bool(status.stdout.strip() or head.returncode)}
+    dirty = bool(status.stdout.strip() or head.returncode)
+    return {"commit": head.stdout.decode("ascii").strip(), "dirty": dirty}

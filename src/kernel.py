@@ -35,7 +35,7 @@ zipfile.ZipFile(io.BytesIO(base64.b64decode(PACKAGE))).extractall(root)
 shutil.copytree(root / "models", "models", dirs_exist_ok=True)
 sys.path.insert(0, str(root))
 os.environ["PADDY_WORK"] = os.getcwd()
-Path("push.json").write_text(json.dumps({{"push": "{push}"}}))
+Path("push.json").write_text(json.dumps({{"push": "{push}"}}), encoding="utf-8")
 '''
 PREDICT = """\
 # The test images too, while there is a GPU: at home this may take hours.

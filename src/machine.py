@@ -23,7 +23,7 @@ def _quota() -> int:
     for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         files = [CGROUP / name for name in names]
         if all(file.is_file() for file in files):
-            quota, period = " ".join(file.read_text() for file in files).split()
+            quota, period = " ".join(file.read_text("ascii") for file in files).split()
             if quota not in ("max", "-1"):
                 return math.ceil(int(quota) / int(period))
     return sys.maxsize
@@ -42,7 +42,7 @@ def _memory_limit() -> int:
     ):
         files = [CGROUP / limit, CGROUP / stat]
         if all(file.is_file() for file in files):
-            most, facts = (file.read_text().split() for file in files)
+            most, facts = (file.read_text("ascii").split() for file in files)
             if most != ["max"]:
                 pairs = dict(zip(facts[::2], facts[1::2], strict=True))
                 return int(most[0]) - sum(int(pairs.get(name, 0)) for name in taken)

@@ -197,6 +197,24 @@ def test_nothing_is_imported_by_star_and_no_error_is_caught_blindly(room):
         assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
 
 
+def in_the_locales_encoding(call: ast.Call) -> bool:
+    """Whether a call reads or writes text without saying in which encoding."""
+    name, given = ast.unparse(call.func), {keyword.arg for keyword in call.keywords}
+    if "encoding" in given or name == "files.write_text":  # which writes UTF-8
+        return False
+    if name == "open":
+        return not (len(call.args) > 1 and "b" in call.args[1].value)
+    if name.endswith((".read_text", ".write_text")):
+        return len(call.args) < (1 if name.endswith(".read_text") else 2)
+    return bool(given & {"text", "universal_newlines"})
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_file_is_read_or_written_in_the_encoding_of_the_locale(room):
+    calls = [node for node in ast.walk(tree(room)) if isinstance(node, ast.Call)]
+    assert [ast.unparse(call) for call in calls if in_the_locales_encoding(call)] == []
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_command_tells_its_errors_in_one_line(room):
     if any(function.name == "main" for function in functions(tree(room))):
