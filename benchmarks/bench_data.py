@@ -90,7 +90,7 @@ def decoding(folder: Path, size: int, reduced: bool) -> float:
     from torch.utils.data import DataLoader
 
     from src import competition, data
-    from src.augment import open_image
+    from src.photograph import open_image
     from src.variant import make_variant
     from src.views import frame_of
 

@@ -7,7 +7,6 @@ sees exactly what fastai's transforms would show it, as in `src.tta`: a bundle i
 whichever way it was trained.
 """
 
-import math
 import random
 import weakref
 from collections import deque
@@ -17,17 +16,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from fastai.vision.all import Normalize, PILImage, TensorImage, Transform
-from PIL import Image, ImageOps
+from fastai.vision.all import Normalize, TensorImage, Transform
 from torch import Tensor
 
-from src.config import UserError
-from src.inspection import problem_of
+from src.photograph import open_image
 from src.plain import plain_view
-from src.views import Frame, cut, reduction, sample_view, shrink
+from src.views import Frame, cut, sample_view, shrink
 
 SPARE: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that are no longer used
-ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
 class FastViews(Transform):
@@ -94,27 +90,3 @@ def random_view(path: str | Path, frame: Frame, rng: np.random.Generator) -> Ten
     photo = shrink(open_image(path, frame), frame)
     view = cut(photo, [sample_view(rng, frame)], frame)[0]
     return torch.from_numpy(np.stack(cv2.split(view)))
-
-
-def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
-    """One photograph, RGB and upright; for `frame`, a JPEG at the scale `shrink` brings it to.
-
-    Bundles refer to this function by its name.
-    """
-    try:
-        with Image.open(path) as image:
-            if frame:
-                _draft(image, frame)
-            image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return PILImage(image if image.mode == "RGB" else image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        problem = problem_of(path, error)
-        raise UserError(f"cannot read {path}: {problem}; replace the file") from error
-
-
-def _draft(image: Image.Image, frame: Frame) -> None:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its size, which saves time."""
-    sideways = image.getexif().get(ORIENTATION, 1) > 4
-    factor = reduction(image.size if sideways else image.size[::-1], frame)
-    image.draft("RGB", tuple(math.ceil(side / factor) for side in image.size))

@@ -18,10 +18,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from src.augment import open_image
 from src.config import cache_dir, terminal
 from src.files import atomic_path, require_writable, sha256
 from src.machine import cores
+from src.photograph import open_image
 
 INDEX = "index.tsv"
 QUALITY = 95

@@ -21,7 +21,8 @@ from src.variant import Variant
 # The rooms that decide what an epoch does: what other code has begun is begun again.
 CODE = (
     "augment", "backbone", "cache", "checkpoint", "data", "finder", "folds", "labels",
-    "plain", "precompute", "recipes", "schedule", "snapshots", "targets", "train", "views",
+    "photograph", "plain", "precompute", "recipes", "rgb", "schedule", "snapshots", "targets",
+    "train", "views",
 )
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)

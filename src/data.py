@@ -25,10 +25,11 @@ from fastai.vision.all import (
 )
 
 from src import backbone, cache, competition
-from src.augment import FastViews, NormalizeBytes, open_image
+from src.augment import FastViews, NormalizeBytes
 from src.config import UserError, terminal
 from src.labels import read_corrections
 from src.machine import SHARED, cores, shared_memory
+from src.photograph import open_image
 from src.variant import Variant, height_width
 from src.views import frame_of
 

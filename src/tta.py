@@ -24,9 +24,10 @@ from tqdm import tqdm
 from src import cuda_views
 from src.backbone import stats
 from src.config import terminal
-from src.data import item_tfms, open_image, workers
+from src.data import item_tfms, workers
 from src.files import atomic_path
 from src.forward import Forward, forward_of
+from src.photograph import open_image
 from src.plain import plain_view
 from src.variant import Variant, height_width
 from src.views import (

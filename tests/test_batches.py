@@ -8,6 +8,7 @@ import torch
 from fastai.vision.all import IntToFloatTensor, Normalize, Pipeline, TensorImage
 
 from src import augment
+from src.photograph import open_image
 
 STATS = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 SHAPE = (2, 3, 5, 7)
@@ -58,11 +59,15 @@ def test_no_more_memory_is_held_back_than_two_batches_need():
     assert len(augment.SPARE) == 0 and wider[0].shape[-1] == 9
 
 
-@pytest.mark.parametrize("name", ["FastViews", "NormalizeBytes", "NormalizeInPlace", "open_image"])
+@pytest.mark.parametrize("name", ["FastViews", "NormalizeBytes", "NormalizeInPlace"])
 def test_names_that_exported_models_refer_to_are_still_there(name):
     thing = getattr(augment, name)
     assert pickle.loads(pickle.dumps(thing)) is thing
     assert thing.__module__ == "src.augment"
+
+
+def test_models_of_before_find_how_photographs_are_opened():
+    assert pickle.loads(b"csrc.augment\nopen_image\n.") is open_image
 
 
 def test_models_of_before_normalise_what_fastai_has_made_floats_of():

@@ -1,14 +1,19 @@
 """What a model sees of a photograph: the size asked, nothing lost, RGB and upright."""
 
+import random
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from small_training import loaders, tiny
 
-from src import data
+from src import cache, data, tta
+from src.augment import FastViews
 from src.config import UserError
 from src.variant import CHOICES, height_width
+from src.views import frame_of
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)
@@ -137,6 +142,11 @@ def save_grayscale(path):
     four_corners(64, 48).convert("L").save(path)
 
 
+def save_16_bits(path):
+    greys = np.asarray(four_corners(64, 48).convert("L")).astype(np.uint16)
+    Image.fromarray(greys * 257).save(path, format="PNG")
+
+
 def save_cmyk(path):
     four_corners(64, 48).convert("CMYK").save(path, quality=95)
 
@@ -170,8 +180,9 @@ def test_odd_pictures_become_rgb_and_upright(tmp_path, save):
     assert alike(corners(image), [RED, GREEN, BLUE, WHITE])
 
 
-def test_grayscale_becomes_rgb_of_the_same_grays(tmp_path):
-    save_grayscale(tmp_path / "gray.jpg")
+@pytest.mark.parametrize("save", [save_grayscale, save_16_bits])
+def test_grayscale_becomes_rgb_of_the_same_grays(tmp_path, save):
+    save(tmp_path / "gray.jpg")
     image = data.open_image(tmp_path / "gray.jpg")
     assert (image.mode, image.size) == ("RGB", (48, 64))
     assert alike(corners(image), [(gray,) * 3 for gray in (83, 143, 44, 230)])
@@ -188,11 +199,27 @@ def test_picture_of_the_other_orientation_is_left_as_it_is(tmp_path):
 def test_a_batch_mixes_all_of_them(competition_once, tmp_path, resize):
     variant = tiny(resize=resize, item_size="64x48", size=32)
     dls = loaders(competition_once, tmp_path, variant)
-    paths = [tmp_path / f"{number}.jpg" for number in range(7)]
-    for save, path in zip([*ODD, save_grayscale], paths, strict=False):
+    paths = [tmp_path / f"{number}.jpg" for number in range(8)]
+    for save, path in zip([*ODD, save_grayscale, save_16_bits], paths, strict=False):
         save(path)
     four_corners(48, 64).save(paths[-1])
-    assert dls.test_dl(paths).one_batch()[0].shape == (7, 3, 32, 32)
+    assert dls.test_dl(paths).one_batch()[0].shape == (8, 3, 32, 32)
+
+
+def test_every_reader_shows_a_16_bit_picture_as_the_one_it_was_made_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    variant, seen = tiny(augment="fast"), []
+    views = FastViews(frame_of(variant), data.item_tfms(variant))
+    for save in (save_16_bits, save_grayscale):
+        save(path := tmp_path / f"{save.__name__}.jpg")
+        (copy,) = cache.shrunk(pd.Series({path.name: path}), 32, "0" * 12)
+        random.seed(1)
+        drawn, plain = (views(path, split_idx=split) for split in (0, 1))
+        pictures = data.open_image(path), Image.open(copy), drawn, plain
+        seen.append([np.asarray(picture, np.float32) for picture in pictures])
+    for deep, plain in zip(*seen, strict=True):
+        assert np.abs(deep - plain).max() < 9
+    assert tta.open_image is data.open_image
 
 
 def cut(path):

@@ -11,8 +11,8 @@ from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, settings, snapshot, tables_of
 
 from src import bundle, competition, predict, tta
-from src.data import open_image
 from src.ensemble import main as ensemble
+from src.photograph import open_image
 from src.predict import main
 from src.probs import is_fresh
 

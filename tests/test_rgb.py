@@ -1,0 +1,125 @@
+"""Every mode of Pillow becomes 8-bit RGB that shows the picture it was made from."""
+
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from src.inspection import look
+from src.rgb import to_rgb
+
+
+def picture() -> Image.Image:
+    """Soft colours between a black and a white corner, so that its greys span 0 … 255."""
+    rows, columns = np.mgrid[0:32, 0:24]
+    colours = np.stack([rows * 8, columns * 10, 255 - rows * 4 - columns * 4], axis=2)
+    colours[:4, :4], colours[-4:, -4:] = 0, 255
+    return Image.fromarray(colours.astype(np.uint8))
+
+
+PICTURE = picture()
+GREY = PICTURE.convert("L")
+GREYS = np.asarray(GREY)
+
+
+def difference(seen: Image.Image, wanted: Image.Image) -> float:
+    """By how many levels of 255 a pixel differs on average."""
+    assert (seen.mode, seen.size) == ("RGB", wanted.size)
+    pair = (np.asarray(image.convert("RGB")).astype(int) for image in (seen, wanted))
+    return float(np.abs(np.subtract(*pair)).mean())
+
+
+def with_alpha(mode: str) -> Image.Image:
+    """The picture, half transparent."""
+    image = PICTURE.convert(mode)
+    image.putalpha(128)
+    return image
+
+
+def in_lab() -> Image.Image:
+    srgb, lab = map(ImageCms.createProfile, ("sRGB", "LAB"))
+    return ImageCms.profileToProfile(PICTURE, srgb, lab, outputMode="LAB")
+
+
+def deep(mode: str, kind: str) -> Image.Image:
+    """The greys as 16-bit integers, 255 as 65535."""
+    return Image.frombytes(mode, GREY.size, (GREYS.astype(kind) * 257).tobytes())
+
+
+def wide(values: np.ndarray) -> Image.Image:
+    """A picture of 32-bit integers or floats."""
+    return Image.fromarray(values)
+
+
+PALETTE = PICTURE.convert("P", palette=Image.Palette.ADAPTIVE)
+MODES = {  # name → the picture in a mode, what it shows, how far off it may be
+    "RGB": (PICTURE, PICTURE, 0),
+    "RGBX": (PICTURE.convert("RGBX"), PICTURE, 0),
+    "RGBA": (with_alpha("RGBA"), PICTURE, 0),
+    "RGBa": (with_alpha("RGBA").convert("RGBa"), PICTURE, 1),
+    "CMYK": (PICTURE.convert("CMYK"), PICTURE, 0),
+    "YCbCr": (PICTURE.convert("YCbCr"), PICTURE, 2),
+    "HSV": (PICTURE.convert("HSV"), PICTURE, 1),
+    "LAB": (in_lab(), PICTURE, 2),
+    "P": (PALETTE, PALETTE, 0),
+    "PA": (PALETTE.convert("PA"), PALETTE, 0),
+    "1": (GREY.convert("1"), GREY.convert("1"), 0),
+    "L": (GREY, GREY, 0),
+    "LA": (with_alpha("LA"), GREY, 0),
+    "La": (with_alpha("LA").convert("La"), GREY, 1),
+    "I;16": (deep("I;16", "<u2"), GREY, 0),
+    "I;16L": (deep("I;16L", "<u2"), GREY, 0),
+    "I;16B": (deep("I;16B", ">u2"), GREY, 0),
+    "I;16N": (deep("I;16N", "=u2"), GREY, 0),
+    "I": (wide(GREYS.astype(np.int32) * 65537 - 9), GREY, 0),
+    "I of bytes": (GREY.convert("I"), GREY, 0),
+    "F": (wide(GREYS.astype(np.float32) / 255), GREY, 0),
+    "F of bytes": (GREY.convert("F"), GREY, 0),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_a_picture_of_every_mode_is_the_one_it_was_made_from(name):
+    image, shown, allowed = MODES[name]
+    assert image.mode == name.split()[0]
+    assert difference(to_rgb(image), shown) <= allowed
+
+
+FILES = {  # name of a file → the picture it is saved from; the mode it is opened in is the key's
+    "1.png": "1", "L.png": "L", "LA.png": "LA", "P.png": "P", "RGBA.png": "RGBA",
+    "I;16.png": "I;16", "I;16.tif": "I;16", "I;16B.tif": "I;16B", "I.tif": "I", "I.pgm": "I;16",
+    "F.tif": "F", "F.pfm": "F", "CMYK.tif": "CMYK", "LAB.tif": "LAB", "YCbCr.tif": "YCbCr",
+    "PA.tif": "PA",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_every_mode_is_the_picture_it_was_saved_from(tmp_path, file):
+    image, shown, allowed = MODES[FILES[file]]
+    image.save(tmp_path / file)
+    with Image.open(tmp_path / file) as opened:
+        assert opened.mode == file.partition(".")[0]
+        assert difference(to_rgb(opened), shown) <= allowed
+    assert look(tmp_path / file).problem == ""
+
+
+def test_a_transparent_palette_gives_its_colours_and_no_warning(tmp_path):
+    PALETTE.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
+    with warnings.catch_warnings(action="error"), Image.open(tmp_path / "a.png") as image:
+        assert isinstance(image.info["transparency"], bytes)
+        assert difference(to_rgb(image), PALETTE) == 0
+
+
+def test_a_picture_of_a_single_value_is_black():
+    assert to_rgb(wide(np.full((2, 3), 7, np.float32))).getextrema() == ((0, 0),) * 3
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_finite_numbers_are_refused(tmp_path, value):
+    values = GREYS.astype(np.float32)
+    values[3, 3] = value
+    with pytest.raises(ValueError, match="no finite numbers"):
+        to_rgb(wide(values))
+    wide(values).save(tmp_path / "a.tif")
+    assert "no finite numbers" in look(tmp_path / "a.tif").problem
