@@ -4,7 +4,7 @@ import shutil
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from src import competition
 from src.config import UserError
 from src.files import sha256, write_json
+from src.listing import is_empty, is_left_by_system, put_in_place
 
 NOTE = "archive.json"  # beside the data: where they came from
 PUBLISHED = (13_876, 10)  # images and classes of the real competition
@@ -28,7 +29,7 @@ def bring(folder: Path, zip_file: Path | None, fetch: Callable[[Path], None]) ->
 
     Nothing is done when `folder` holds the whole competition.
     """
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not is_empty(folder):
         print(f"{_still_whole(folder)}: already here, nothing to do")
         return
     path = zip_file or folder.with_name(f"{competition.COMPETITION}.zip")
@@ -70,21 +71,25 @@ def unpack(zip_file: Path, folder: Path) -> None:
         source = {"archive": zip_file.name, "sha256": sha256(zip_file)}
         when = {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(temporary / NOTE, source | {"bytes": zip_file.stat().st_size} | counts | when)
-        temporary.rename(folder)
+        put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _extract(zip_file: Path, folder: Path) -> None:
-    """Every member of the zip, its checksum compared on the way."""
+    """Every member of the zip that no operating system left there, its checksum compared."""
     try:
         with ZipFile(zip_file) as archive:
-            members = archive.infolist()
+            members = [m for m in archive.infolist() if not _is_left(m.filename)]
             need_room(folder.parent, sum(m.file_size for m in members), "to unpack it")
             for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
                 archive.extract(member, folder)
     except (BadZipFile, zlib.error, EOFError) as error:
         raise Damaged(str(error)) from error
+
+
+def _is_left(member: str) -> bool:
+    return any(map(is_left_by_system, PurePosixPath(member).parts))
 
 
 def need_room(folder: Path, size: int, purpose: str) -> None:

@@ -82,7 +82,7 @@ def _redo(name: str) -> str:
 
 def names(models: Path) -> list[str]:
     """Names of everything in `models` that has a card or a .pkl, sorted."""
-    return sorted({path.stem for kind in ("*.json", "*.pkl") for path in models.glob(kind)})
+    return sorted({path.stem for kind in ("[!.]*.json", "[!.]*.pkl") for path in models.glob(kind)})
 
 
 def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.audit import Report, report
 from src.config import ROOT, UserError, command
 from src.files import sha256_lines
-from src.inspection import Report, as_lines, faults, read_csv, report, some
+from src.inspection import as_lines, faults, read_csv, some
+from src.listing import entries, ignored
+from src.mismatches import test_mismatches, train_mismatches, train_sizes
 
 COMPETITION = "paddy-disease-classification"
 KAGGLE_INPUT = Path("/kaggle/input")
@@ -129,7 +132,7 @@ def train_paths(folder: Path) -> pd.Series:
 
 def _whole_test(folder: Path) -> tuple[pd.Series, dict[str, int]]:
     """The ids and the sizes of the test images, once sample and folder agree."""
-    ids, sizes = sample(folder).image_id, _entries(folder / "test_images")
+    ids, sizes = sample(folder).image_id, entries(folder / "test_images")
     _refuse(folder, test_mismatches(ids, sizes))
     return ids, sizes
 
@@ -138,45 +141,6 @@ def test_paths(folder: Path) -> dict[str, Path]:
     """image_id → path in the sample's order; missing and extra images are refused."""
     ids, _ = _whole_test(folder)
     return {image_id: folder / "test_images" / image_id for image_id in ids}
-
-
-def train_mismatches(
-    folder: Path, labels: pd.Series, sizes: dict[tuple[str, str], int]
-) -> dict[str, list[str]]:
-    """Kinds of disagreement between train.csv and train_images/, with the names concerned."""
-    rows, files = set(zip(labels.tolist(), labels.index.tolist(), strict=True)), set(sizes)
-    folders, named = set(_entries(folder / "train_images", folders=True)), set(labels.unique())
-    return {
-        "class folders that train.csv does not know": sorted(folders - named),
-        "classes of train.csv without a folder": sorted(named - folders),
-        "rows of train.csv without an image": sorted(map("/".join, rows - files)),
-        "train images without a row": sorted(map("/".join, files - rows)),
-    }
-
-
-def test_mismatches(ids: pd.Series, sizes: dict[str, int]) -> dict[str, list[str]]:
-    """Kinds of disagreement between the sample and test_images/, with the names concerned."""
-    rows, files = set(ids.tolist()), set(sizes)
-    return {
-        "rows of the sample without an image": sorted(rows - files),
-        "test images without a row": sorted(files - rows),
-    }
-
-
-def _entries(folder: Path, folders: bool = False) -> dict[str, int]:
-    """Name → bytes of the visible files of `folder`, or of its folders."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        seen = [e for e in entries if e.is_dir() == folders and not e.name.startswith(".")]
-        return {e.name: e.stat().st_size for e in seen}
-
-
-def train_sizes(folder: Path) -> dict[tuple[str, str], int]:
-    """(label, image_id) → bytes of every file below train_images/."""
-    root = folder / "train_images"
-    found = {label: _entries(root / label) for label in _entries(root, folders=True)}
-    return {(label, name): n for label, names in found.items() for name, n in names.items()}
 
 
 def train_fingerprint(folder: Path) -> str:
@@ -206,7 +170,7 @@ def check(folder: Path) -> Report:
     train = _lenient(folder / "train.csv", TRAIN_COLUMNS, wrong)
     test = _lenient(folder / "sample_submission.csv", ["image_id"], wrong)
     found = faults(train, "train.csv") | faults(test, "sample_submission.csv")
-    sizes, test_sizes = train_sizes(folder), _entries(folder / "test_images")
+    sizes, test_sizes = train_sizes(folder), entries(folder / "test_images")
     if len(train):
         found |= train_mismatches(folder, train.set_index("image_id").label, sizes)
     if len(test):
@@ -215,7 +179,15 @@ def check(folder: Path) -> Report:
         "train": sorted(train_path(folder, name, label) for label, name in sizes),
         "test": sorted(folder / "test_images" / name for name in test_sizes),
     }
-    return report(train, images, found, wrong)
+    return report(train, images, found, wrong, _ignored(folder))
+
+
+def _ignored(folder: Path) -> list[str]:
+    """Paths below `folder` of the files and folders that are not looked at."""
+    root = folder / "train_images"
+    places = [folder, root, *(root / label for label in entries(root, folders=True))]
+    found = [place / name for place in [*places, folder / "test_images"] for name in ignored(place)]
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from src.config import UserError, command
 from src.files import write_json
 from src.leaves import photograph
+from src.listing import entries, is_empty, put_in_place
 from src.machine import cores
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
@@ -80,7 +81,7 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
         _draw_images(part, drawn, seed)
         _write_tables(part, drawn)
         write_json(part / MARKER, asdict(demo))
-        os.rename(part, folder)
+        put_in_place(part, folder)
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}; free some space or name another "
@@ -95,7 +96,7 @@ def _checked(folder: Path, demo: Demo) -> Path:
         raise UserError(f"--images {demo.images} is too few for ten labels; give {LEAST} or more")
     if demo.seed < 0:
         raise UserError(f"--seed {demo.seed} is negative; give 0 or more")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and is_empty(folder)):
         return folder
     if not (folder / MARKER).is_file():
         raise UserError(f"{folder} holds something else; name a new folder for the demo")
@@ -108,7 +109,9 @@ def _checked(folder: Path, demo: Demo) -> Path:
 
 def _photographs(folder: Path) -> list[Path]:
     """The pictures of a drawn competition."""
-    return [*folder.glob("train_images/*/*.jpg"), *folder.glob("test_images/*.jpg")]
+    train = folder / "train_images"
+    places = [folder / "test_images", *(train / label for label in entries(train, folders=True))]
+    return [place / name for place in places for name in entries(place) if name.endswith(".jpg")]
 
 
 def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:

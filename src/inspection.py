@@ -5,7 +5,7 @@ PIL and tqdm are loaded by the functions that open images: who reads tables need
 
 import csv
 import io
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,22 +25,21 @@ class Picture(NamedTuple):
 
     size: tuple[int, int] = (0, 0)  # width, height, upright
     kind: str = ""  # "JPEG RGB": format and mode as stored
+    converted: bool = False  # the mode is another than that of 8-bit colour or grey photographs
     rotated: bool = False  # the EXIF orientation is not the usual one
     problem: str = ""
 
 
-class Report(NamedTuple):
-    """The printed `lines` of a check, and the `obstacles` that keep training from starting."""
-
-    lines: list[str]
-    obstacles: list[str]
-
-
-def some(names: Iterable[object], shown: int = 10) -> str:
-    """The first `names` as a list, and how many more there are."""
+def some(names: Iterable[object], shown: int = 10, joint: str = ", ") -> str:
+    """The first `names` as a list on one line, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return ", ".join(map(str, names[:shown])) + more
+    return joint.join(_visible(str(name)) for name in names[:shown]) + more
+
+
+def _visible(name: str) -> str:
+    r"""`name` with what a terminal would not print as an escape: Icon\r, a\nb.jpg."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
@@ -93,17 +92,22 @@ def look(path: Path) -> Picture:
     """Decode `path` in full, JPEG at an eighth of its size: all its bytes are still read."""
     from PIL import ExifTags, Image
 
+    from src.rgb import ORDINARY, to_rgb
+
     try:
         with Image.open(path) as image:
             kind, (width, height) = f"{image.format} {image.mode}", image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            converted = image.mode not in ORDINARY
             image.draft("L", (1, 1))
             image.load()
+            if converted:
+                to_rgb(image)  # not all values can be
     # PIL raises almost anything on damaged bytes: OSError, SyntaxError, struct.error, zlib.error …
     except Exception as error:
         return Picture(problem=problem_of(path, error))
     size = (height, width) if orientation in TURNED else (width, height)
-    return Picture(size, kind, orientation not in (0, 1))
+    return Picture(size, kind, converted, orientation not in (0, 1))
 
 
 def problem_of(path: Path, error: Exception) -> str:
@@ -155,89 +159,3 @@ def identical_files(paths: Iterable[Path]) -> list[list[Path]]:
         for path in same if size and len(same) > 1 else ():
             by_content[sha256(path)].append(path)
     return sorted(sorted(group) for group in by_content.values() if len(group) > 1)
-
-
-def report(
-    train: pd.DataFrame,
-    images: dict[str, list[Path]],
-    found: dict[str, list[str]],
-    obstacles: list[str],
-) -> Report:
-    """Describe the rows of train.csv and the `images` of "train" and "test".
-
-    `found` are kinds of faults in tables and folders with the names concerned: they and the
-    unreadable files are obstacles too. So is a broken test image, which would otherwise be
-    noticed only after a night of training.
-    """
-    lines, unreadable = _rows(train), {}
-    for split, paths in images.items():
-        pictures = look_at_all(paths)
-        unreadable[f"unreadable {split} images"] = [
-            f"{path.parent.name}/{path.name} ({picture.problem})"
-            for path, picture in zip(paths, pictures, strict=True)
-            if picture.problem
-        ]
-        lines += ["", *_pictures(split, [p for p in pictures if not p.problem])]
-    found = unreadable | found
-    lines += ["", *(_line(what, _count(names)) for what, names in found.items())]
-    lines += ["", *_identical(images)]
-    obstacles = [*obstacles, *as_lines(found)]
-    return Report(lines + _verdict(obstacles), obstacles)
-
-
-def _line(what: str, value: object) -> str:
-    return f"{what:<48}{value}"
-
-
-def _count(names: list[str]) -> str:
-    return f"{len(names):,}: {some(names)}" if names else "none"
-
-
-def _tally(values: Iterable[object]) -> str:
-    """The values with their counts, most frequent first."""
-    counts = sorted(Counter(values).items(), key=lambda item: (-item[1], str(item[0])))
-    return some((f"{value} ({count:,})" for value, count in counts), shown=6) or "none"
-
-
-def _rows(train: pd.DataFrame) -> list[str]:
-    """Counts per class with their shares, varieties and ages."""
-    counts = train.label.value_counts().sort_index()
-    lines = [f"{'class':<28}{'rows':>8}{'share':>9}"]
-    lines += [f"{name:<28}{n:>8,}{n / len(train):>9.1%}" for name, n in counts.items()]
-    lines += [f"{'all':<28}{len(train):>8,}", ""]
-    lines += [_line(f"varieties: {train.variety.nunique()}", _tally(train.variety))]
-    return lines + [_line(f"ages: {train.age.nunique()}", _tally(train.age))]
-
-
-def _pictures(split: str, pictures: list[Picture]) -> list[str]:
-    """How many images, their sizes, orientations and kinds."""
-    sides = [(p.size > p.size[::-1]) - (p.size < p.size[::-1]) for p in pictures]
-    shapes = [("square", "landscape", "portrait")[side] for side in sides]
-    rotated = sum(p.rotated for p in pictures)
-    return [
-        _line(f"{split} images", f"{len(pictures):,} readable"),
-        _line("  sizes (width x height, upright)", _tally(f"{w}x{h}" for (w, h), *_ in pictures)),
-        _line("  orientation", _tally(shapes) + f", {rotated:,} of them by EXIF" * (rotated > 0)),
-        _line("  kinds", _tally(p.kind for p in pictures)),
-    ]
-
-
-def _identical(images: dict[str, list[Path]]) -> list[str]:
-    """Groups of byte-identical files within train, within test and across both."""
-    test, conflicts = set(images["test"]), []
-    places = {"train": [], "test": [], "train and test": []}
-    for group in identical_files([*images["train"], *images["test"]]):
-        labels = {path.parent.name for path in group if path not in test}
-        inside = not test.isdisjoint(group)
-        places["train and test" if labels and inside else "test" if inside else "train"] += [group]
-        if len(labels) > 1:
-            names = " = ".join(f"{path.parent.name}/{path.name}" for path in group)
-            conflicts.append(f"  identical, but labelled differently: {names}")
-    counts = {place: f"{len(g):,} ({sum(map(len, g)):,} files)" for place, g in places.items()}
-    return [_line(f"identical files within {p}", n) for p, n in counts.items()] + conflicts
-
-
-def _verdict(obstacles: list[str]) -> list[str]:
-    if not obstacles:
-        return ["", "verdict: training may start"]
-    return ["", *(f"obstacle: {o}" for o in obstacles), "verdict: training may not start"]

@@ -1,48 +1,17 @@
 """What is in tables and image files: torn tables and damaged pictures named, the rest counted."""
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 from random import Random
 
 import pytest
 from PIL import ExifTags, Image
+from small_pictures import picture, truncate
 
 from src import competition
-from src.config import ROOT, UserError
+from src.config import UserError
 from src.inspection import identical_files, look, require_images, verify_images
 
 HEADER = b"image_id,label,variety,age\n"
-
-
-def picture(path: Path, red: int = 1, size=(12, 16), mode: str = "RGB", **save) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (red, 90, 40)).convert(mode).save(path, "JPEG", **save)
-
-
-def truncate(path: Path, lost: int = 200) -> None:
-    path.write_bytes(path.read_bytes()[:-lost])
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """Two classes of three photographs, two test photographs, all different."""
-    folder, rows = tmp_path / "data", []
-    for n in range(6):
-        label, name = ("blast", "normal")[n // 3], f"10000{n}.jpg"
-        picture(folder / "train_images" / label / name, 30 * n)
-        rows.append(f"{name},{label},ADT45,{45 + n}\n")
-    for n in range(2):
-        picture(folder / "test_images" / f"20000{n}.jpg", 200 + 30 * n)
-    (folder / "train.csv").write_text(HEADER.decode() + "".join(rows))
-    (folder / "sample_submission.csv").write_text("image_id,label\n200001.jpg,\n200000.jpg,\n")
-    return folder
-
-
-def run_check(folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "src.competition", "check", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 BAD_TRAIN = {
@@ -161,88 +130,3 @@ def test_identical_files_are_those_with_the_same_bytes(tmp_path: Path):
         (tmp_path / name).write_bytes(content)
     groups = identical_files(tmp_path / name for name in "fedcba")
     assert groups == [[tmp_path / "a", tmp_path / "c"]]
-
-
-# The report
-
-
-def test_check_describes_a_good_competition_and_lets_training_start(data: Path):
-    picture(data / "train_images/blast/100000.jpg", 3, (16, 12))
-    result = run_check(data)
-    assert (result.returncode, result.stderr) == (0, "")
-    for line in [
-        r"^blast +3 +50\.0%$",
-        r"^all +6$",
-        r"^varieties: 1 +ADT45 \(6\)$",
-        r"^ages: 6 +45 \(1\), 46",
-        r"^train images +6 readable$",
-        r"^test images +2 readable$",
-        r"sizes .* +12x16 \(5\), 16x12 \(1\)$",
-        r"orientation +portrait \(5\), landscape \(1\)$",
-        r"^train\.csv: id twice +none$",
-        r"^identical files within train +0 \(0 files\)$",
-        r"^verdict: training may start$",
-    ]:
-        assert re.search(line, result.stdout, re.MULTILINE), line
-
-
-def test_check_counts_pictures_upright(data: Path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 8
-    picture(data / "train_images/blast/100000.jpg", 3, (16, 12), exif=exif)
-    report = "\n".join(competition.check(data).lines)
-    assert re.search(r"12x16 \(6\)\n +orientation +portrait \(6\), 1 of them by EXIF", report)
-
-
-def test_check_names_unreadable_files_and_forbids_training(data: Path):
-    truncate(data / "train_images/blast/100001.jpg")
-    (data / "test_images/200000.jpg").write_text("no photograph")
-    result = run_check(data)
-    assert (result.returncode, result.stderr) == (1, "")
-    assert "obstacle: unreadable train images (1): blast/100001.jpg (truncated)" in result.stdout
-    assert "unreadable test images (1): test_images/200000.jpg (no picture)" in result.stdout
-    assert result.stdout.endswith("\nverdict: training may not start\n")
-
-
-def test_check_remarks_on_identical_files_but_lets_training_start(data: Path):
-    train, test = data / "train_images", data / "test_images"
-    same = (train / "blast/100000.jpg").read_bytes()
-    for path in (train / "blast/100001.jpg", test / "200000.jpg", train / "normal/100003.jpg"):
-        path.write_bytes(same)
-    (train / "normal/100005.jpg").write_bytes((train / "normal/100004.jpg").read_bytes())
-    report = competition.check(data)
-    assert report.obstacles == []
-    text = "\n".join(report.lines)
-    assert re.search(r"within train +1 \(2 files\)", text)
-    assert re.search(r"within test +0 \(0 files\)", text)
-    assert re.search(r"within train and test +1 \(4 files\)", text)
-    names = "blast/100000.jpg = blast/100001.jpg = normal/100003.jpg"
-    assert f"labelled differently: test_images/200000.jpg = {names}" in text
-
-
-def test_check_finds_ids_that_occur_twice(data: Path):
-    text = (data / "train.csv").read_text()
-    (data / "train.csv").write_text(text + text.splitlines()[1] + "\n")
-    report = competition.check(data)
-    assert report.obstacles == ["train.csv: id twice (1): 100000.jpg"]
-
-
-@pytest.mark.parametrize("part", competition.LAYOUT)
-def test_check_prints_what_it_can_when_a_part_is_missing(data: Path, part: str):
-    (data / part).rename(data / "away")
-    report = competition.check(data)
-    assert any(part in obstacle for obstacle in report.obstacles)
-    assert report.lines[-1] == "verdict: training may not start"
-    counts = "\n".join(report.lines)
-    assert re.search(rf"^train images +{0 if part == 'train_images' else 6} ", counts, re.MULTILINE)
-    assert re.search(rf"^all +{0 if part == 'train.csv' else 6}$", counts, re.MULTILINE)
-
-
-def test_check_survives_an_empty_folder_and_torn_tables(data: Path, tmp_path: Path):
-    (data / "train.csv").write_bytes(BAD_TRAIN["is no readable CSV .'utf-8"])
-    (data / "sample_submission.csv").write_text("")
-    assert len(competition.check(data).obstacles) == 2
-    (tmp_path / "empty").mkdir()
-    result = run_check(tmp_path / "empty")
-    assert (result.returncode, result.stderr) == (1, "")
-    assert result.stdout.count("\nobstacle: ") == 4

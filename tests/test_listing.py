@@ -1,0 +1,108 @@
+"""What Windows, macOS and network drives leave in folders and zips counts nowhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from conftest import ROOT, draw_competition
+from small_bundles import bundle_in
+
+from src import archive, bundle, competition, demo
+from src.files import write_json
+from src.folds import get_folds
+from src.listing import entries, ignored, is_left_by_system, put_in_place
+
+FILES = ["Thumbs.db", "THUMBS.DB", "ehthumbs.db", "desktop.ini", "._100001.jpg", ".DS_Store",
+         "Icon\r"]
+FOLDERS = ["__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir"]
+
+
+def litter(folder: Path) -> None:
+    """Leave everything in a competition's folder, in its folders of images and in a class."""
+    for place in ("", "train_images", "train_images/disease_a", "test_images"):
+        for name in FILES:
+            (folder / place / name).write_bytes(b"left")
+        for name in FOLDERS:
+            (folder / place / name).mkdir()
+            (folder / place / name / "._100001.jpg").write_bytes(b"left")
+
+
+def test_names_are_told_apart_whatever_their_case():
+    assert all(map(is_left_by_system, [*FILES, *FOLDERS]))
+    assert not any(map(is_left_by_system, ["100001.jpg", "Thumbs.jpg", "icon", "MACOSX", ".x.jpg"]))
+
+
+def test_a_competition_stays_the_same_with_them(data, tmp_path):
+    def seen() -> list:
+        marks = competition.train_fingerprint(data), competition.test_fingerprint(data)
+        paths = competition.train_paths(data).tolist(), competition.test_paths(data)
+        return [*marks, *paths, competition.find(data), archive.count(data)]
+
+    before, folds = seen(), get_folds(data, 42, tmp_path / "before")
+    litter(data)
+    assert seen() == before
+    assert get_folds(data, 42, tmp_path / "after").equals(folds)
+
+
+def test_the_check_names_them_on_one_line_and_lets_training_start(data):
+    litter(data)
+    report = competition.check(data)
+    assert report.obstacles == []
+    (line,) = [line for line in report.lines if "Thumbs.db" in line]
+    assert re.search(r"^ignored, .* 44: .*, Icon\\r, .* and 34 more$", line)
+    (data / "train_images" / "disease_b" / "Thumbs.db").touch()
+    assert ignored(data / "train_images" / "disease_b") == ["Thumbs.db"]
+    assert set(entries(data / "train_images", folders=True)) == set(competition.classes(data))
+
+
+def test_they_are_not_unpacked_and_do_not_fill_an_empty_folder(tmp_path):
+    whole = draw_competition(tmp_path / "whole", each=2, test=3)
+    names = sorted(path.relative_to(whole) for path in whole.rglob("*"))
+    litter(whole)
+    with ZipFile(tmp_path / "a.zip", "w") as zip_file:
+        for path in whole.rglob("*"):
+            zip_file.write(path, path.relative_to(whole))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    archive.bring(folder, tmp_path / "a.zip", lambda path: pytest.fail("nothing to fetch"))
+    (folder / archive.NOTE).unlink()
+    assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == names
+
+
+def test_what_a_person_left_in_a_folder_is_not_replaced(tmp_path):
+    new, folder = tmp_path / "new", tmp_path / "folder"
+    new.mkdir()
+    (folder / "__MACOSX").mkdir(parents=True)
+    (folder / ".gitignore").touch()
+    with pytest.raises(OSError, match="not empty"):
+        put_in_place(new, folder)
+    assert (folder / ".gitignore").exists() and new.exists()
+
+
+def test_a_demo_is_complete_with_them_and_may_be_drawn_beside_them(tmp_path):
+    facts = demo.Demo(30, 0, 10)
+    assert demo._checked(tmp_path, facts) == tmp_path
+    (tmp_path / ".DS_Store").touch()
+    assert demo._checked(tmp_path, facts) == tmp_path
+    drawn = draw_competition(tmp_path / "demo", each=10, test=10)
+    write_json(drawn / "demo.json", vars(facts))
+    litter(drawn)
+    assert demo._checked(drawn, facts) == drawn
+
+
+def test_no_bundle_is_seen_in_them(models, data):
+    bundle_in(models, data, "vit_one")
+    for name in ("._vit_one.json", "._vit_one.pkl", "._vit_one.test.parquet", "Thumbs.db"):
+        (models / name).write_bytes(b"left")
+    assert bundle.names(models) == ["vit_one"]
+
+
+def test_no_stage_of_dvc_depends_on_them():
+    paths = [f"data/{competition.COMPETITION}/train_images/blast/{n}" for n in [*FILES, *FOLDERS]]
+    line = [sys.executable, "-m", "dvc", "check-ignore", *paths, "data/train_images/100001.jpg"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True)
+    assert done.stdout.decode().split("\n")[:-1] == paths
