@@ -4,7 +4,6 @@ import numpy as np
 from PIL import Image
 
 ORDINARY = ("RGB", "L")  # the modes of 8-bit colour and grey photographs
-PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}  # Pillow converts these to those alone
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -17,10 +16,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     if image.mode == "RGB":
         return image
-    if image.mode in PREMULTIPLIED:
-        image = image.convert(PREMULTIPLIED[image.mode])
-    elif image.mode == "LAB":
-        image = _from_lab(image)
+    if image.mode == "La":  # which Pillow converts to nothing but LA
+        image = image.convert("LA")
     elif image.mode.startswith("I;16"):
         image = _from_greys(np.asarray(image) / 65535)
     elif image.mode in ("I", "F"):
@@ -40,10 +37,3 @@ def _own_range(values: np.ndarray) -> np.ndarray:
 def _from_greys(shares: np.ndarray) -> Image.Image:
     """An 8-bit grey picture of shares of white, 0 … 1."""
     return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
-
-
-def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms
-
-    lab, srgb = map(ImageCms.createProfile, ("LAB", "sRGB"))
-    return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
