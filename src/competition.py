@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.audit import Report, report
-from src.config import ROOT, UserError, command
+from src.config import DEMO_MARKER, ROOT, UserError, command
 from src.files import sha256_lines
 from src.inspection import as_lines, faults, read_csv, some
 from src.listing import entries, ignored
@@ -55,13 +55,23 @@ def find(data: str | Path = "") -> Path:
     return folder
 
 
+def candidates(data: str | Path = "") -> list[Path]:
+    """Where the competition may be: the folder that is named, alone, else the usual places."""
+    named = data or os.environ.get("PADDY_DATA")
+    return [Path(str(named)).expanduser().resolve()] if named else places()
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether the competition in `folder` was drawn by src/demo.py and is not Kaggle's."""
+    return (folder / DEMO_MARKER).is_file()
+
+
 def locate(data: str | Path = "") -> Path:
     """The folder to look into, whole or not: the first whole one, else the first there is."""
-    named = data or os.environ.get("PADDY_DATA")
-    tried = [Path(str(named)).expanduser().resolve()] if named else places()
+    tried = candidates(data)
     there = [folder for folder in tried if folder.is_dir()]
     if not there:
-        source = "" if data or not named else " (from PADDY_DATA)"
+        source = " (from PADDY_DATA)" if not data and os.environ.get("PADDY_DATA") else ""
         raise UserError(f"no competition in {', '.join(map(str, tried))}{source}; {WAYS_OUT}")
     return next((folder for folder in there if not missing_parts(folder)), there[0])
 

@@ -15,6 +15,7 @@ from src.output import protect_standard_streams, stream_to
 ROOT = Path(__file__).resolve().parent.parent
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
+DEMO_MARKER = "demo.json"  # in a data folder: src/demo.py drew what is in it
 
 
 class UserError(Exception):

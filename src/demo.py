@@ -19,14 +19,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from src.config import UserError, command
+from src.config import DEMO_MARKER, UserError, command
 from src.files import write_json
 from src.leaves import photograph
 from src.listing import entries, is_empty, put_in_place
 from src.machine import cores
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
-MARKER = "demo.json"
 SIZE = (480, 640)  # width, height
 TURNED = 4  # photographs of the whole competition that lie on their side, as in the real one
 QUALITY = 88
@@ -73,14 +72,14 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
     """
     demo = Demo(images, seed, images // 3)
     folder = _checked(Path(folder).expanduser().resolve(), demo)
-    if (folder / MARKER).is_file():
+    if (folder / DEMO_MARKER).is_file():
         return False
     part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
     drawn = tables(demo)
     try:
         _draw_images(part, drawn, seed)
         _write_tables(part, drawn)
-        write_json(part / MARKER, asdict(demo))
+        write_json(part / DEMO_MARKER, asdict(demo))
         put_in_place(part, folder)
     except OSError as error:
         raise UserError(
@@ -98,9 +97,9 @@ def _checked(folder: Path, demo: Demo) -> Path:
         raise UserError(f"--seed {demo.seed} is negative; give 0 or more")
     if not folder.exists() or (folder.is_dir() and is_empty(folder)):
         return folder
-    if not (folder / MARKER).is_file():
+    if not (folder / DEMO_MARKER).is_file():
         raise UserError(f"{folder} holds something else; name a new folder for the demo")
-    if json.loads((folder / MARKER).read_text(encoding="utf-8")) != asdict(demo):
+    if json.loads((folder / DEMO_MARKER).read_text(encoding="utf-8")) != asdict(demo):
         raise UserError(f"{folder} holds another demo; remove it, or name a new folder")
     if len(_photographs(folder)) != demo.images + demo.tests:
         raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
