@@ -10,63 +10,17 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import redirect_stdout
-from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import Any
-
-from requests.exceptions import RequestException
 
 from src import archive, ledger, remote, submission
 from src.competition import COMPETITION, find
 from src.config import ROOT, UserError, command, submissions_dir
 from src.evidence import score_in_images
-from src.kaggle_errors import TOKEN, explain, pause
+from src.kaggle_client import ask, client, talk
+from src.kaggle_errors import pause
 
-DELAYS = (0.5, 2, 8)  # seconds before a failed question is asked again
 PAGE_SIZE = 100
-
-
-@cache
-def client() -> Any:
-    """The official client, logged in with the credentials it finds where it always looks."""
-    for name in ("VERBOSE", "VERBOSE_OUTPUT"):
-        os.environ.pop(name, None)  # else the client tells its request headers, with the key
-    try:
-        with redirect_stdout(StringIO()):
-            from kaggle import api
-
-            api.authenticate()
-    except SystemExit:
-        raise UserError(f"no Kaggle credentials found; {TOKEN}") from None
-    except RequestException as error:
-        raise UserError(explain(error)) from None
-    return api
-
-
-def talk(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """One call of the client, its chatter swallowed; whatever fails becomes one line."""
-    try:
-        with redirect_stdout(StringIO()):
-            return call(*args, **kwargs)
-    except (RequestException, ValueError, KeyError) as error:
-        secrets = [client().config_values.get(name) for name in ("key", "token")]
-        raise UserError(explain(error, filter(None, secrets))) from error
-
-
-def ask(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`talk`, tried again after a passing trouble; only for calls that change nothing."""
-    for delay in DELAYS:
-        try:
-            return talk(call, *args, **kwargs)
-        except UserError as error:
-            wait = pause(error.__cause__, delay)
-            if wait is None:
-                raise
-            time.sleep(wait)
-    return talk(call, *args, **kwargs)
 
 
 def download(data: str = "", zip_file: str = "") -> None:
