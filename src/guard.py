@@ -17,6 +17,7 @@ from src.competition import SAMPLE_COLUMNS, sample, train_table
 from src.config import UserError, submissions_dir
 from src.evidence import same_mix, signed
 from src.inspection import some
+from src.sent import sent_dir
 
 AGREEMENT = 0.9  # with a known good file; two decent models of this field agree on 95 % and more
 REFUSE, REMARK = 1e-11, 1e-3  # p-values of the class statistics; a weak model is no mistake
@@ -178,7 +179,7 @@ def _earlier(
 ) -> list[Finding]:
     """`labels` beside the known good files, and which earlier file says the same."""
     findings, ids = [], labels.index.tolist()
-    folders = {submissions_dir(), *([itself.parent] if itself else [])}
+    folders = {submissions_dir(), sent_dir(), *([itself.parent] if itself else [])}
     others = [path for folder in sorted(folders) for path in sorted(folder.glob("*.csv"))]
     for path in dict.fromkeys([*good, *(path.resolve() for path in others)]):
         if itself and path == itself.resolve():

@@ -10,10 +10,13 @@ import argparse
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from src import archive, ledger, remote, submission
+import pandas as pd
+
+from src import archive, drawn, ledger, remote, sent, submission
 from src.competition import COMPETITION, find
 from src.config import ROOT, UserError, command, submissions_dir
 from src.evidence import score_in_images
@@ -27,6 +30,8 @@ def download(data: str = "", zip_file: str = "") -> None:
     """Bring the competition's data to `data`; nothing is done when they are there."""
     named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / COMPETITION
     folder = Path(named).expanduser().resolve()
+    way = drawn.WAY_BACK if os.environ.get("PADDY_DATA") else drawn.MOVE
+    drawn.require_real_data(folder, "name another folder with --data" if data else way)
     archive.bring(folder, Path(zip_file).expanduser() if zip_file else None, _fetch)
 
 
@@ -47,20 +52,56 @@ def _fetch(path: Path) -> None:
 
 
 def submit(
-    name: str, message: str, wait: bool, every: float, patience: float, force: bool
+    name: str, message: str, wait: bool, every: float, patience: float, force: bool, again: bool
 ) -> None:
     """Guard, upload, and believe only Kaggle's own list; then wait for the score."""
     path = submissions_dir() / f"{Path(name).name.removesuffix('.csv')}.csv"
+    forced = _release(path, force)
+    entries = listed(pages=1)
+    _take_in(entries)
+    if not again and (before := ledger.sent_before(path)):
+        raise UserError(f"the bytes of {path.name} were sent already, {before}; --again sends them "
+                        "once more, which spends one of the day's submissions")
     message = message or ledger.default_message(path)
-    forced = submission.release(path, find(), force)
-    known = {entry["ref"] for entry in listed(pages=1)}
-    trouble = _upload(path, message)
-    entry = _confirmed(path, known, trouble, every)
-    ledger.lock(path, forced)
-    ledger.record([entry])
+    entry = _send(path, message, forced, {entry["ref"] for entry in entries}, every)
     print(f"{path.name} is on Kaggle's list as {entry['ref']}: {message}", flush=True)
     if wait:
         _await_score(entry, every, patience)
+
+
+def _release(path: Path, force: bool) -> list[str]:
+    """The errors that `force` overrides; a file that must not be sent is refused here."""
+    drawn.require_real()
+    folder = find()
+    drawn.require_real_file(path, folder)
+    return submission.release(path, folder, force)
+
+
+def _take_in(entries: list[dict[str, Any]]) -> pd.DataFrame:
+    """Put what Kaggle lists into sent/ and the ledger, which is returned."""
+    sent.adopt(entries, ledger.read_ledger().sha256.to_dict())
+    return ledger.record(entries)
+
+
+def _send(
+    path: Path, message: str, forced: list[str], known: set[int], every: float
+) -> dict[str, Any]:
+    """Upload the file; its entry on Kaggle's list, which is new. A copy is kept if it arrived.
+
+    The copy is made first: when this is killed, the next command asks Kaggle what became of it.
+    """
+    copy = sent.put_aside(path, datetime.now(UTC), forced)
+    trouble = _upload(path, message)
+    entry = _confirmed(path, known, trouble, every)
+    if entry is None:
+        sent.discard(copy)
+        raise trouble or UserError(
+            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; "
+            "it does not count as submitted"
+        )
+    sent.confirm(copy, entry)
+    ledger.record([entry])
+    return entry
 
 
 def _upload(path: Path, message: str) -> UserError | None:
@@ -77,18 +118,15 @@ def _upload(path: Path, message: str) -> UserError | None:
 
 def _confirmed(
     path: Path, known: set[int], trouble: UserError | None, every: float
-) -> dict[str, Any]:
-    """The new entry of Kaggle's list for `path`; UserError when none appears."""
+) -> dict[str, Any] | None:
+    """The new entry of Kaggle's list for `path`; None when none appears."""
     passing = trouble is None or pause(trouble.__cause__, every) is not None
     for delay in [0, every, every, every] if passing else [0]:
         time.sleep(delay)
         for entry in listed(pages=1):
             if entry["ref"] not in known and entry["name"] == path.name:
                 return entry
-    raise trouble or UserError(
-        f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; "
-        "it does not count as submitted"
-    )
+    return None
 
 
 def _allowance() -> str:
@@ -143,12 +181,8 @@ def _entry(s: Any) -> dict[str, Any]:
 
 def scores() -> None:
     """Fill the ledger from Kaggle's list and print what it says."""
-    entries = listed()
-    for entry in entries:
-        path = ledger.sent_file(entry)
-        if path:
-            ledger.lock(path)
-    table = ledger.record(entries)
+    drawn.require_real()
+    table = _take_in(listed())
     if table.empty:
         raise UserError("Kaggle lists no submission of yours; python -m src.kaggle_api submit NAME")
     print(ledger.board(table), ledger.relation(table), ledger.choose(table), sep="\n\n")
@@ -156,6 +190,7 @@ def scores() -> None:
 
 def push(names: list[str], dataset: list[str], internet: bool | None, every: float) -> None:
     """Train rows of params.yaml on Kaggle's GPU and bring their bundles back."""
+    drawn.require_real()
     asked = remote.Asked(dataset, internet, every)
     remote.train_rows(names, asked, remote.Line(client(), talk, ask))
 
@@ -177,6 +212,8 @@ def main() -> None:
     send.add_argument("--patience", type=float, default=600, help="seconds to wait at most (600)")
     send.add_argument("--force", action="store_true",
                       help="send what the guard refuses; it is recorded")
+    send.add_argument("--again", action="store_true",
+                      help="send bytes that were sent before")
     send.set_defaults(run=submit)
     board = commands.add_parser("scores", help="fill submissions/ledger.csv, print the board")
     board.set_defaults(run=scores)

@@ -5,8 +5,7 @@ step the board can show.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ import pandas as pd
 
 from src.config import UserError, submissions_dir
 from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
-from src.files import sha256, write_json, write_text
-from src.submission import read_provenance
+from src.files import sha256, write_text
+from src.sent import by_digest, by_ref, read_provenance
 
 BOARDS = {"public": PUBLIC, "private": PRIVATE}
 COLUMNS = [
     "ref", "time", "file", "sha256", "notebook", "commit", "members", "holdout_wrong",
     "holdout_images", "holdout_error", "public", "private", "public_right", "private_right",
 ]  # fmt: skip
-# A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
-CLOCKS = timedelta(minutes=5)
 
 
 def ledger_path() -> Path:
@@ -47,10 +44,12 @@ def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table = read_ledger()
     for entry in entries:
         ref = str(entry["ref"])
-        old = table.loc[ref].to_dict() if ref in table.index else _new_row(entry)
-        table.loc[ref] = pd.Series({**old, **_scores(entry, old)})
+        old = table.loc[ref].to_dict() if ref in table.index else {}
+        known = {column: value for column, value in old.items() if value}
+        table.loc[ref] = pd.Series({**_new_row(entry), **known, **_scores(entry, old)})
     table = table.fillna("").sort_values("time", kind="stable")
-    write_text(ledger_path(), table.reset_index().to_csv(index=False, lineterminator="\n"))
+    if len(table):
+        write_text(ledger_path(), table.reset_index().to_csv(index=False, lineterminator="\n"))
     return table
 
 
@@ -72,28 +71,27 @@ def _right(score: str, images: int) -> str:
 
 
 def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of a submission: Kaggle's side, and ours if the file sent is still here."""
+    """What is known of a submission: Kaggle's side, and ours if its copy is here."""
     time = entry["time"].isoformat(timespec="seconds")
-    return {"time": time, "file": entry["name"], **_facts(sent_file(entry))}
+    return {"time": time, "file": entry["name"], **_facts(by_ref(entry["ref"]))}
 
 
-def sent_file(entry: Mapping[str, Any]) -> Path | None:
-    """Our file that was sent as `entry`: of its name and size, and not younger than it."""
-    path = submissions_dir() / Path(entry["name"]).name
-    if not path.is_file() or (entry["bytes"] and path.stat().st_size != entry["bytes"]):
-        return None
-    made = read_provenance(path).get("created")
-    stamp = pd.Timestamp(made) if made else pd.Timestamp(path.stat().st_mtime, unit="s", tz="UTC")
-    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
-    return path if stamp.tz_localize(None) <= entry["time"] + CLOCKS else None
+def sent_before(path: Path) -> str:
+    """When the bytes at `path` were sent, as what, with which score; empty if they never were."""
+    digest, table, origin = sha256(path), read_ledger(), read_provenance(path)
+    if len(rows := table[table.sha256 == digest]):
+        row = rows.iloc[-1]
+        score = f"public score {row.public}" if row.public else "no score known yet"
+        return f"on {_minute(row.time)} UTC as {row.file}, {score}"
+    if (copy := by_digest(digest)) and read_provenance(copy).get("submitted"):
+        origin = read_provenance(copy)
+    if not (origin.get("submitted") and origin.get("sha256") == digest):
+        return ""
+    return f"on {_minute(origin['sent'])} UTC" if origin.get("sent") else "at a time not recorded"
 
 
-def lock(path: Path, forced: Sequence[str] = ()) -> None:
-    """Remember that the CSV at `path` was sent, and the errors this `forced`; make it read-only."""
-    record = {"notebook": path.stem, "sha256": sha256(path), **read_provenance(path)}
-    told = list(dict.fromkeys([*record.get("forced", []), *forced]))
-    write_json(path.with_suffix(".json"), {**record, "forced": told, "submitted": True})
-    path.chmod(path.stat().st_mode & ~0o222)
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _facts(path: Path | None) -> dict[str, str]:
@@ -154,7 +152,7 @@ def board(table: pd.DataFrame) -> str:
     for _, row in table.loc[scored.sort_values(ascending=False, kind="stable").index].iterrows():
         held = _held_cell(row.holdout_wrong, row.holdout_images)
         public, private = (_cell(row[f"{b}_right"], n) for b, n in BOARDS.items())
-        sent = row.time[:16].replace("T", " ")
+        sent = _minute(row.time)
         lines += [f"{row.file[:32]:32} {sent:16} {held:>27} {public:>14} {private:>12}"]
     return "\n".join([*lines, f"images right of {PUBLIC:,} public and {PRIVATE} private; "
                       "± one standard error, two files within it are equal"])
@@ -197,21 +195,25 @@ def choose(table: pd.DataFrame) -> str:
     limit = best.error + band(int(best.holdout_wrong), images) / images
     changes = {ref: differing(best, row) for ref, row in known[known.error <= limit].iterrows()}
     changes = {ref: count for ref, count in changes.items() if count}
-    first = f"1. {best.file} (best hold-out, {_error(best)})"
+    first = f"1. {_named(best)} (best hold-out, {_error(best)})"
     if not changes:
         return f"{first}\n2. no other file here is as good and different"
     ref = max(changes, key=changes.__getitem__)
     other = known.loc[ref]
     differ = f"{changes[ref]:,} labels differ from the first"
-    return f"{first}\n2. {other.file} ({_error(other)}; {differ})"
+    return f"{first}\n2. {_named(other)} ({_error(other)}; {differ})"
+
+
+def _named(row: pd.Series) -> str:
+    """A submission as Kaggle lists it: where files share a name, the time tells them apart."""
+    return f"{row.file}, sent {_minute(row.time)} UTC"
 
 
 def differing(one: pd.Series, other: pd.Series) -> int | None:
-    """Test images two submissions label differently; None when a file is no longer as sent."""
+    """Test images two submissions label differently; None when a sent file is not here."""
     labels = []
     for row in (one, other):
-        path = submissions_dir() / row.file
-        if not path.is_file() or sha256(path) != row.sha256:
+        if (path := by_digest(row.sha256)) is None:
             return None
         labels.append(pd.read_csv(path, dtype=str).set_index("image_id").label)
     return int((labels[0] != labels[1].reindex(labels[0].index)).sum())

@@ -17,11 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from src.competition import COMPETITION, find, sample
+from src.competition import COMPETITION, find, is_drawn, sample
 from src.config import UserError, command, submissions_dir
 from src.files import commit, sha256, sha256_lines, write_json, write_text
 from src.guard import Finding, guard
 from src.probs import check_probs, is_fresh, read_probs, write_probs
+from src.sent import by_digest, keep, read_provenance, sent_dir
 
 LISTED = 20  # changed rows shown below a remark
 
@@ -51,7 +52,7 @@ def write_submission(
 ) -> Path:
     """Guard, then write submissions/<notebook>.csv, its .json and its .parquet; the CSV's path.
 
-    `force` overrides the guard and is recorded; it never overwrites a CSV that was submitted.
+    `force` overrides the guard and is recorded. A CSV that was sent is put aside first.
     """
     path = submissions_dir() / f"{_checked(notebook)}.csv"
     table = to_labels(probs, sample(folder))
@@ -63,8 +64,11 @@ def write_submission(
     show(findings)
     forced = _refuse(findings, path, force, "written")
     provenance = json.loads(json.dumps(dict(provenance), default=str))
+    provenance["drawn"] = is_drawn(folder)
     if now == digest == record.get("sha256") and _says(record, provenance):
         return path
+    if now:
+        keep(path)
     about = {"notebook": notebook, "rows": len(table), "sha256": digest, "replaces": now or None}
     record = {**provenance, **commit(), **about, **_outcome(findings, forced)}
     # A kill between .json and .csv leaves the new .json beside the CSV it says it replaces.
@@ -76,23 +80,17 @@ def write_submission(
 
 def known_good() -> list[Path]:
     """Submissions whose provenance says `"good": true`, or nothing of it and sent unforced."""
-    csvs = [path.with_suffix(".csv") for path in sorted(submissions_dir().glob("*.json"))]
+    found = [*sorted(submissions_dir().glob("*.json")), *sorted(sent_dir().glob("*.json"))]
+    csvs = [path.with_suffix(".csv") for path in found]
     records = {path: read_provenance(path) for path in csvs if path.is_file()}
-    return [path for path, r in records.items() if r.get("good", _passed(r))]
+    good = {path: r for path, r in records.items() if r.get("good", _passed(r))}
+    # The current file and the copy that was sent of it are one.
+    return list({r.get("sha256", path): path for path, r in good.items()}.values())
 
 
 def _passed(record: Mapping[str, Any]) -> bool:
     """Whether a CSV was sent without overriding the guard: what it refused is no yardstick."""
     return bool(record.get("submitted")) and not record.get("forced")
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """The content of the .json beside a CSV, empty when there is none to be read."""
-    try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) -> list[Finding]:
@@ -102,7 +100,7 @@ def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) ->
     if path.is_file() and is_fresh(table, {"sha256": sha256(path)}):
         probs = read_probs(table)[0]["plain"]
     findings = guard(path, folder, known_good() if good is None else good, probs)
-    if record.get("submitted"):
+    if record.get("submitted") and not by_digest(sha256(path)):  # else the guard names the copy
         findings += [Finding("remark", "was submitted already; it would score the same")]
     if record and record.get("sha256") != sha256(path):
         text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
@@ -151,11 +149,10 @@ def _checked(notebook: str) -> str:
 
 def _standing(path: Path, now: str, digest: str) -> dict[str, Any]:
     """The provenance at `path`, when the CSV there, `now`, may become the one with `digest`."""
-    record, other = read_provenance(path), "choose another name with --notebook"
-    if now not in ("", digest) and record.get("submitted"):
-        raise UserError(f"{path} was submitted and is never overwritten; {other}")
+    record = read_provenance(path)
     if now not in ("", digest, record.get("sha256"), record.get("replaces")):
-        raise UserError(f"{path} was edited or is not of this project; move it away, or {other}")
+        raise UserError(f"{path} was edited or is not of this project; move it away, or choose "
+                        "another name with --notebook")
     return record
 
 
@@ -203,10 +200,13 @@ def main() -> None:
     )
     checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
     args = parser.parse_args()
-    findings = check(args.file, find(args.data), args.good)
+    folder = find(args.data)
+    findings = check(args.file, folder, args.good)
     show(findings)
     errors = sum(finding.severity == "error" for finding in findings)
-    verdict = f"not fit to submit, {errors} errors" if errors else "fit to submit"
+    drawn = is_drawn(folder) or read_provenance(args.file).get("drawn")
+    fit = "of a drawn competition, not for Kaggle" if drawn else "fit to submit"
+    verdict = f"not fit to submit, {errors} errors" if errors else fit
     print(f"{args.file}: {verdict}, {len(findings) - errors} remarks")
     sys.exit(bool(errors))
 

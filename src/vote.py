@@ -220,7 +220,8 @@ def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = Fal
         error = f"hold-out {error_phrase(*wrong_of(vote.valid, vote.labels))}"
     message = f"{vote.notebook}: {voters} models, {error}"
     print(f"\nwritten: {path}")
-    if competition.solution(vote.folder) is not None:
-        print("Kaggle knows nothing of drawn images; a real submission is sent like this:")
-    print(submit_command(path, message))
+    if competition.is_drawn(vote.folder):
+        print("not for Kaggle: the competition is drawn, nobody there knows its images")
+    else:
+        print(submit_command(path, message))
     return path

@@ -178,6 +178,7 @@ def test_the_demo_goes_from_drawing_to_submission(drawn, tmp_path):
         assert done.returncode == 0, done.stderr[-2000:]
     assert "by solution.csv" in done.stdout and row in done.stdout
     assert (tmp_path / "submissions" / "paddy_train.csv").is_file()
+    assert "kaggle competitions submit" not in done.stdout
 
 
 def test_make_demo_trains_the_rows_of_params_yaml():

@@ -1,6 +1,5 @@
 """The vote: with which weight each takes part, and what is written of it."""
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -24,6 +23,7 @@ from small_bundles import (
 )
 
 from src import bundle, competition
+from src.config import DEMO_MARKER
 from src.ensemble import main
 
 # Weights
@@ -128,17 +128,6 @@ def test_the_provenance_tells_members_weights_hold_out_error_and_commit(family):
     assert (told["notebook"], told["rows"], told["submitted"]) == ("paddy_train", 9, False)
 
 
-def test_a_csv_that_was_submitted_is_never_overwritten(family):
-    assert call(main).returncode == 0
-    path = family.parent / "submissions" / "paddy_train.json"
-    path.write_text(json.dumps(record(family) | {"submitted": True}))
-    before = snapshot(family.parent)
-    line = refused(call(main, "--weights", "vit=0", "--force"))
-    assert "submitted" in line and "--notebook" in line
-    assert snapshot(family.parent) == before
-    assert call(main, "--weights", "vit=0", "--force", "--notebook", "second").returncode == 0
-
-
 def test_the_printed_line_submits_the_file(family):
     out = call(main).stdout
     words = shlex.split(out.splitlines()[-1])
@@ -158,10 +147,19 @@ def test_where_the_answers_are_known_the_error_on_the_test_images_is_told(models
     assert re.search(r"one +0 of 9 wrong \(0.00 %", out)
     assert re.search(r"two +1 of 9 wrong \(11.11 %", out)
     assert re.search(r"ensemble +0 of 9 wrong", out)
-    assert re.search("Kaggle knows nothing of drawn images.*\nkaggle competitions submit", out)
+    assert "drawn" not in out and "kaggle competitions submit" in out
     (data / "solution.csv").unlink()
     out = call(main).stdout
-    assert "solution" not in out and "drawn" not in out
+    assert "solution" not in out and "kaggle competitions submit" in out
+
+
+def test_a_drawn_competition_is_recorded_and_no_line_to_submit_it_is_printed(family, data):
+    assert call(main).returncode == 0 and record(family)["drawn"] is False
+    (data / DEMO_MARKER).write_text("{}")
+    out = call(main).stdout
+    assert record(family)["drawn"] is True
+    assert "kaggle competitions" not in out
+    assert out.splitlines()[-1].startswith("not for Kaggle: the competition is drawn")
 
 
 def test_one_class_for_all_images_is_refused(models, data):

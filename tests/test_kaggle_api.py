@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src import submission
-from src.config import UserError
+from src import sent, submission
 from src.evidence import error_phrase
 from src.files import sha256
 from tests.kaggle_stand_in import CUT, FINE, StandIn, days_ago
@@ -70,16 +69,25 @@ def read_ledger(folder: Path) -> dict[str, dict[str, str]]:
     return table.set_index("ref").to_dict("index")
 
 
-def test_what_was_sent_is_read_only_from_then_on(kaggle, tmp_path, work):
+def test_what_was_sent_is_kept_aside_read_only_with_kaggles_number_and_time(kaggle, tmp_path, work):
     path = work / "paddy_train.csv"
-    before = path.read_bytes()
     assert submit(kaggle, tmp_path, "--no-wait", "-m", "my words").returncode == 0
-    assert kaggle.submissions[0]["description"] == "my words"
-    assert path.stat().st_mode & 0o222 == 0
-    assert json.loads((work / "paddy_train.json").read_text())["submitted"] is True
-    with pytest.raises(UserError, match="submitted"):
-        write(tmp_path, "paddy_train", seed=1)
-    assert path.read_bytes() == before
+    (entry,) = kaggle.submissions
+    assert entry["description"] == "my words"
+    copy = sent.by_ref(entry["ref"])
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}Z_{sha256(path)[:8]}_paddy_train.csv", copy.name)
+    assert copy.read_bytes() == path.read_bytes() and copy.stat().st_mode & 0o222 == 0
+    assert copy.with_suffix(".parquet").is_file()
+    record = sent.read_provenance(copy)
+    assert record == sent.read_provenance(path)
+    assert record["submitted"] is True and record["ref"] == entry["ref"]
+    assert record["sent"] == entry["date"][:19] + "+00:00"
+    assert record["members"][0]["name"] == "vit_a"
+
+
+def aside(folder: Path) -> list[Path]:
+    """Everything in sent/."""
+    return sorted((folder / "sent").glob("*"))
 
 
 def test_the_guard_comes_before_anything_is_sent(kaggle, tmp_path, work):
@@ -129,7 +137,7 @@ def test_a_failed_submit_is_one_line_and_leaves_no_trace(kaggle, tmp_path, work)
     for (_, _, said), done in zip(SUBMIT_TROUBLES, results, strict=True):
         assert said in refusal(done)
     assert not (work / "ledger.csv").exists() and kaggle.submissions == []
-    assert (work / "paddy_train.csv").stat().st_mode & 0o200
+    assert aside(work) == [] and not sent.read_provenance(work / "paddy_train.csv")["submitted"]
 
 
 def test_an_upload_cut_half_way_is_sent_again_by_the_client(kaggle, tmp_path, work):
@@ -146,8 +154,8 @@ def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
     kaggle.limits = {"numToday": 5, "numTotal": 9}
     line = refusal(submit(kaggle, tmp_path))
     assert "does not show it" in line and "daily limit" in line
-    assert not (work / "ledger.csv").exists()
-    assert len(kaggle.called("CreateSubmission")) == 1
+    assert [row["sha256"] for row in read_ledger(work).values()] == [""]  # the earlier one's
+    assert aside(work) == [] and len(kaggle.called("CreateSubmission")) == 1
 
 
 def test_a_submission_whose_answer_was_lost_is_found_on_the_list(kaggle, tmp_path, work):
@@ -177,12 +185,14 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, work):
     assert "Successfully submitted" in done.stdout, done.stderr
     kaggle.add_submission("paddy_train.csv", csv.stat().st_size, "an older one", days_ago(3))
     kaggle.add_submission("elsewhere.csv", 99, "from the website", days_ago(2))
-    _, done = run_each(kaggle, tmp_path, "scores", "scores")
+    _, done, again = run_each(kaggle, tmp_path, "scores", "scores", "submit paddy_train")
     assert done.returncode == 0, done.stderr
     rows = {row["time"]: row for row in read_ledger(work).values()}
     old, website, mine = (rows[time] for time in sorted(rows))
     assert mine["sha256"] == sha256(csv) and mine["holdout_wrong"] == "2"
     assert old["sha256"] == website["sha256"] == ""
     assert website["file"] == "elsewhere.csv" and website["public"] == "0.98000"
-    assert csv.stat().st_mode & 0o222 == 0
+    assert [path.suffix for path in aside(work)] == [".csv", ".json", ".parquet"]
+    assert aside(work)[0].read_bytes() == csv.read_bytes()
     assert "2,569 ± 5.6" in done.stdout and "1. paddy_train.csv" in done.stdout
+    assert "were sent already" in refusal(again) and len(kaggle.called("CreateSubmission")) == 1

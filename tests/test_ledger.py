@@ -1,7 +1,7 @@
 """The table of submissions: rows, scores in images, the board, the choice of two at the end."""
 
 import json
-import os
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from src import ledger
+from src import ledger, sent
 from src.evidence import error_phrase
 from src.files import sha256
 
 IDS = [f"2{n:05}.jpg" for n in range(20)]
 NOON = datetime(2026, 5, 1, 12, 0, 0)
+NOON_SENT = "sent 2026-05-01 12:00 UTC"
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,12 @@ def write(folder: Path, name: str, wrong: int, changed: int = 0, made: str = "11
     return path
 
 
+def record(entries: list[dict]) -> pd.DataFrame:
+    """What `scores` does with Kaggle's list."""
+    sent.adopt(entries, ledger.read_ledger().sha256.to_dict())
+    return ledger.record(entries)
+
+
 def entry(path: Path, public: str = "", private: str = "", ref: int = 1, **more: Any) -> dict:
     facts = {"ref": ref, "name": path.name, "time": NOON, "bytes": path.stat().st_size}
     return facts | {"public": public, "private": private} | more
@@ -44,7 +51,7 @@ def entry(path: Path, public: str = "", private: str = "", ref: int = 1, **more:
 
 def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(folder):
     path = write(folder, "one", wrong=37)
-    ledger.record([entry(path, "0.98846", "0.98732")])
+    record([entry(path, "0.98846", "0.98732")])
     row = pd.read_csv(folder / "ledger.csv", dtype=str).iloc[0]
     assert dict(row) == {
         "ref": "1", "time": "2026-05-01T12:00:00", "file": "one.csv", "sha256": sha256(path),
@@ -56,34 +63,16 @@ def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(fol
 
 def test_scores_that_arrive_later_fill_the_row_and_nothing_is_lost_again(folder):
     path = write(folder, "one", wrong=37)
-    ledger.record([entry(path)])
+    record([entry(path)])
     path.write_text("edited since")
-    ledger.record([entry(path, "0.98846")])
-    ledger.record([entry(path)])
+    record([entry(path, "0.98846")])
+    record([entry(path)])
     table = ledger.read_ledger()
     assert len(table) == 1 and table.public["1"] == "0.98846" and len(table.sha256["1"]) == 64
 
 
-@pytest.mark.parametrize(
-    "made, change, known",
-    [("11:59", {}, True), ("12:04", {}, True), ("12:30", {}, False), ("11:00", {"bytes": 7}, False),
-     ("11:00", {"name": "other.csv"}, False), ("11:00", {"bytes": 0}, True)],
-)  # fmt: skip
-def test_a_file_is_matched_by_name_size_and_time(folder, made, change, known):
-    path = write(folder, "one", wrong=37, made=made)
-    assert (ledger.sent_file({**entry(path), **change}) == path) is known
-
-
-def test_without_provenance_the_clock_of_the_file_decides(folder):
-    path = write(folder, "one", wrong=37)
-    path.with_suffix(".json").unlink()
-    os.utime(path, (0, 0))
-    assert ledger.sent_file(entry(path)) == path
-    assert ledger.sent_file(entry(path, time=datetime(1969, 12, 31))) is None
-
-
 def test_a_score_of_another_board_is_kept_but_not_counted_in_images(folder):
-    table = ledger.record([entry(write(folder, "one", wrong=37), "0.5")])
+    table = record([entry(write(folder, "one", wrong=37), "0.5")])
     assert (table.public["1"], table.public_right["1"]) == ("0.5", "")
 
 
@@ -93,7 +82,7 @@ def test_the_board_shows_images_with_their_band_best_first(folder):
         entry(write(folder, "high", 37), "0.98769", "", ref=2),
         entry(write(folder, "waiting", 37), ref=3),
     ]
-    lines = ledger.board(ledger.record(entries)).splitlines()
+    lines = ledger.board(record(entries)).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["high.csv", "low.csv", "waiting.csv"]
     assert "2,569 ± 5.6" in lines[1] and "37 ± 6.0 of 2,081 wrong" in lines[1]
     assert "2,543 ± 7.5" in lines[2] and "842 ± 5.0" in lines[2]
@@ -106,39 +95,61 @@ def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(fold
         entry(write(folder, f"n{wrong}", wrong), score, ref=wrong)
         for wrong, score in zip([30, 40, 50], scores, strict=True)
     ]
-    two = ledger.record(entries[:2])
+    two = record(entries[:2])
     assert "three" in ledger.relation(two)
-    line = ledger.relation(ledger.record(entries))
+    line = ledger.relation(record(entries))
     assert "foretells 50.0 of 2,601 wrong, the public score shows 43.7 ± 6.6" in line
     assert "correlate 0.98" in line
 
 
 def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folder):
-    table = ledger.record([
+    table = record([
         entry(write(folder, "best", wrong=30, changed=0), ref=1),
         entry(write(folder, "near", wrong=33, changed=2), ref=2),
         entry(write(folder, "far", wrong=35, changed=9), ref=3),
         entry(write(folder, "worse", wrong=60, changed=15), ref=4),
     ])
     first, second = ledger.choose(table).splitlines()
-    assert first == f"1. best.csv (best hold-out, {error_phrase(30, 2081)})"
-    assert second.startswith(f"2. far.csv ({error_phrase(35, 2081)}; 9 labels differ")
-    (folder / "far.csv").write_text("changed since\n")
+    assert first == f"1. best.csv, {NOON_SENT} (best hold-out, {error_phrase(30, 2081)})"
+    far = f"2. far.csv, {NOON_SENT} ({error_phrase(35, 2081)}; 9 labels differ"
+    assert second.startswith(far)
+    (folder / "far.csv").write_text("replaced since\n")
+    assert ledger.choose(table).splitlines()[1].startswith(far)
+    sent.by_ref(3).unlink()
     assert ledger.choose(table).splitlines()[1].startswith("2. near.csv")
 
 
 def test_with_one_file_there_is_no_second_to_choose(folder):
     path = write(folder, "one", wrong=37)
-    table = ledger.record([entry(path, ref=1), entry(path, ref=2)])
+    table = record([entry(path, ref=1), entry(path, ref=2)])
     assert "2. no other file" in ledger.choose(table)
     assert "nothing to choose" in ledger.choose(table.iloc[:0])
 
 
-def test_a_locked_file_keeps_its_provenance_and_cannot_be_written(folder):
+def test_the_default_message_names_notebook_members_error_and_commit(folder):
+    expected = f"paddy_train · 2 models · hold-out {error_phrase(37, 2081)} · 01234567"
+    assert ledger.default_message(write(folder, "one", wrong=37)) == expected
+
+
+def test_when_and_with_which_score_bytes_were_sent_is_known_whatever_their_name(folder):
+    one, two = (write(folder, name, wrong=37, changed=n) for n, name in enumerate(("one", "two")))
+    record([entry(one, "0.98846"), entry(two, ref=2)])
+    one.rename(folder / "other.csv")
+    found = ledger.sent_before(folder / "other.csv")
+    assert found == "on 2026-05-01 12:00 UTC as one.csv, public score 0.98846"
+    assert ledger.sent_before(two).endswith("as two.csv, no score known yet")
+    assert ledger.sent_before(write(folder, "new", wrong=37, changed=7)) == ""
+
+
+@pytest.mark.parametrize("left", ["copy", "provenance"])
+def test_bytes_were_sent_before_also_where_the_ledger_is_lost(folder, left):
     path = write(folder, "one", wrong=37)
-    ledger.lock(path)
-    facts = json.loads(path.with_suffix(".json").read_text())
-    assert facts["submitted"] is True and facts["commit"] == "0123456789abcdef"
-    assert path.stat().st_mode & 0o222 == 0
-    told = f"paddy_train · 2 models · hold-out {error_phrase(37, 2081)} · 01234567"
-    assert ledger.default_message(path) == told
+    record([entry(path)])
+    ledger.ledger_path().unlink()
+    if left == "copy":
+        path.with_suffix(".json").unlink()
+    else:
+        shutil.rmtree(folder / "sent")
+    assert ledger.sent_before(path) == "on 2026-05-01 12:00 UTC"
+    path.write_text("other bytes")
+    assert ledger.sent_before(path) == ""

@@ -12,6 +12,7 @@ from src.config import ROOT, UserError
 from src.files import sha256
 from src.guard import guard
 from src.probs import read_probs
+from src.sent import read_provenance, sent_dir
 from src.submission import check, known_good, submit_command, to_labels, write_submission
 from tests.small_submissions import (
     IDS,
@@ -53,6 +54,7 @@ def test_the_csv_is_in_the_samples_order_with_its_provenance_beside_it(folder):
     assert given.items() <= record.items()
     assert record["sha256"] == sha256(path) and record["submitted"] is False
     assert {"commit", "dirty", "created", "notebook"} <= set(record)
+    assert record["drawn"] is False
     assert record["findings"] == record["forced"] == []
 
 
@@ -70,17 +72,30 @@ def mark(path, **fields):
 
 def files_of(path):
     """The bytes of all files beside `path`."""
-    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.is_file()}
 
 
-def test_a_submitted_csv_is_never_overwritten(folder):
-    path = write_submission(probs_of(TRUTH), folder, "paddy_train", {})
-    mark(path, submitted=True)
+def test_a_csv_that_was_sent_is_put_aside_before_it_is_replaced(folder):
+    """As earlier versions left it: read-only, said to be submitted, and no copy of it."""
+    path = write_submission(probs_of(TRUTH), folder, "paddy_train", {"members": 1})
+    mark(path, submitted=True, created="2026-05-01T11:00:00+00:00")
+    path.chmod(0o444)
     before = files_of(path)
-    with pytest.raises(UserError, match="was submitted and is never overwritten; .*--notebook"):
-        write_submission(probs_of(with_changes(TRUTH, 3)), folder, "paddy_train", {}, force=True)
-    write_submission(probs_of(TRUTH), folder, "paddy_train", {"members": ["another"]})
-    assert files_of(path) == before
+    write_submission(probs_of(TRUTH), folder, "paddy_train", {"members": 2})
+    assert files_of(path) == before  # the same bytes need no second file
+    write_submission(probs_of(with_changes(TRUTH, 3)), folder, "paddy_train", {"members": 2})
+    (copy,) = sent_dir().glob("*.csv")
+    assert copy.name == f"20260501T110000Z_{sha256(copy)[:8]}_paddy_train.csv"
+    assert copy.read_bytes() == before["paddy_train.csv"] and copy.stat().st_mode & 0o222 == 0
+    assert copy.with_suffix(".parquet").read_bytes() == before["paddy_train.parquet"]
+    assert read_provenance(copy) == json.loads(before["paddy_train.json"])
+    assert read_provenance(path)["members"] == 2 and not read_provenance(path)["submitted"]
+    assert path.read_bytes() != copy.read_bytes()
+    assert known_good() == [copy]
+    mark(copy, good=False)
+    again = write_submission(probs_of(TRUTH), folder, "again", {})
+    (line,) = [line for line in lines(check(again, folder)) if "identical" in line]
+    assert line == f"remark: identical to {copy}; it would score the same"
 
 
 def test_a_csv_that_was_not_submitted_is_replaced(folder):

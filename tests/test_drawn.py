@@ -1,0 +1,105 @@
+"""A drawn competition never reaches Kaggle: its place, and the files that were made for it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import refusal
+from small_bundles import call, refused
+
+from src import bundle, competition, drawn, kaggle_api
+from src.config import DEMO_MARKER
+from src.ensemble import main as ensemble
+from src.submission import main as submission
+
+WAY_BACK = "unset PADDY_DATA PADDY_WORK"
+
+
+@pytest.fixture(autouse=True)
+def no_kaggle(monkeypatch) -> None:
+    """Nothing here may get as far as a call."""
+    for name in ("client", "ask", "talk"):
+        monkeypatch.setattr(kaggle_api, name, lambda *_: pytest.fail("Kaggle was called"))
+
+
+def draw(data: Path) -> None:
+    """What src/demo.py writes beside the tables."""
+    (data / DEMO_MARKER).write_text("{}")
+
+
+def written(models: Path, **facts: object) -> Path:
+    """The submission of these models; `facts` in its provenance, None for a key it lacks."""
+    assert call(ensemble).returncode == 0
+    path = models.parent / "submissions" / "paddy_train.json"
+    record = {**json.loads(path.read_text()), **facts}
+    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
+    return path.with_suffix(".csv")
+
+
+@pytest.mark.parametrize("words", ["submit paddy_train", "submit paddy_train --force --again",
+                                   "scores", "push vit_small_squish_224"])
+def test_commands_that_talk_to_kaggle_refuse_a_drawn_competition(family, data, words):
+    written(family)
+    draw(data)
+    line = refused(call(kaggle_api.main, *words.split()))
+    assert f"{data} is a drawn competition (demo.json)" in line and line.endswith(WAY_BACK)
+
+
+def test_the_data_beside_the_models_count_as_well(family, data, monkeypatch):
+    """`make demo` draws into the data folder of its work folder; PADDY_DATA was unset meanwhile."""
+    shutil.copytree(data, family.parent / "data")
+    draw(family.parent / "data")
+    assert refused(call(kaggle_api.main, "scores")).endswith(WAY_BACK)
+
+
+def test_a_drawn_folder_is_not_taken_for_a_download(data, monkeypatch):
+    draw(data)
+    line = refused(call(kaggle_api.main, "download"))
+    assert "is a drawn competition" in line and line.endswith(WAY_BACK)
+    line = refused(call(kaggle_api.main, "download", "--data", data))
+    assert line.endswith("name another folder with --data")
+
+
+def test_a_drawn_folder_in_the_real_ones_place_is_to_be_moved_away(data, monkeypatch):
+    draw(data)
+    monkeypatch.delenv("PADDY_DATA")
+    monkeypatch.setattr(competition, "places", lambda: [data])
+    assert "move it away and get the real one" in refusal(drawn.require_real)
+
+
+def test_a_solution_beside_the_data_is_no_sign_of_a_drawn_competition(family, data):
+    assert (data / "solution.csv").is_file()
+    path = written(family)
+    drawn.require_real()
+    drawn.require_real_file(path, data)
+
+
+def test_a_file_of_a_drawn_competition_is_refused_beside_the_real_one_too(family, data):
+    draw(data)
+    path = written(family)
+    (data / DEMO_MARKER).unlink()  # now the real competition, with the very same image ids
+    for words in (["submit", "paddy_train"], ["submit", "paddy_train", "--force"]):
+        line = refused(call(kaggle_api.main, *words))
+        assert f"{path} was made for a drawn competition" in line and WAY_BACK in line
+
+
+def test_check_calls_no_file_of_a_drawn_competition_fit_to_submit(family, data):
+    path = written(family)
+    assert call(submission, "check", path).stdout.endswith("fit to submit, 0 remarks\n")
+    path = written(family, drawn=True)
+    done = call(submission, "check", path)
+    assert done.returncode == 0 and "of a drawn competition, not for Kaggle" in done.stdout
+
+
+def test_an_older_file_is_known_by_what_its_models_were_trained_on(family, data):
+    """Earlier versions did not record it."""
+    path = written(family, drawn=None)
+    drawn.require_real_file(path, data)
+    card = bundle.read_card(family, "vit_two")
+    bundle.write_card(family, card | {"data": "0" * 64})
+    line = refusal(drawn.require_real_file, path, data)
+    assert "the vote of vit_two, which was trained on other images than" in line
+    (family / "vit_two.pkl").write_bytes(b"another model of this name")
+    bundle.write_card(family, card | {"data": "0" * 64})
+    drawn.require_real_file(path, data)

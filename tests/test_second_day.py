@@ -1,0 +1,106 @@
+"""The daily loop against the stand-in: another vote is sent, the file sent before stays."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import draw_competition
+from small_bundles import CLASSES, bundle_in, call, sure, three_in
+
+from src import sent
+from src.config import ROOT
+from src.ensemble import main as ensemble
+from src.files import sha256
+from tests.kaggle_stand_in import StandIn
+from tests.kaggle_user import folder_of, refusal, run_each
+
+SUBMIT = "submit paddy_train --every 0.05"
+KILLED = """
+import os, signal, sys
+from src import kaggle_api, sent
+sent.confirm = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+sys.argv = ["", "submit", "paddy_train", "--every", "0.05"]
+kaggle_api.main()
+"""
+
+
+@pytest.fixture
+def csv(tmp_path, monkeypatch) -> Path:
+    """The first day's submission, which three models voted for."""
+    data = draw_competition(folder_of(tmp_path), test=30)
+    monkeypatch.setenv("PADDY_DATA", str(data))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    three_in(tmp_path / "work" / "models", data)
+    assert call(ensemble).returncode == 0
+    return tmp_path / "work" / "submissions" / "paddy_train.csv"
+
+
+def vote_again(csv: Path) -> None:
+    """One more model, which changes the labels of two images; `python -m src.ensemble` again."""
+    labels = pd.read_csv(csv).set_index("image_id").label
+    labels.iloc[:2] = [next(name for name in CLASSES if name != label) for label in labels[:2]]
+    test = sure(dict(labels), CLASSES, 0.9)
+    bundle_in(csv.parents[1] / "models", folder_of(csv.parents[2]), "another_vit", test=test)
+    done = call(ensemble, "--weights", "another_vit=9")
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(csv).label.tolist() == labels.tolist()
+
+
+def sent_bytes() -> list[bytes]:
+    """The content of the copies, as they were sent, one after the other."""
+    return [path.read_bytes() for path in sent.copies()]
+
+
+def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: StandIn, tmp_path, csv):
+    first = csv.read_bytes()
+    done, twice = run_each(kaggle, tmp_path, SUBMIT, SUBMIT)
+    assert done.returncode == 0, done.stderr
+    time = kaggle.submissions[0]["date"][:16].replace("T", " ")
+    line = refusal(twice)
+    assert f"were sent already, on {time} UTC as paddy_train.csv, public score 0.98769" in line
+    assert "--again" in line and len(kaggle.uploads) == 1
+
+    vote_again(csv)
+    second = csv.read_bytes()
+    kaggle.mark = lambda csv: ("0.98885", "0.98847")
+    done, board = run_each(kaggle, tmp_path, SUBMIT, "scores")
+    assert done.returncode == board.returncode == 0, done.stderr + board.stderr
+    assert list(kaggle.uploads.values()) == [first, second] == sent_bytes()
+    assert "2,572 ± 5.4" in board.stdout and "2,569 ± 5.6" in board.stdout
+    table = pd.read_csv(csv.parent / "ledger.csv", dtype=str)
+    assert list(table.public) == ["0.98769", "0.98885"]
+    assert [sha256(sent.by_ref(ref)) for ref in table.ref] == list(table.sha256)
+    assert f"1. paddy_train.csv, sent {time} UTC (best hold-out" in board.stdout
+
+
+def test_again_sends_the_same_bytes_and_keeps_both(kaggle: StandIn, tmp_path, csv):
+    done, again, thrice = run_each(kaggle, tmp_path, SUBMIT, f"{SUBMIT} --again", SUBMIT)
+    assert done.returncode == again.returncode == 0, again.stderr
+    refusal(thrice)
+    assert sent_bytes() == [csv.read_bytes()] * 2 == list(kaggle.uploads.values())
+    refs = [record["ref"] for record in sent.copies().values()]
+    assert refs == [entry["ref"] for entry in kaggle.submissions[::-1]]
+
+
+@pytest.mark.parametrize("voted", [False, True])
+def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle: StandIn, tmp_path, csv, voted):
+    first, places = csv.read_bytes(), {"PADDY_DATA": str(folder_of(tmp_path))}
+    env = kaggle.env(tmp_path, **places, PADDY_WORK=str(tmp_path / "work"))
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, env=env, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL and len(kaggle.submissions) == 1
+    if voted:
+        vote_again(csv)
+    (done,) = run_each(kaggle, tmp_path, SUBMIT)
+    if voted:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert "were sent already" in refusal(done)
+    expected = [first, csv.read_bytes()] if voted else [first]
+    assert sent_bytes() == list(kaggle.uploads.values()) == expected
+    assert all(record["submitted"] for record in sent.copies().values())
+    assert pd.read_csv(csv.parent / "ledger.csv").sha256.tolist() == [
+        sha256(path) for path in sent.copies()
+    ]
