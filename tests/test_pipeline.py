@@ -16,6 +16,7 @@ from conftest import ROOT, TINY, draw_competition
 from src.bundle import TTA_FIELDS, read_card
 from src.competition import COMPETITION, sample
 from src.config import load_params
+from src.files import sha256
 from src.probs import read_probs
 from src.variant import Variant
 
@@ -117,6 +118,18 @@ def state(place):
     return {path.name: path.stat().st_mtime_ns for path in files}
 
 
+def send_another(place: Path) -> bytes:
+    """A submission with other labels, sent by an earlier version; its bytes."""
+    path = place / "submissions" / "paddy_train.csv"
+    table = pd.read_csv(path)
+    table.assign(label=table.label.to_numpy()[::-1]).to_csv(path, index=False)
+    record = json.loads(path.with_suffix(".json").read_text())
+    facts = {"sha256": sha256(path), "submitted": True, "good": False}
+    path.with_suffix(".json").write_text(json.dumps(record | facts))
+    path.chmod(0o444)
+    return path.read_bytes()
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in a git repository")
 def test_dvc_repro_makes_a_submission_then_nothing_then_what_another_tta_needs(tmp_path):
     place = tmp_path / "clone"
@@ -133,6 +146,7 @@ def test_dvc_repro_makes_a_submission_then_nothing_then_what_another_tta_needs(t
     assert stages_run(dvc(place, "repro")) == []
     assert state(place) == before
 
+    sent = send_another(place)
     params = yaml.safe_load((place / "params.yaml").read_text())
     params["train"]["tta"] = "none"
     (place / "params.yaml").write_text(yaml.safe_dump(params))
@@ -141,3 +155,9 @@ def test_dvc_repro_makes_a_submission_then_nothing_then_what_another_tta_needs(t
     assert after[f"{NAME}.pkl"] == before[f"{NAME}.pkl"]
     assert read_card(place / "models", NAME)["variant"]["tta"] == "none"
     assert list(read_probs(place / "models" / f"{NAME}.test.parquet")[0]) == ["plain"]
+    (copy,) = (place / "submissions" / "sent").glob("*_paddy_train.csv")
+    assert copy.read_bytes() == sent
+    git = ["git", "status", "--porcelain", "--untracked-files=all", "submissions", "models"]
+    status = subprocess.run(git, cwd=place, capture_output=True, text=True, check=True)
+    names = [line.split("/")[-1] for line in status.stdout.splitlines()]
+    assert names == [copy.name, copy.with_suffix(".json").name]
