@@ -11,6 +11,7 @@ import torch
 from timm.models import _registry as registry
 from timm.models import load_state_dict
 
+from src import mounts
 from src.config import UserError, nearest
 from src.variant import Variant, height_width, split_sizes
 
@@ -115,7 +116,7 @@ def create_kwargs(variant: Variant) -> dict[str, Any]:
 
 def weights_file(variant: Variant) -> Path:
     """The weights file `pretrained` names; UserError when it is not there."""
-    path = Path(str(variant.pretrained)).expanduser().resolve()
+    path = mounts.resolve(Path(str(variant.pretrained)).expanduser()).resolve()
     if not path.is_file():
         raise UserError(
             f"pretrained={variant.pretrained!r}: no such weights file; "

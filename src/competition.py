@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from src import mounts
 from src.audit import Report, report
 from src.config import DEMO_MARKER, ROOT, UserError, command
 from src.files import sha256_lines
@@ -19,7 +20,6 @@ from src.listing import entries, ignored
 from src.mismatches import test_mismatches, train_mismatches, train_sizes
 
 COMPETITION = "paddy-disease-classification"
-KAGGLE_INPUT = Path("/kaggle/input")
 LAYOUT = ("train.csv", "train_images", "test_images", "sample_submission.csv")
 TRAIN_COLUMNS = ["image_id", "label", "variety", "age"]
 SAMPLE_COLUMNS = ["image_id", "label"]
@@ -34,8 +34,9 @@ WAYS_OUT = (
 
 def places() -> list[Path]:
     """Where the competition is looked for when nothing names its folder."""
-    kaggle = [KAGGLE_INPUT / COMPETITION, KAGGLE_INPUT / "competitions" / COMPETITION]
-    return [*kaggle, ROOT / "data" / COMPETITION]
+    kaggle = mounts.KAGGLE_INPUT
+    both = [kaggle / COMPETITION, kaggle / "competitions" / COMPETITION]
+    return [*both, ROOT / "data" / COMPETITION]
 
 
 def missing_parts(folder: Path) -> list[str]:

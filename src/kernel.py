@@ -14,7 +14,8 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.competition import COMPETITION, KAGGLE_INPUT
+from src import mounts
+from src.competition import COMPETITION
 from src.config import ROOT, UserError, models_dir, runs_dir
 from src.files import commit, write_json, write_text
 from src.labels import file_of
@@ -116,14 +117,16 @@ def _metadata(variant: Variant, asked: Asked, owner: str) -> dict[str, Any]:
     if fetches and asked.internet is False:
         raise UserError(
             f"{variant.name} fetches its weights from the internet; attach them with --dataset and "
-            f"name the file in its row, pretrained: {KAGGLE_INPUT}/…, or leave out --no-internet"
+            f"name the file in its row, pretrained: {mounts.KAGGLE_INPUT}/…, or leave out "
+            "--no-internet"
         )
     slugs = [name.split("/")[-1] for name in asked.datasets]
     path = variant.pretrained if isinstance(variant.pretrained, str) else ""
-    if path and not any(path.startswith(f"{KAGGLE_INPUT}/") and f"/{s}/" in path for s in slugs):
+    if path and not any(mounts.parts(path) and f"/{s}/" in path for s in slugs):
         raise UserError(
             f"{variant.name}: pretrained={path} is in no attached data set; attach the one that "
-            f"holds it with --dataset OWNER/NAME and write its path as {KAGGLE_INPUT}/NAME/FILE"
+            "holds it with --dataset OWNER/NAME and write its path as "
+            f"{mounts.KAGGLE_INPUT}/NAME/FILE"
         )
     title = _title(variant.name)
     return {

@@ -37,7 +37,7 @@ def data(tmp_path: Path) -> Path:
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the machine's own competition, if it has one, out of the tests."""
     monkeypatch.delenv("PADDY_DATA", raising=False)
-    monkeypatch.setattr(competition, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(competition.mounts, "KAGGLE_INPUT", tmp_path / "input")
     monkeypatch.setattr(competition, "ROOT", tmp_path / "root")
 
 

@@ -1,0 +1,56 @@
+"""What is attached to a kernel is found in whichever form Kaggle has mounted it."""
+
+from pathlib import Path
+
+import pytest
+
+from src import mounts
+from src.backbone import weights_file
+from src.variant import make_variant
+
+MODEL = "timm/vit/pytorch/small/1"
+FORMS = [
+    ("datasets/someone/weights/vit.bin", "weights/vit.bin"),
+    (f"models/{MODEL}/vit.bin", f"{MODEL.partition('/')[2]}/vit.bin"),
+    ("notebooks/someone/paddy/models/vit.bin", "paddy/models/vit.bin"),
+    ("competitions/paddy/vit.bin", "paddy/vit.bin"),
+]
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
+    return tmp_path / "input"
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+@pytest.mark.parametrize(("new", "old"), FORMS)
+def test_a_path_of_either_form_finds_the_file_in_either_form(root, new, old):
+    for mounted in (new, old):
+        path = put(root / mounted)
+        for written in (new, old):
+            assert weights_file(make_variant(pretrained=str(root / written))) == path
+        path.unlink()
+
+
+def test_a_path_that_exists_is_taken_as_it_is_written(root):
+    both = [put(root / "datasets/someone/weights/vit.bin"), put(root / "weights/vit.bin")]
+    assert [mounts.resolve(path) for path in both] == both
+
+
+def test_a_name_that_two_owners_have_is_not_guessed(root):
+    path = root / "weights/vit.bin"
+    for owner in ("one", "other"):
+        put(root / "datasets" / owner / "weights/vit.bin")
+    assert mounts.resolve(path) == path and not path.exists()
+
+
+def test_a_path_elsewhere_stays_what_it_is(root):
+    path = root.parent / "weights/vit.bin"
+    put(root / "datasets/someone/weights/vit.bin")
+    assert mounts.resolve(path) == path
