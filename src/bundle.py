@@ -47,6 +47,11 @@ def probs_path(models: Path, name: str, split: str) -> Path:
     return models / f"{name}.{split}.parquet"
 
 
+def checkpoint_path(models: Path, name: str) -> Path:
+    """What an unfinished training of bundle `name` continues from."""
+    return models / f".{name}.checkpoint"
+
+
 def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
     """The card of bundle `name`; UserError when it, or the .pkl it describes, is not there.
 

@@ -36,18 +36,13 @@ class Place(NamedTuple):
     key: str
 
 
-def checkpoint_path(models: Path, name: str) -> Path:
-    """The file of the unfinished training of bundle `name`."""
-    return models / f".{name}.checkpoint"
-
-
 def place_of(variant: Variant, run: Run) -> Place:
     """The place of a training: its key changes with recipe, data, split, code and versions."""
     recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
     code = [sha256(ROOT / "src" / f"{room}.py") for room in CODE]
     data = [competition.train_fingerprint(run.folder), folds.digest(run.folds), digests(variant)]
     key = sha256_lines([json.dumps([recipe, code, data, bundle.versions()])])
-    return Place(checkpoint_path(run.models, variant.name), key)
+    return Place(bundle.checkpoint_path(run.models, variant.name), key)
 
 
 def read(place: Place) -> State:

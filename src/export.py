@@ -12,7 +12,6 @@ import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import backbone, bundle, competition
-from src.checkpoint import checkpoint_path
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256, torch_writes
@@ -99,7 +98,8 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         path = bundle.probs_path(run.models, variant.name, "valid")
         write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
-    checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
+    if learn.outcome.get("epochs") == learn.outcome.get("planned"):  # else it can be continued
+        bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
     return pkl
 
 

@@ -20,8 +20,9 @@ from small_training import (
 )
 
 from src import bundle, checkpoint
-from src.checkpoint import checkpoint_path
+from src.bundle import checkpoint_path
 from src.config import UserError
+from src.export import export, holdout_probs
 from src.train import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -92,6 +93,20 @@ def test_finished_training_that_was_not_exported_is_not_trained_again(competitio
     again = train(competition_once, tmp_path, tiny(), counter := StopAt(None))
     assert counter.trained == 0
     assert torch.equal(flat(first), flat(again))
+
+
+def test_training_that_its_time_limit_ended_is_continued_with_more_time(
+    competition_once, tmp_path
+):
+    short = tiny(epochs=2, time_limit=0.001)
+    learn = train(competition_once, tmp_path, short)
+    run = run_of(competition_once, tmp_path, short)
+    export(learn, short, holdout_probs(learn, short), run)
+    assert bundle.read_card(tmp_path, short.name)["training"]["epochs"] == 1
+    learn = train(competition_once, tmp_path, tiny(epochs=2), counter := StopAt(None))
+    assert (counter.trained, learn.outcome["epochs"]) == (3, 2)
+    export(learn, short, holdout_probs(learn, short), run)
+    assert not checkpoint_path(tmp_path, short.name).exists()
 
 
 def test_write_that_is_killed_leaves_the_last_checkpoint(
