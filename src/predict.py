@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from src import bundle, competition
-from src.config import UserError, command, models_dir
+from src.config import UserError, cache_dir, command, models_dir
 from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds
 from src.machine import free_memory
@@ -94,7 +94,7 @@ def _predict(
     """What all `learners` say of `paths`, the `images` of `split`, written; a rerun goes on."""
     variants = {name: make_variant(**card["variant"]) for name, card in cards.items()}
     asked = [json.dumps(bundle.expected_meta(c, split, images)) for c in cards.values()]
-    keep = models / f".predicting_{sha256_lines(asked)[:12]}"  # a killed run's, for the next
+    keep = cache_dir() / f"predicting_{sha256_lines(asked)[:12]}"  # a killed run's, for the next
     tables = predict(learners, variants, paths, keep)
     for name, table in tables.items():
         _write(models, cards[name], split, images, table)

@@ -242,4 +242,4 @@ def test_predictions_that_cannot_be_written(finished, data, tmp_path):
     assert "cannot write" in line and path.name in line
     after = snapshot(tmp_path)  # the answers are kept for the next try
     assert {file: after[file] for file in before} == before
-    assert all(".predicting_" in file for file in after.keys() - before.keys())
+    assert all("cache/predicting_" in file for file in after.keys() - before.keys())

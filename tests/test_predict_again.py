@@ -10,7 +10,7 @@ from conftest import draw_competition, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, settings, snapshot, tables_of
 
-from src import bundle, competition, predict, tta
+from src import bundle, competition, config, predict, tta
 from src.ensemble import main as ensemble
 from src.photograph import open_image
 from src.predict import main
@@ -113,7 +113,7 @@ def test_a_killed_prediction_of_a_hold_out_goes_on_where_it_was(models, monkeypa
     assert call(main, VIT, "--views", "3").returncode == 0
     held_out = list(tables_of(models, VIT, "valid")[0]["plain"].index)
     assert set(held_out) - set(opened) == set(held_out[:2])
-    assert not list(models.glob(".predicting_*"))
+    assert not list(config.cache_dir().glob("predicting_*"))
 
 
 def test_another_share_of_the_plain_view_gives_the_card_its_new_error(models, data):
