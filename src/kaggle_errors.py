@@ -20,6 +20,7 @@ REMEDIES = {
 # Kaggle says more in words than in codes; the first that fits decides.
 WORDS = {
     r"\brules?\b": RULES,
+    r"\bphone\b": "verify your phone number at https://www.kaggle.com/settings, then try again",
     r"\b(deadline|closed|ended|no longer)\b": "the competition takes no submissions; see " + PAGE,
     r"\b(limit|maximum)\b": "the daily allowance is used up; it is renewed at midnight UTC",
 }
