@@ -1,27 +1,24 @@
-"""Kernels on Kaggle: pushed, followed, and their bundles brought back into models/, checked.
+"""Kernels on Kaggle: pushed, followed, and fetched when they are over.
 
 What was pushed is remembered beside the kernel's folder, so that the same command follows a kernel
 that is under way instead of pushing it twice.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src import bundle, competition, kernel
+from src import bundle, fetched, kernel, session
 from src.config import UserError, models_dir, nearest
-from src.files import sha256, write_json, write_text
-from src.kernel import Asked
-from src.probs import read_probs
+from src.files import write_json, write_text
+from src.kernel import PUSHED, Asked
+from src.session import Cut
 from src.variant import Variant, load_variants
 
 FAILED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 BUSY = "session count"  # what Kaggle says when no more of our kernels may run at once
-PUSHED = "pushed.json"
 
 
 class Line(NamedTuple):
@@ -70,11 +67,17 @@ def _attempt(failed: dict[str, str], variant: Variant, step: Callable[[Variant],
 
 
 def _is_here(variant: Variant) -> bool:
-    """Whether models/ has this recipe already; another one of its name is refused."""
+    """Whether models/ has this recipe already; another one of its name is refused.
+
+    A training that Kaggle's session cut is none: it can be continued.
+    """
     models = models_dir()
     if not bundle.card_path(models, variant.name).is_file():
         return False
-    bundle.is_done(variant, models, bundle.read_card(models, variant.name)["data"])
+    card = bundle.read_card(models, variant.name)
+    bundle.is_done(variant, models, card["data"])
+    if session.is_cut(variant, card):
+        return False
     print(f"{variant.name}: finished already")
     return True
 
@@ -85,34 +88,42 @@ def _start(variant: Variant, asked: Asked, line: Line) -> bool:
     if (folder / PUSHED).exists():
         print(f"{variant.name}: pushed by an earlier call, following it", flush=True)
         return True
-    push = kernel.build(variant, asked, line.api.get_config_value("username"))
+    cut = session.read_cut(variant.name)
+    push = kernel.build(variant, asked, line.api.get_config_value("username"), cut)
     answer = line.talk(line.api.kernels_push, str(folder))
     if BUSY in answer.error:
         print(f"{variant.name}: waits, {answer.error}", flush=True)
         return False
     unknown = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources]
+    unknown += answer.invalid_model_sources
     if answer.error or unknown:
         said = answer.error or f"it cannot attach {', '.join(unknown)}; is it yours, or joined?"
         raise UserError(f"Kaggle does not run it: {said}")
     write_json(folder / PUSHED, push | {"url": answer.url})
     print(f"{variant.name}: pushed, {answer.url}", flush=True)
+    if answer.invalid_kernel_sources:
+        print(f"{variant.name}: begins anew, {cut.kernel} cannot be attached", flush=True)
+    elif cut:
+        known = f"{cut.kernel} {cut.after}".strip()
+        print(f"{variant.name}: continues {known} if code and data are the same", flush=True)
     return True
 
 
 def _look(variant: Variant, states: dict[str, str], line: Line) -> bool:
     """Whether the kernel of `variant` is over; its bundle is then in models/."""
     folder = kernel.folder_of(variant)
-    slug = json.loads((folder / "kernel-metadata.json").read_text(encoding="utf-8"))["id"]
+    slug = kernel.pushed(folder)["kernel"]
     status = line.ask(line.api.kernels_status, slug)
     state = status.status.name
     if states.get(variant.name) != state:
         print(f"{variant.name}: {state.lower()} at {time.strftime('%H:%M')}", flush=True)
         states[variant.name] = state
     if state in FAILED:
-        raise UserError(_last_words(folder, status.failure_message or state.lower(), slug, line))
+        reason = _last_words(folder, status.failure_message or state.lower(), slug, line)
+        raise UserError(reason + _left_checkpoint(variant, folder, line))
     if state == "COMPLETE":
         line.ask(line.api.kernels_output, slug, str(folder / "output"), _wanted(variant), True)
-        bring_home(variant, folder)
+        fetched.bring_home(variant, folder)
     return state == "COMPLETE"
 
 
@@ -121,9 +132,22 @@ def _wanted(variant: Variant) -> str:
     return rf"^(push\.json|models/(folds_.*\.csv|{variant.name}\..*))$"
 
 
-def _last_words(folder: Path, reason: str, slug: str, line: Line) -> str:
-    """Why a kernel failed, as far as its log tells; the next call pushes it again."""
+def _left_checkpoint(variant: Variant, folder: Path, line: Line) -> str:
+    """What the next push does after a failure: note the checkpoint in the output, if there is one.
+
+    Without one, what an earlier kernel has left stays noted.
+    """
+    push = kernel.pushed(folder)
+    name = bundle.checkpoint_path(Path(), variant.name).name
+    files = line.ask(line.api.kernels_list_files, push["kernel"], page_size=200).files
+    if any(Path(file.name).name == name for file in files):
+        session.write_cut(variant.name, Cut(push["kernel"], push["part"], ""))
     (folder / PUSHED).unlink()
+    return "; push it again to continue" if session.read_cut(variant.name) else ""
+
+
+def _last_words(folder: Path, reason: str, slug: str, line: Line) -> str:
+    """Why a kernel failed, as far as its log tells."""
     log = line.ask(line.api.kernels_logs, slug)
     write_text(folder / "kernel.log", log)
     try:
@@ -133,58 +157,3 @@ def _last_words(folder: Path, reason: str, slug: str, line: Line) -> str:
     lines = [text.strip() for text in said.splitlines() if text.strip()]
     telling = [text for text in lines if "error" in text.lower()] or lines or ["its log is empty"]
     return f"failed on Kaggle ({reason}): {telling[-1][:200]}; see {folder / 'kernel.log'}"
-
-
-def bring_home(variant: Variant, folder: Path) -> None:
-    """Check the bundle a kernel left in `folder`/output and move it into models/, card last."""
-    output, pushed = folder / "output", json.loads((folder / PUSHED).read_text(encoding="utf-8"))
-    card = check(variant, output, pushed["push"])
-    if card["variant"] != variant.recipe:
-        (folder / PUSHED).unlink()
-        raise UserError("Kaggle trained another recipe, the row was changed since; push it again")
-    if not card["commit"]:
-        card |= {"commit": pushed["commit"], "dirty": pushed["dirty"]}
-    models = models_dir()
-    models.mkdir(parents=True, exist_ok=True)
-    for path in sorted((output / "models").glob("*")):
-        ours = path.name.startswith("folds_") and (models / path.name).exists()
-        if path.suffix != ".json" and not ours:
-            os.replace(path, models / path.name)
-    write_json(bundle.card_path(models, variant.name), card)
-    (folder / PUSHED).unlink()
-    print(f"{variant.name}: {bundle.holdout_line(card)}", flush=True)
-    for remark in remarks(card):
-        print(f"{variant.name}: {remark}", flush=True)
-
-
-def check(variant: Variant, output: Path, push: str) -> dict[str, Any]:
-    """The card of a fetched bundle; UserError unless every file is the one this push made."""
-    models, again = output / "models", "run the same command again"
-    try:
-        made = json.loads((output / "push.json").read_text(encoding="utf-8"))["push"]
-    except (OSError, ValueError, KeyError):
-        made = ""
-    if made != push:
-        raise UserError(f"Kaggle's output is not that of this push yet; {again}")
-    card = bundle.read_card(models, variant.name)
-    if sha256(bundle.pkl_path(models, variant.name)) != card["sha256"]:
-        raise UserError(f"the .pkl did not arrive whole, its sha256 is not the card's; {again}")
-    for split in ("valid", "test") if card["holdout"]["images"] else ("test",):
-        meta = bundle.expected_meta(card, split, card["held_out"])
-        if split == "test":
-            del meta["images"]  # the test images are Kaggle's; here there may be none
-        read_probs(bundle.probs_path(models, variant.name, split), meta)
-    return card
-
-
-def remarks(card: dict[str, Any]) -> list[str]:
-    """What differs between Kaggle's machine and this one: versions, and the competition's data."""
-    made = {name: v.split("+")[0] for name, v in card["versions"].items() if name != "python"}
-    here = {name: version(name).split("+")[0] for name in made}
-    differ = [f"{name} {v} (here {here[name]})" for name, v in made.items() if v != here[name]]
-    said = [f"trained with {', '.join(differ)}"] if differ else []
-    try:
-        images = competition.train_fingerprint(competition.find())
-    except UserError:
-        return said
-    return said + ["trained on other images than those here"] * (images != card["data"])

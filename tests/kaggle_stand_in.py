@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests import kaggle_kernels
+
 USER, KEY = "planted-user", "planted-key-7f3a9c51"
-STORAGE = "http://storage.stand-in"
+STORAGE = kaggle_kernels.STORAGE
 ETAG, MODIFIED = '"archive-1"', "Wed, 01 Jun 2022 10:00:00 GMT"
 CUT, HOLD, FINE = "cut", "hold", "fine"
 
@@ -105,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if not self.headers.get("Authorization", "").startswith("Basic "):
             return self.refuse(401, "Unauthenticated")
+        if hasattr(kaggle_kernels, call):
+            return self.answer(getattr(kaggle_kernels, call)(self.kaggle, body))
         getattr(self, call)(body)
 
     def do_GET(self) -> None:
@@ -218,31 +222,6 @@ class Handler(BaseHTTPRequestHandler):
         elif self.kaggle.score_after is not None and entry["looks"] > self.kaggle.score_after:
             public, private = entry.get("scores", ("0.98000", "0.97900"))
             entry |= {"status": "COMPLETE", "publicScore": public, "privateScore": private}
-
-    def SaveKernel(self, body: dict[str, Any]) -> None:
-        slug, states, limit = body["slug"], self.kaggle.kernel_states, self.kaggle.session_limit
-        busy = [k for k in self.kaggle.kernels.values() if k["states"][0] in ("QUEUED", "RUNNING")]
-        if len(busy) >= limit:
-            return self.answer({"error": f"Maximum batch GPU session count of {limit} reached."})
-        version = self.kaggle.kernels.get(slug, {}).get("version", 0) + 1
-        files = self.kaggle.run_kernel(body)
-        self.kaggle.kernels[slug] = {"states": list(states), "files": files, "version": version}
-        self.answer({"ref": f"/code/{slug}", "url": f"https://www.kaggle.com/code/{slug}"}
-                    | {"versionNumber": version})
-
-    def GetKernelSessionStatus(self, body: dict[str, Any]) -> None:
-        states = self.kaggle.kernels[f"{body['userName']}/{body['kernelSlug']}"]["states"]
-        state = states.pop(0) if len(states) > 1 else states[0]
-        failure = {"failureMessage": "Your notebook hit an error"} if state == "ERROR" else {}
-        self.answer({"status": state} | failure)
-
-    def ListKernelSessionOutput(self, body: dict[str, Any]) -> None:
-        slug = f"{body['userName']}/{body['kernelSlug']}"
-        files = self.kaggle.kernels[slug]["files"]
-        log = json.dumps([{"stream_name": "stderr", "time": 1.5, "data": "its last words\n"}])
-        urls = {name: f"{STORAGE}/output?kernel={slug}&file={name}" for name in files}
-        listed = [{"fileName": name, "url": url} for name, url in urls.items()]
-        self.answer({"files": listed, "log": log})
 
 
 def days_ago(days: float) -> datetime:

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from src import kernel, labels
+from src import kernel, labels, session
 from src.config import UserError
 from src.kernel import Asked
 from src.variant import make_variant
@@ -50,6 +50,25 @@ def test_attached_weights_need_no_internet():
     assert metadata(variant, ["someone/timm-weights"], internet=True)["enable_internet"] is True
 
 
+def test_weights_of_a_data_set_may_be_named_in_both_forms_but_not_of_another_owner():
+    owned = make_variant(pretrained="/kaggle/input/datasets/someone/timm-weights/vit.safetensors")
+    for name in ("someone/timm-weights", "someone/timm-weights/3"):
+        assert metadata(owned, [name])["dataset_sources"] == [name]
+        assert metadata(make_variant(**ATTACHED), [name])["dataset_sources"] == [name]
+    with pytest.raises(UserError, match="datasets/OWNER/NAME/FILE"):
+        metadata(owned, ["another/timm-weights"])
+
+
+def test_weights_of_a_model_attach_the_model_that_their_path_names():
+    model = "timm/resnet/pytorch/resnet50/2"
+    variant = make_variant(pretrained=f"/kaggle/input/models/{model}/model.safetensors")
+    assert metadata(variant)["model_sources"] == [model]
+    assert metadata(variant)["enable_internet"] is False
+    assert metadata(make_variant())["model_sources"] == []
+    with pytest.raises(UserError, match="FRAMEWORK/VARIATION/VERSION/FILE"):
+        metadata(make_variant(pretrained="/kaggle/input/models/resnet50/model.safetensors"))
+
+
 def test_weights_that_no_attached_data_set_holds_are_refused():
     with pytest.raises(UserError, match="--dataset"):
         metadata(make_variant(arch="vit_small", **ATTACHED), ["someone/other"])
@@ -77,7 +96,8 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     assert len(cells) == len(original) + 3 and sources.index(parameters) == at[1] + 1
     given: dict = {}
     exec(parameters, given)
-    assert variant == make_variant(**{k: given[k] for k in variant.recipe})
+    ends = make_variant(arch="vit_small", epochs=3, time_limit=session.LIMIT)
+    assert ends == make_variant(**{k: given[k] for k in variant.recipe})
     assert given["notebook"] == "paddy_train"
 
 
@@ -94,6 +114,15 @@ def test_the_package_holds_the_code_the_rows_and_the_saved_split(work):
     names = zipfile.ZipFile(io.BytesIO(content)).namelist()
     assert {"src/__init__.py", "src/train.py", "params.yaml"} < set(names)
     assert [n for n in names if n.startswith("models/f")] == ["models/folds_01234567_seed42.csv"]
+
+
+def test_packages_within_src_travel_too(monkeypatch, tmp_path):
+    (tmp_path / "src" / "vision").mkdir(parents=True)
+    (tmp_path / "src" / "vision" / "views.py").write_text("")
+    (tmp_path / "params.yaml").write_text("")
+    monkeypatch.setattr(kernel, "ROOT", tmp_path)
+    content = base64.b64decode(kernel.package(make_variant()))
+    assert "src/vision/views.py" in zipfile.ZipFile(io.BytesIO(content)).namelist()
 
 
 def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path):

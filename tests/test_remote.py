@@ -1,52 +1,24 @@
 """Kernels through the real client and the stand-in: pushed once, followed, and fetched whole."""
 
-import hashlib
 import json
-import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from src import bundle, kernel, remote
+from src import fetched, kernel
 from src.config import ROOT, UserError
-from src.probs import write_probs
 from src.variant import load_variants
+from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import command, folder_of, refusal, run, run_each
-
-ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"
 
 
 @pytest.fixture
 def kaggle(kaggle: StandIn, tmp_path: Path) -> StandIn:
-    kaggle.run_kernel = lambda request: outputs(tmp_path, request)
+    kaggle.run_kernel = lambda request: trained(tmp_path, request)
     return kaggle
-
-
-def outputs(home: Path, request: dict[str, Any], **facts: Any) -> dict[str, bytes]:
-    """What a kernel leaves: a bundle with its probabilities, and the number of its push."""
-    text = request["text"]
-    name = ONE if request["slug"].endswith(ONE.replace("_", "-")) else TWO
-    push = re.search(r'push\\": \\"([0-9a-f]{32})', text)[1]
-    pkl = b"a model's bytes"
-    card = {"name": name, "variant": load_variants()[name].recipe, "notebook": "paddy_train"}
-    card |= {"family": "vit", "classes": ["a", "b"], "data": "0" * 64, "commit": "", "dirty": True}
-    card |= {"held_out": "1" * 64, "holdout": {"images": 4, "wrong_plain": 1, "wrong_tta": 1}}
-    card |= {"versions": {"python": "3.12.1", "torch": "2.6.0+cu124", "timm": version("timm")}}
-    card |= {"bytes": len(pkl), "sha256": hashlib.sha256(pkl).hexdigest()} | facts
-    files = {"push.json": json.dumps({"push": push}).encode(), f"models/{name}.pkl": pkl}
-    table = pd.DataFrame(np.full((4, 2), 0.5, np.float32), list("wxyz"), ["a", "b"])
-    for split in ("valid", "test"):
-        path = home / f"{split}.parquet"
-        write_probs(path, table.rename_axis("image_id"), None,
-                    bundle.expected_meta(card, split, "1" * 64))
-        files[f"models/{name}.{split}.parquet"] = path.read_bytes()
-    return files | {f"models/{name}.json": json.dumps(card).encode(), "notes.txt": b"not ours"}
 
 
 def push(kaggle: StandIn, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -65,6 +37,7 @@ def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_p
     assert f"torch 2.6.0 (here {version('torch').split('+')[0]})" in done.stdout
     assert "timm" not in done.stdout and "running" in done.stdout
     card = json.loads((tmp_path / "work" / "models" / f"{ONE}.json").read_text())
+    assert card["variant"] == load_variants()[ONE].recipe  # without the limit of Kaggle's session
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     assert card["commit"] == head.stdout.strip() != ""
     assert "finished already" in again.stdout and len(kaggle.called("SaveKernel")) == 1
@@ -98,7 +71,7 @@ def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path):
             (output / path).write_bytes(b"b" * len(content) if path == name else content)
         push = json.loads(whole["push.json"])["push"]
         with pytest.raises(UserError, match=said):
-            remote.check(load_variants()[ONE], output, push)
+            fetched.check(load_variants()[ONE], output, push)
 
 
 def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.CompletedProcess[str]:
@@ -116,15 +89,15 @@ def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(tmp_path, m
     folder, number = kernel.folder_of(variant), "0" * 32
     older = {**variant.recipe, "epochs": 99}
     text = f'push\\": \\"{number}'
-    made = outputs(tmp_path, {"slug": ONE.replace("_", "-"), "text": text}, variant=older)
+    made = trained(tmp_path, {"slug": ONE.replace("_", "-"), "text": text}, variant=older)
     for name, content in made.items():
         path = folder / "output" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (folder / remote.PUSHED).write_text(json.dumps({"push": number}))
+    (folder / kernel.PUSHED).write_text(json.dumps({"push": number}))
     with pytest.raises(UserError, match="another recipe"):
-        remote.bring_home(variant, folder)
-    assert models(tmp_path) == [] and not (folder / remote.PUSHED).exists()
+        fetched.bring_home(variant, folder)
+    assert models(tmp_path) == [] and not (folder / kernel.PUSHED).exists()
 
 
 def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path):
@@ -160,7 +133,7 @@ def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
     kaggle.troubles["SaveKernel"] = [(403, "Phone verification is required")]
     results = run_each(kaggle, tmp_path, f"push {ONE}", "push vit_smal_squish_224",
                        f"push {ONE} --no-internet")
-    said = ["Phone verification", "did you mean 'vit_small_squish_224'", "--dataset"]
+    said = ["verify your phone number at", "did you mean 'vit_small_squish_224'", "--dataset"]
     for words, done in zip(said, results, strict=True):
         assert words in refusal(done)
     assert kaggle.kernels == {} and models(tmp_path) == []
