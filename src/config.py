@@ -74,7 +74,7 @@ def submissions_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Where shrunk copies of photographs are kept; it may be deleted at any time."""
+    """Where shrunk copies and unfinished predictions are kept; it may be deleted at any time."""
     return work() / "cache"
 
 
