@@ -195,14 +195,30 @@ def test_too_few_sessions_are_refused_in_one_line_and_nothing_is_written(data, t
     assert not (tmp_path / "models").exists()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_few_sessions_of_very_unequal_size_still_fill_five_folds(seed: int):
-    """As in the real competition: 41 sessions, one of them larger than a fold, labels uneven."""
-    sizes = [2371, 1394, 686, 584, 552, 401, 379, 325] + [150] * 20 + [30] * 10 + [3] * 3
-    session = [f"s{n}" for n, size in enumerate(sizes) for _ in range(size)]
-    ids = [f"{n:05}.jpg" for n in range(len(session))]
-    labels = pd.Series([f"disease_{n * n // 7 % 10}" for n in range(len(ids))], ids)
-    folds = assign_folds(labels, pd.Series(session, ids), seed)
-    counts = folds.value_counts()
-    assert sorted(counts.index) == [0, 1, 2, 3, 4]
-    assert counts.max() == 2371 and counts.min() > 0.7 * (len(ids) - 2371) / 4
+def test_each_seed_has_another_grouped_split(data: Path, tmp_path: Path):
+    sessions(data, ["ADT45", "Ponni", "Zonal"], [45, 50, 60, 65, 70, 72])
+    splits = [get_folds(data, seed, tmp_path / "models", "grouped") for seed in range(42, 47)]
+    holdouts = {tuple(folds.index[folds == 0]) for folds in splits}
+    assert len(holdouts) == 5
+
+
+def test_a_grouped_split_saved_by_an_older_version_is_used_as_it_is(data: Path, tmp_path: Path):
+    session, models = sessions(data, ["ADT45", "Ponni"], [45, 50, 60, 65]), tmp_path / "models"
+    get_folds(data, 42, models, "grouped")
+    (path,) = models.iterdir()
+    older = assign_folds(pd.Series("any", session.index), session, 42).reset_index()
+    path.write_text(content := older.to_csv(index=False))
+    used = get_folds(data, 42, models, "grouped")
+    assert used.equals(older.set_index("image_id").fold) and path.read_text() == content
+
+
+def test_the_same_split_is_promised_again_only_where_that_is_true(data: Path, tmp_path: Path):
+    sessions(data, ["ADT45", "Ponni"], [45, 50, 60, 65])
+    for split, promised in (("stratified", True), ("grouped", False)):
+        models = tmp_path / split
+        get_folds(data, 42, models, split)
+        (path,) = models.iterdir()
+        path.write_text("image_id,fold\n")
+        with pytest.raises(UserError, match=f"{path.name} .*delete it") as error:
+            get_folds(data, 42, models, split)
+        assert ("the same split" in str(error.value)) == promised

@@ -1,11 +1,16 @@
 """How images are dealt to folds: evenly, groups together, the same on every machine."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 import pytest
 from small_tables import COUNTS, name
 
 from src.config import UserError
-from src.folds import FOLDS, assign_folds, digest
+from src.folds import FOLDS, assign_folds, assign_sessions, digest
+
+# As in the real competition: 41 sessions, one of them larger than a fold.
+SIZES = [237, 139, 69, 58, 55, 40, 38, 32] + [15] * 20 + [3] * 10 + [1] * 3
 
 
 @pytest.fixture
@@ -59,8 +64,11 @@ def test_the_order_of_the_rows_does_not_matter(labels: pd.Series):
 
 
 def test_the_split_is_the_same_on_every_machine(labels: pd.Series):
-    """A fixed answer: it may only change together with a note that old splits are void."""
-    assert digest(assign_folds(labels, alone(labels), 42)) == "5f98e5fce8f86138"
+    """Fixed answers: they may only change together with a note that old splits are void."""
+    digests = [digest(assign_folds(labels, alone(labels), seed)) for seed in (0, 1, 42, 43)]
+    assert digests == [
+        "8ef9d70340df3e69", "441b1b2b5f583cf6", "5f98e5fce8f86138", "b4689747f242df60"
+    ]
 
 
 def test_another_seed_makes_another_split_just_as_even(labels: pd.Series):
@@ -96,3 +104,50 @@ def test_digest_is_of_the_table_not_of_its_order(labels: pd.Series):
     moved = folds.copy()
     moved.iloc[0] = (moved.iloc[0] + 1) % FOLDS
     assert digest(moved) != digest(folds)
+
+
+# Few sessions of very unequal size
+
+
+def dealt(sizes: list[int]) -> tuple[pd.Series, pd.Series]:
+    """Labels and sessions of images, each session with one to four of ten labels."""
+    rows = [(k, n) for k, size in enumerate(sizes) for n in range(size)]
+    ids = [f"{number:05}.jpg" for number in range(len(rows))]
+    labels = pd.Series([str((k * k + n % (1 + (k + 3) % 4)) % 10) for k, n in rows], ids)
+    return labels, pd.Series([str(k) for k, _ in rows], ids)
+
+
+def holdouts(sizes: list[int], seeds: Iterable[int]) -> list[frozenset]:
+    """The images of fold 0 for each seed."""
+    splits = [assign_sessions(*dealt(sizes), seed) for seed in seeds]
+    return [frozenset(folds.index[folds == 0]) for folds in splits]
+
+
+def test_each_seed_deals_the_sessions_anew_and_as_evenly_as_largest_first():
+    labels, session = dealt(SIZES)
+    before = spread(labels, assign_folds(labels, session, 42))
+    of_class, partitions = before.sum(axis=1), set()
+    for seed in (0, 1, 2, *range(42, 61)):
+        folds = assign_sessions(labels, session, seed)
+        assert folds.groupby(session).nunique().max() == 1
+        partitions.add(frozenset(map(frozenset, folds.groupby(folds).groups.values())))
+        off = [(c.div(of_class, axis=0) - 1 / FOLDS) for c in (spread(labels, folds), before)]
+        new, old = ((table**2).sum().sum() for table in off)
+        assert new < 1.01 * old
+        assert folds.value_counts().min() > 0.5 * (len(labels) - SIZES[0]) / 4
+    assert len(partitions) == 22
+
+
+@pytest.mark.parametrize("sizes", [SIZES, SIZES[:5], [7] * 5], ids=["many", "five", "alike"])
+def test_five_seeds_in_a_row_hold_out_different_images(sizes: list[int]):
+    found = holdouts(sizes, range(40, 60))
+    assert all(len(set(found[k : k + 5])) == 5 for k in range(16))
+
+
+def test_the_sessions_of_a_seed_are_dealt_alike_everywhere():
+    """Fixed answers, as above."""
+    labels, session = dealt(SIZES)
+    turned = labels.sample(frac=1, random_state=1), session.iloc[::-1]
+    for given in ((labels, session), turned):
+        digests = [digest(assign_sessions(*given, seed)) for seed in (0, 42)]
+        assert digests == ["7b8d479e977898af", "0705dbe2c2b41e4f"]
