@@ -69,19 +69,20 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         missing = ["everything"]
     if missing:
         lacks = f"{', '.join(missing)} missing or wrong"
-        raise UserError(f"{path} is no model card ({lacks})", _redo(name))
+        raise UserError(f"{path} is no model card ({lacks})", redo(name))
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
     pkl = pkl_path(models, name)
     if not pkl.is_file():
         problem = f"{pkl} is missing though its card is there"
-        raise UserError(problem, f"put it back, or {_redo(name)}")
+        raise UserError(problem, f"put it back, or {redo(name)}")
     if pkl.stat().st_size != card["bytes"]:
-        raise UserError(f"{pkl} is not the file its card describes", _redo(name))
+        raise UserError(f"{pkl} is not the file its card describes", redo(name))
     return card | {"sha256": sha256(pkl)} if trust else card
 
 
-def _redo(name: str) -> str:
+def redo(name: str) -> str:
+    """The remedy that names the command to train bundle `name` anew."""
     return f"train it again: python -m src.run {name} --overwrite"
 
 
@@ -95,7 +96,7 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     cards, reasons = {}, {}
     for name in names(models):
         if not card_path(models, name).is_file():
-            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {_redo(name)}"
+            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {redo(name)}"
             continue
         try:
             cards[name] = read_card(models, name)
@@ -219,7 +220,7 @@ def load(models: Path, name: str, trust: bool = False) -> "Learner":
     if not trust and sha256(path) != card["sha256"]:
         raise UserError(
             f"{path} is not the file its card describes (sha256 differs) and a .pkl can run any "
-            f"code; {_redo(name)}, or if you know where it comes from add --trust"
+            f"code; {redo(name)}, or if you know where it comes from add --trust"
         )
     return load_pkl(path, card["versions"])
 

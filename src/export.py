@@ -15,10 +15,9 @@ from src import backbone, bundle, competition
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256, torch_writes
-from src.folds import digest
+from src.folds import digest, holdout_digest
 from src.labels import digests
 from src.notebook import Run
-from src.predict import holdout_digest
 from src.probs import blend, join, write_probs
 from src.tta import Tables, predict
 from src.variant import Variant

@@ -19,7 +19,7 @@ import torch
 from src import bundle, competition
 from src.config import UserError, cache_dir, command, models_dir
 from src.files import require_writable, sha256_lines, write_json
-from src.folds import get_folds
+from src.folds import get_folds, holdout_digest
 from src.machine import free_memory
 from src.probs import write_probs
 from src.tta import Tables, predict
@@ -118,8 +118,8 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     paths = holdout_paths(folder, folds, variant.fold)
     if holdout_digest(list(paths)) != card["held_out"]:
         raise UserError(
-            f"the saved folds no longer hold out the images {name} was not trained on; bring back "
-            f"the folds_….csv of its training, or train it again"
+            f"the saved folds no longer hold out the images {name} was not trained on",
+            f"bring back the folds_….csv of its training, or {bundle.redo(name)}",
         )
     tables = _predict(models, {name: card}, learners, "valid", card["held_out"], paths)[name]
     labels = competition.train_table(folder).label
@@ -130,11 +130,6 @@ def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:
     """image_id → file of every training image in `fold`, sorted by id."""
     paths = competition.train_paths(folder)
     return paths[folds.loc[paths.index] == fold].to_dict()
-
-
-def holdout_digest(images: list[str]) -> str:
-    """The fingerprint a hold-out file carries: of its image ids, in any order."""
-    return sha256_lines(images)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import draw_competition, run
 from PIL import Image
-from small_bundles import RESNET, VIT, call, learner, settings, snapshot, tables_of
+from small_bundles import RESNET, VIT, call, learner, refused, settings, snapshot, tables_of
 
 from src import bundle, competition, config, predict, tta
 from src.ensemble import main as ensemble
@@ -114,6 +114,18 @@ def test_a_killed_prediction_of_a_hold_out_goes_on_where_it_was(models, monkeypa
     held_out = list(tables_of(models, VIT, "valid")[0]["plain"].index)
     assert set(held_out) - set(opened) == set(held_out[:2])
     assert not list(config.cache_dir().glob("predicting_*"))
+
+
+def test_folds_that_hold_out_other_images_are_refused_with_both_remedies(models, data):
+    (path,) = models.glob("folds_*_seed42.csv")
+    content = path.read_text()
+    table = pd.read_csv(path)
+    table.assign(fold=(table.fold + 1) % 5).to_csv(path, index=False)
+    line = refused(call(main, VIT, "--beta", "1"))
+    assert "bring back the folds_….csv of its training, or train it again: " in line
+    assert line.endswith(f"python -m src.run {VIT} --overwrite")
+    path.write_text(content)
+    assert call(main, VIT, "--beta", "1").returncode == 0
 
 
 def test_another_share_of_the_plain_view_gives_the_card_its_new_error(models, data):
