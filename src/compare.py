@@ -8,73 +8,27 @@ there; what is trained for the comparison goes to models/compare/, where it has 
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from src import bundle, competition
 from src.config import UserError, command, models_dir, nearest
-from src.evidence import (
-    ALPHA,
-    DRAWS,
-    Comparison,
-    gain_phrase,
-    interval_of_mean,
-    log_loss_phrase,
-    log_losses,
-    mcnemar,
-    right,
-    signed,
-    wrong_of,
-)
+from src.evidence import signed, wrong_of
 from src.labels import read_corrections
-from src.probs import blend, join, read_probs
+from src.paired import (
+    Comparison,
+    LogLoss,
+    compare_repeats,
+    gain_phrase,
+    interval_phrase,
+    log_loss_phrase,
+)
+from src.probs import blend, read_probs
 from src.run import run_notebook
 from src.variant import Variant, load_variants
-
-Pair = tuple[pd.DataFrame, pd.DataFrame]  # the new probabilities and the old, of the same images
-
-
-def compare_repeats(pairs: Sequence[Pair], labels: pd.Series, seed: int = 0) -> Comparison:
-    """The `pairs` of several trainings as one comparison, counted in predictions.
-
-    An image held out in several trainings is one piece of evidence: the intervals draw whole
-    images, with all their predictions, and the exact test counts an image by its net gain.
-    """
-    joined = [join(pair) for pair in pairs]
-    gains = pd.concat(_by_image(right, new, old, labels) for new, old in joined)
-    losses = pd.concat(_by_image(log_losses, new, old, labels) for new, old in joined)
-    net, per_image = gains.groupby(level=0).sum(), losses.groupby(level=0).mean()
-    return Comparison(
-        len(gains),
-        int((gains == 1).sum()),
-        int((gains == -1).sum()),
-        mcnemar(int((net > 0).sum()), int((net < 0).sum())),
-        *interval_of_sum(net.to_numpy(), seed),
-        float(per_image.mean()),
-        *interval_of_mean(per_image.to_numpy(), seed),
-    )
-
-
-def interval_of_sum(values: np.ndarray, seed: int = 0) -> tuple[int, int]:
-    """95 % percentile interval of the sum of whole numbers, one per image, drawn with replacement.
-
-    Only how often each number comes matters, so these counts are drawn instead of the images.
-    """
-    levels, counts = np.unique(values, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(values), counts / len(values), DRAWS)
-    ends = np.quantile(draws @ levels, [ALPHA / 2, 1 - ALPHA / 2], method="nearest")
-    return int(ends[0]), int(ends[1])
-
-
-def _by_image(
-    score: Callable, new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series
-) -> pd.Series:
-    """How much higher `new` scores than `old`, by image."""
-    return pd.Series(score(new, labels) * 1.0 - score(old, labels), new.index)
 
 
 def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
@@ -117,24 +71,23 @@ def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
     labels, pairs = competition.train_table(folder).label, []
     for seed in range(old.seed, old.seed + seeds):
         pairs.append(tuple(holdout_of(replace(v, seed=seed), folder) for v in (new, old)))
-        one, count = compare_repeats(pairs[-1:], labels), len(pairs[-1][0])
+        one, _ = compare_repeats(pairs[-1:], labels)
         wrong = " → ".join(str(wrong_of(table, labels)[0]) for table in reversed(pairs[-1]))
-        gain = gain_phrase(one.difference, one.low, one.high, one.p)
-        print(f"seed {seed}: {wrong} of {count:,} wrong, {gain}", flush=True)
+        print(f"seed {seed}: {wrong} of {one.images:,} wrong, {gain_phrase(one)}", flush=True)
     images = len(set().union(*(table.index for table, _ in pairs)))
-    c = compare_repeats(pairs, labels)
+    c, log_loss = compare_repeats(pairs, labels)
     return [
         f"{old.name} → {new.name}: {c.images:,} predictions of {images:,} images",
-        verdict(c, old.name, new.name),
+        verdict(c, log_loss, old.name, new.name),
     ]
 
 
-def verdict(c: Comparison, old: str, new: str) -> str:
-    """`+4 predictions (95 % −6 … +14, exact p 0.5), …: …` with what may be said; + is for `new`."""
+def verdict(c: Comparison, log_loss: LogLoss, old: str, new: str) -> str:
+    """`+4 predictions (95 % −8 … +15, p 0.62), …: …` with what may be said; + is for `new`."""
     told = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
     told = told if c.decided else "the difference cannot be told from zero"
-    interval = f"95 % {signed(c.low)} … {signed(c.high)}, exact p {c.p:.2g}"
-    return f"{signed(c.difference)} predictions ({interval}), {log_loss_phrase(c)}: {told}"
+    gain = f"{signed(c.difference)} predictions ({interval_phrase(c)})"
+    return f"{gain}, {log_loss_phrase(log_loss)}: {told}"
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from src import competition
 from src.config import command
-from src.evidence import compare, error_phrase, log_loss_phrase, sentence, too_few, wrong_of
+from src.evidence import error_phrase, too_few, wrong_of
 from src.members import holdout_problem, members_sentence, members_table
+from src.paired import compare, compare_log_loss, log_loss_phrase, sentence
 from src.probs import average
 from src.report import as_text
 from src.search import SELECT, trials_table
@@ -65,9 +66,9 @@ def _comparisons(vote: Vote) -> list[str]:
     """What ensembling is worth, and what the typed weights, mean or temperatures bring."""
     lines = [worth(vote.tables, vote.labels, vote.valid)]
     if not vote.why and not is_plain(vote):
-        c = compare(vote.valid, average(list(vote.tables.values())), vote.labels)
-        found = sentence(c, "weighing like this", "against equal weights")
-        lines += [f"{found}; {log_loss_phrase(c)}"]
+        both = vote.valid, average(list(vote.tables.values()))
+        found = sentence(compare(*both, vote.labels), "weighing like this", "against equal weights")
+        lines += [f"{found}; {log_loss_phrase(compare_log_loss(*both, vote.labels))}"]
     return lines
 
 

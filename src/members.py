@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.evidence import ALPHA, error_phrase, gained_and_lost, mcnemar, too_few, wrong_of
+from src.evidence import error_phrase, too_few, wrong_of
 from src.inspection import some
 from src.probs import average, blend, read_probs
 from src.search import use_tta
@@ -89,11 +89,8 @@ def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.
 
 def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
     """Why TTA is not used for the model `name`; empty when it is."""
-    if tta is plain:  # it was asked without
+    if tta is plain or plain.empty:  # predicted without, or nothing was held out
         return ""
-    gained, lost = gained_and_lost(tta, plain, labels)
-    if gained >= lost or mcnemar(gained, lost) >= ALPHA:
-        return ""  # as for most members; the bootstrap would take their time
     used, why = use_tta(plain, tta, labels, name)
     return "" if used else why
 

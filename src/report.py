@@ -7,17 +7,8 @@ import numpy as np
 import pandas as pd
 
 from src.blends import calibrate, gather, tempered
-from src.evidence import (
-    ALPHA,
-    compare,
-    error_phrase,
-    log_loss_phrase,
-    right,
-    same_mix,
-    too_few,
-    wilson,
-    wrong_of,
-)
+from src.evidence import ALPHA, error_phrase, p_phrase, right, same_mix, too_few, wilson, wrong_of
+from src.paired import compare_log_loss, log_loss_phrase
 from src.search import nested
 
 BINS = 10  # of the reliability diagram
@@ -57,13 +48,13 @@ def reliability_sentence(ensemble: pd.DataFrame | None, labels: pd.Series) -> st
         return f"how far the ensemble's probabilities can be believed is not known: {few}"
     heat, after = cooled(ensemble, labels)
     sure, then = (100 * probs.max(axis=1).mean() for probs in (ensemble, after))
-    c = compare(after, ensemble, labels)
-    decided = c.log_loss_high < 0 or c.log_loss_low > 0
-    verdict = ("helps" if c.log_loss < 0 else "hurts") if decided else "matters"
+    change = compare_log_loss(after, ensemble, labels)
+    decided = change.high < 0 or change.low > 0
+    verdict = ("helps" if change.difference < 0 else "hurts") if decided else "matters"
     return (
         f"the ensemble is {sure:.1f} % sure on average, with "
         f"{error_phrase(*wrong_of(ensemble, labels))}; a temperature of {heat:.2f}, judged on "
-        f"images it was not fitted on, makes it {then:.1f} % sure: {log_loss_phrase(c)}, "
+        f"images it was not fitted on, makes it {then:.1f} % sure: {log_loss_phrase(change)}, "
         f"{'' if decided else 'no '}evidence that it {verdict}"
     )
 
@@ -82,6 +73,6 @@ def class_sentence(counts: pd.DataFrame) -> str:
     p = same_mix(counts.submission, counts.training)
     return (
         f"the class mix differs from training's {'more' if p < ALPHA else 'no more'} than chance "
-        f"explains (chi-square p = {p:.2g}); furthest off is {name}: "
+        f"explains (chi-square p = {p_phrase(p)}); furthest off is {name}: "
         f"{counts.submission[name]:,} images where {expected[name]:,.0f} are to be expected"
     )

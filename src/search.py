@@ -13,22 +13,16 @@ import pandas as pd
 
 from src.blends import MEAN_METHODS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
 from src.config import UserError, nearest
-from src.evidence import (
-    ALPHA,
-    Comparison,
-    compare,
-    error_phrase,
-    gain_phrase,
-    log_losses,
-    sentence,
-    too_few,
-    wrong_of,
-)
+from src.evidence import ALPHA, error_phrase, log_losses, too_few, wrong_of
+from src.paired import Comparison, compare, gain_phrase, sentence
 from src.probs import average
 
 PARTS, REPEATS = 5, 3
 SUBJECTS = {"geometric": "the geometric mean", "temperature": "a temperature for each model"}
 CHALLENGERS = PLAIN | MEAN_METHODS  # what a command can be told to repeat
+# All of them look at the same images, so the best of six must be surer than one (Bonferroni, valid
+# however alike they are); intervals and verdicts are of this level, too.
+STRICT = ALPHA / len(CHALLENGERS)
 SELECT = ("auto", "equal", *CHALLENGERS)  # the choices of --select
 
 
@@ -66,7 +60,7 @@ def search(
             probs, blend = nested(method, held, repeats, seed)
         probs = pd.DataFrame(probs, index=held.images, columns=held.classes)
         told = _told(held.models, blend) if name in CHALLENGERS else (None,)
-        trials[name] = Trial(probs, compare(probs, incumbent, labels, seed), *told)
+        trials[name] = Trial(probs, compare(probs, incumbent, labels, STRICT), *told)
     return trials
 
 
@@ -107,11 +101,7 @@ def _rounded(models: list[str], values: np.ndarray) -> dict[str, float]:
 
 
 def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]:
-    """The method that votes, and why; `auto` wants proof, anything else is simply taken.
-
-    All challengers look at the same images, so the best of six must be surer than one: its exact
-    p below 0.05 / 6 (Bonferroni, valid however alike they are) and its interval above 0.
-    """
+    """The method that votes, and why; `auto` wants proof, anything else is simply taken."""
     if select not in SELECT:
         raise UserError(f"--select {select!r} is no choice; {nearest(select, SELECT)}")
     if select != "auto":
@@ -129,7 +119,7 @@ def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]
 def is_better(trial: Trial) -> bool:
     """Whether the nested estimate proves a challenger better than the equal mean."""
     c = trial.comparison
-    return c is not None and c.low > 0 and c.p < ALPHA / len(CHALLENGERS)
+    return c is not None and c.low > 0
 
 
 def _named(method: str) -> str:
@@ -139,7 +129,7 @@ def _named(method: str) -> str:
 
 
 def _sentence(method: str, c: Comparison) -> str:
-    wanted = f"exact p {c.p:.2g}, below {ALPHA / len(CHALLENGERS):.2g} is wanted"
+    wanted = f"the best of {len(CHALLENGERS)} needs p below {ALPHA:g} / {len(CHALLENGERS)}"
     subject = SUBJECTS.get(method, f"weighing by {method}")
     return f"{sentence(c, subject, 'against equal weights')} ({wanted})"
 
@@ -153,7 +143,7 @@ def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame
         rows.append([
             name,
             error_phrase(*wrong_of(probs, labels)),
-            "" if c is None else gain_phrase(c.difference, c.low, c.high, c.p),
+            "" if c is None else gain_phrase(c),
             f"{log_losses(probs, labels).mean():.4f}",
             verdict if trial.weights else f"{verdict}; a yardstick, no plain weights express it",
         ])
@@ -165,7 +155,7 @@ def _verdict(trial: Trial) -> str:
     if is_better(trial):
         return "better"
     c = trial.comparison
-    return "worse" if c.decided and c.difference < 0 else "no evidence"
+    return "worse" if c.high < 0 else "no evidence"
 
 
 def use_tta(

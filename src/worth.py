@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 
 from src.blends import gather
-from src.evidence import (
-    columns_of,
+from src.evidence import columns_of, error_phrase, too_few
+from src.paired import (
     compare,
-    error_phrase,
+    compare_log_loss,
+    comparison_of,
     gain_phrase,
-    interval_of_gain,
     log_loss_phrase,
-    mcnemar,
     sentence,
-    too_few,
 )
 from src.probs import join
 
@@ -28,8 +26,8 @@ def contributions(
 ) -> pd.DataFrame:
     """The equal mean without each family of several models, and each model: index what is left out.
 
-    Columns: models left out, `wrong` images without them, `gain`: images they bring (`low` to
-    `high`, exact `p`). An ensemble of one family has nothing left without it, hence no such row.
+    Columns: models left out, `wrong` images without them, `gain`: the Comparison of the mean with
+    that of the rest. An ensemble of one family has nothing left without it, hence no such row.
     """
     held = gather(tables, families, labels)
     total, rows = held.stack.sum(axis=0), {}
@@ -39,18 +37,16 @@ def contributions(
         out = np.array([name in pair for pair in zip(held.models, held.families, strict=True)])
         if not out.all():
             rest = (total - held.stack[out].sum(axis=0)).argmax(axis=1) == held.truth
-            gained, lost = int((full & ~rest).sum()), int((rest & ~full).sum())
-            low, high = interval_of_gain(gained, lost, len(full))
-            wrong, p = int((~rest).sum()), mcnemar(gained, lost)
-            rows[name] = [int(out.sum()), wrong, gained - lost, low, high, p]
-    columns = ["models", "wrong", "gain", "low", "high", "p"]
+            gain = comparison_of(full * 1 - rest)
+            rows[name] = [int(out.sum()), int((~rest).sum()), gain]
+    columns = ["models", "wrong", "gain"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def contributions_table(found: pd.DataFrame, images: int) -> pd.DataFrame:
     """`contributions` of so many held-out images for a reader, in images."""
     rows = [
-        [name, r.models, error_phrase(r.wrong, images), gain_phrase(r.gain, r.low, r.high, r.p)]
+        [name, r.models, error_phrase(r.wrong, images), gain_phrase(r.gain)]
         for name, r in zip(found.index, found.itertuples(), strict=True)
     ]
     columns = ["without", "models", "hold-out error of the rest", "images it brings"]
@@ -112,5 +108,5 @@ def worth(
     comparison = compare(ensemble, tables[best], labels)
     found = sentence(comparison, f"averaging {len(tables)} models", f"against {best} alone")
     alone = error_phrase(int(wrong[best]), comparison.images)
-    beside = log_loss_phrase(comparison)
+    beside = log_loss_phrase(compare_log_loss(ensemble, tables[best], labels))
     return f"what ensembling is worth: {found}, the best single model with {alone}; {beside}"

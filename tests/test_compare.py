@@ -12,79 +12,11 @@ from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
 from src import bundle, compare, competition
-from src.compare import compare_repeats, interval_of_sum, verdict
-from src.evidence import compare as compare_once
-from src.evidence import interval_of_gain
+from src.folds import get_folds
 from src.probs import read_probs, write_probs
 from src.variant import make_variant
 
 A, B = make_variant(**TINY, tta="none"), make_variant(**TINY, tta="none", desc="other")
-IDS = [f"{number}.jpg" for number in range(200)]
-LABELS = pd.Series("blast", IDS)
-
-
-def probs(ids, wrong=(), certainty=0.8):
-    """Probabilities of the images `ids`, right but for those in `wrong`."""
-    chance = np.where(np.isin(ids, list(wrong)), 1 - certainty, certainty)
-    index = pd.Index(ids, name="image_id")
-    return pd.DataFrame({"blast": chance, "normal": 1 - chance}, index)
-
-
-# the numbers
-
-
-def test_one_training_is_compared_as_ever():
-    new, old = probs(IDS, IDS[:5]), probs(IDS, IDS[3:20])
-    one, many = compare_once(new, old, LABELS), compare_repeats([(new, old)], LABELS)
-    assert (many.images, many.gained, many.lost, many.p) == (200, 15, 3, one.p)
-    assert many.log_loss == pytest.approx(one.log_loss)
-    assert abs(many.low - one.low) <= 1 and abs(many.high - one.high) <= 1
-
-
-def test_trainings_of_other_images_add_up():
-    halves = IDS[:100], IDS[100:]
-    pairs = [(probs(ids, ids[:2]), probs(ids, ids[2:12])) for ids in halves]
-    c = compare_repeats(pairs, LABELS)
-    assert (c.images, c.gained, c.lost, c.difference) == (200, 20, 4, 16)
-    assert abs(c.low - interval_of_gain(20, 4, 200)[0]) <= 1
-
-
-def test_the_same_images_five_times_are_not_five_times_the_evidence():
-    new, old = probs(IDS, IDS[:2]), probs(IDS, IDS[2:11])
-    once, five = compare_repeats([(new, old)], LABELS), compare_repeats([(new, old)] * 5, LABELS)
-    assert five.difference == 5 * once.difference == 35
-    assert five.p == once.p  # 9 images for it and 2 against it, however often they were predicted
-    assert five.low == pytest.approx(5 * once.low, abs=5)
-    assert five.high == pytest.approx(5 * once.high, abs=5)
-    assert five.decided == once.decided
-    assert five.log_loss == pytest.approx(once.log_loss)
-
-
-def test_interval_of_a_sum_is_that_of_drawing_the_images():
-    values = np.array([3, -1, 0, 0, 2, -2, 0, 1] * 20)
-    rng = np.random.default_rng(5)
-    sums = [rng.choice(values, len(values)).sum() for _ in range(4000)]
-    low, high = np.quantile(sums, [0.025, 0.975])
-    assert interval_of_sum(values) == pytest.approx((low, high), abs=2)
-
-
-def test_rows_and_columns_may_come_in_any_order():
-    new, old = probs(IDS, IDS[:2]), probs(IDS, IDS[2:30])
-    turned = old.iloc[::-1, ::-1]
-    assert compare_repeats([(new, turned)], LABELS) == compare_repeats([(new, old)], LABELS)
-
-
-def test_what_cannot_be_told_from_zero_says_exactly_that():
-    few = compare_repeats([(probs(IDS, IDS[:2]), probs(IDS, IDS[2:5]))], LABELS)
-    assert verdict(few, "a", "b").startswith("+1 predictions (95 % −")
-    assert verdict(few, "a", "b").endswith(": the difference cannot be told from zero")
-    many = [(probs(IDS), probs(IDS, IDS[:30]))]
-    assert verdict(compare_repeats(many, LABELS), "a", "b").endswith(": b is better than a")
-    worse = compare_repeats([(old, new) for new, old in many], LABELS)
-    assert verdict(worse, "a", "b").endswith(": b is worse than a")
-
-
-# the command
 
 
 @pytest.fixture
@@ -98,8 +30,9 @@ def rows(data, tmp_path, monkeypatch):
 def done(models, folder, variant, wrong):
     """A finished bundle of `variant` that has the first `wrong` of its hold-out wrong."""
     truth, classes = competition.train_table(folder).label, competition.classes(folder)
-    ids = list(truth.sort_index().index[variant.seed - 42 :][:6])
-    values = np.full((6, len(classes)), 0.1)
+    folds = get_folds(folder, variant.seed, models, variant.split)
+    ids = list(folds.index[folds == variant.fold])
+    values = np.full((len(ids), len(classes)), 0.1)
     for row, image in enumerate(ids):
         at = classes.index(truth[image])
         values[row, (at + 1) % 3 if row < wrong else at] = 0.8
@@ -128,9 +61,9 @@ def test_both_rows_are_trained_over_the_same_seeds_apart_from_the_voters(
     names = [f"{v.name}{seed}" for seed in ("", "_seed43") for v in (B, A)]
     assert trained == [(name, "compare") for name in names]
     lines = answer.stdout.splitlines()
-    assert any(line.startswith("seed 42: 2 → 0 of 6 wrong, +2 (95 % 0 … +") for line in lines)
-    assert any(line.startswith("seed 43: 1 → 2 of 6 wrong, −1 (95 % −") for line in lines)
-    assert lines[-2] == f"{A.name} → {B.name}: 12 predictions of 7 images"
+    assert "seed 42: 2 → 0 of 6 wrong, +2 (95 % −1 … +2, p 0.5)" in lines
+    assert "seed 43: 1 → 2 of 6 wrong, −1 (95 % −1 … 0, p 1)" in lines
+    assert lines[-2] == f"{A.name} → {B.name}: 12 predictions of 11 images"
     assert lines[-1].startswith("+1 predictions (95 % ") and "cannot be told from zero" in lines[-1]
     assert bundle.names(tmp_path / "models") == []
 

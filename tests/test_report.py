@@ -1,7 +1,5 @@
 """The report: its tables and sentences say what the numbers say."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,8 @@ from simulated import few
 from small_tables import table
 
 from src import blends, report
-from src.evidence import LEAST, compare, error_phrase, too_few, wilson, wrong_of
+from src.evidence import LEAST, error_phrase, too_few, wilson, wrong_of
+from src.paired import LogLoss
 
 
 def test_text_is_aligned_at_the_left():
@@ -50,9 +49,8 @@ def test_the_reliability_sentence_tells_sureness_error_and_temperature():
 )
 def test_the_verdict_on_the_temperature_follows_its_interval(monkeypatch, low, high, verdict):
     tables, _, labels = few(50, 1)
-    found = compare(tables["family0_0"], tables["family0_0"], labels)
-    known = replace(found, log_loss=(low + high) / 2, log_loss_low=low, log_loss_high=high)
-    monkeypatch.setattr(report, "compare", lambda *_: known)
+    known = LogLoss((low + high) / 2, low, high)
+    monkeypatch.setattr(report, "compare_log_loss", lambda *_: known)
     assert told(tables["family0_0"], labels).endswith(verdict)
 
 

@@ -1,8 +1,5 @@
 """The search for weights: right where the truth is known, judged on images it did not see."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +9,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from src import blends, search
 from src.blends import MEAN_METHODS, OTHERS, PLAIN
-from src.config import ROOT, UserError
+from src.config import UserError
 from src.evidence import wrong_of
 from src.probs import average
 from src.worth import error_correlation
@@ -181,9 +178,3 @@ def test_a_label_that_is_no_class_is_refused():
     tables, families, labels = few(20, 2)
     with pytest.raises(UserError, match="no class"):
         search.search(tables, families, labels.replace(labels.iloc[0], "weeds"))
-
-
-def test_loading_the_search_loads_neither_torch_nor_scipy():
-    code = "import sys, src.search; print({'torch', 'scipy', 'sklearn'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr

@@ -26,10 +26,11 @@ def test_contributions_by_hand():
     found = worth.contributions(tables, {"x_0": "x", "x_1": "x", "y_0": "y"}, labels)
     assert found.models.to_dict() == {"x": 2, "x_0": 1, "x_1": 1, "y_0": 1}
     assert found.wrong.to_dict() == {"x": 2, "x_0": 2, "x_1": 1, "y_0": 0}
-    assert found.gain.to_dict() == {"x": 0, "x_0": 0, "x_1": -1, "y_0": -2}
+    gains = {name: gain.difference for name, gain in found.gain.items()}
+    assert gains == {"x": 0, "x_0": 0, "x_1": -1, "y_0": -2}
     text = as_text(worth.contributions_table(found, images=4)).splitlines()
     assert text[0].startswith("without") and text[4].startswith("y_0 ")
-    assert "0 of 4 wrong" in text[4] and "−2 (95 %" in text[4]
+    assert "0 of 4 wrong" in text[4] and "−2 (95 % −2 … +1, p 0.5)" in text[4]
 
 
 def test_the_only_family_cannot_be_left_out():
