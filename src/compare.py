@@ -17,6 +17,8 @@ import pandas as pd
 from src import bundle, competition
 from src.config import UserError, command, models_dir, nearest
 from src.evidence import signed, wrong_of
+from src.files import write_text
+from src.folds import folds_path, get_folds, holdout_digest
 from src.labels import read_corrections
 from src.paired import (
     Comparison,
@@ -52,6 +54,40 @@ def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None
         read_corrections(variant, folder)
         for seed in range(variant.seed, variant.seed + seeds):
             _home(replace(variant, seed=seed), folder)
+
+
+def require_other_holdouts(old: Variant, new: Variant, seeds: int, folder: Path) -> None:
+    """Refuse, before anything is trained, seeds that hold out the same images."""
+    held: dict[str, list[int]] = {}
+    for seed in range(old.seed, old.seed + seeds):
+        both = {_held_out(replace(variant, seed=seed), folder) for variant in (old, new)}
+        if len(both) > 1:
+            raise UserError(
+                f"{old.name} and {new.name} hold out different images for seed {seed}; bring back "
+                "the folds_….csv of the one that is finished, or train both on one split"
+            )
+        held.setdefault(both.pop(), []).append(seed)
+    if repeats := [same for same in held.values() if len(same) > 1]:
+        fewer = min(same[1] for same in repeats) - old.seed
+        first, *others = [str(seed) for seed in repeats[0]]
+        raise UserError(
+            f"seeds {', '.join([first, *others])} hold out the same images, which would be counted "
+            f"as new ones; use --seeds {fewer}, or if an older version made the folds_….csv of "
+            f"{', '.join(others)}, delete it and what was trained on it: another split is made"
+        )
+
+
+def _held_out(variant: Variant, folder: Path) -> str:
+    """The fingerprint of what `variant` holds out, also before it is trained."""
+    home, done = _home(variant, folder)
+    if done:
+        return bundle.read_card(home, variant.name)["held_out"]
+    saved, path = (folds_path(folder, variant.seed, models, variant.split)
+                   for models in (models_dir(), home))
+    if saved.exists() and not path.exists():  # one split for the rows, wherever they are trained
+        write_text(path, saved.read_text(encoding="utf-8"))
+    folds = get_folds(folder, variant.seed, home, variant.split)
+    return holdout_digest(list(folds.index[folds == variant.fold]))
 
 
 def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
@@ -105,6 +141,7 @@ def main() -> None:
         raise UserError(f"--seeds {args.seeds} must be 1 or more")
     folder = competition.find(args.data)
     require_trainable([old, new], args.seeds, folder)
+    require_other_holdouts(old, new, args.seeds, folder)
     print("\n".join(report(old, new, args.seeds, folder)))
 
 

@@ -28,9 +28,7 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
 
     Byte-identical files share a fold; with `split` grouped a whole variety × age does.
     """
-    kind = "" if split == "stratified" else f"_{split}"
-    path = models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
-    table = train_table(folder)
+    path, table = folds_path(folder, seed, models, split), train_table(folder)
     if not path.exists():
         groups = identical_groups(train_paths(folder))
         if split == "grouped":
@@ -39,6 +37,12 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
             folds = assign_folds(table.label, groups, seed)
         write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
     return read_folds(path, table.index, REMEDIES[split])
+
+
+def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
+    """Where the models folder keeps this split of these training images."""
+    kind = "" if split == "stratified" else f"_{split}"
+    return models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
 
 
 def read_folds(path: Path, ids: pd.Index, remedy: str) -> pd.Series:

@@ -12,7 +12,7 @@ from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
 from src import bundle, compare, competition
-from src.folds import get_folds
+from src.folds import folds_path, get_folds
 from src.probs import read_probs, write_probs
 from src.variant import make_variant
 
@@ -38,6 +38,13 @@ def done(models, folder, variant, wrong):
         values[row, (at + 1) % 3 if row < wrong else at] = 0.8
     valid = pd.DataFrame(values, pd.Index(ids, name="image_id"), classes)
     bundle_in(models, folder, variant.name, valid=valid, variant=variant.recipe)
+
+
+def into_sessions(folder):
+    """Give the training images eight varieties, of very unequal size, for grouped splits."""
+    table = pd.read_csv(folder / "train.csv")
+    table["variety"] = [f"v{min(n % 16, 7)}" for n in range(len(table))]
+    table.assign(age=45).to_csv(folder / "train.csv", index=False)
 
 
 def train_as(monkeypatch, wrong):
@@ -156,6 +163,54 @@ def test_a_damaged_model_of_an_earlier_comparison_is_told_how_to_go(rows, tmp_pa
     monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
     line = refused(call(compare.main, A.name, B.name))
     assert line.endswith(f"is there; delete {models / A.name}.* to have it trained again")
+
+
+def test_seeds_that_hold_out_the_same_images_are_refused_before_any_training(
+    rows, tmp_path, monkeypatch
+):
+    """As with the grouped splits that older versions saved, all of them alike."""
+    into_sessions(rows)
+    grouped = [replace(variant, split="grouped") for variant in (A, B)]
+    monkeypatch.setattr(compare, "load_variants", lambda: {v.name: v for v in grouped})
+    monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
+    names, models = [variant.name for variant in grouped], tmp_path / "models"
+    saved = [folds_path(rows, seed, models, "grouped") for seed in (42, 43, 44, 45)]
+    get_folds(rows, 42, models, "grouped")
+    for path in saved[2:]:
+        path.write_text(saved[0].read_text())
+    line = refused(call(compare.main, *names, "--seeds", "4"))
+    assert "seeds 42, 44, 45 hold out the same images" in line
+    assert "use --seeds 2, or" in line and "the folds_….csv of 44, 45, delete it" in line
+    trained = train_as(monkeypatch, {})
+    assert call(compare.main, *names, "--seeds", "2").returncode == 0  # one remedy
+    for path in saved[2:]:
+        path.unlink()
+        (path.parent / "compare" / path.name).unlink()
+    assert call(compare.main, *names, "--seeds", "4").returncode == 0  # and the other
+    assert len(trained) == 8
+
+
+def test_a_row_is_trained_on_the_split_that_the_other_was_trained_on(rows, tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    path = folds_path(rows, 42, models, "stratified")
+    folds = get_folds(rows, 42, models)
+    ((folds + 1) % 5).reset_index().to_csv(path, index=False)  # moved by hand
+    done(models, rows, A, 1)
+    train_as(monkeypatch, {})
+    answer = call(compare.main, A.name, B.name, "--seeds", "1")
+    assert f"{A.name} → {B.name}: 6 predictions of 6 images" in answer.stdout, answer.stderr
+
+
+def test_rows_finished_on_different_splits_are_refused(rows, tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    done(models, rows, A, 1)
+    folds_path(rows, 42, models, "stratified").unlink()
+    folds = get_folds(rows, 42, models)
+    path = folds_path(rows, 42, models, "stratified")
+    ((folds + 1) % 5).reset_index().to_csv(path, index=False)
+    monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
+    line = refused(call(compare.main, A.name, B.name))
+    assert f"{A.name} and {B.name} hold out different images for seed 42; bring back" in line
 
 
 def test_views_are_averaged_where_the_row_has_them(rows, tmp_path):
