@@ -2,13 +2,12 @@
 
     python benchmarks/bench_data.py [loaders | epochs]      both by default
 
-Photographs of real size are drawn and used several times under other names. `loaders` counts the
-images of the training loader at 128 and 224 px, its processes being started included: fastai's
-transforms, `augment: fast`, that with `cache: 256`, and as a ceiling nothing but reading and
-decoding, at the scale the views need and at full scale, in as many processes. `epochs` trains and
-validates test_convnext at 128 px, by fastai alone and as this project trains, and tells the most
-memory that all processes of one had at a time. Every row is a process of its own; all take turns,
-for the machine is not always as fast, and the medians of turns are told.
+Photographs of real size are drawn and used several times under other names. `loaders` times the
+training loader at 128 and 224 px, its start apart from its images/s: fastai's transforms, `augment:
+fast`, that with `cache: 256`, and as a ceiling nothing but reading and decoding, at the scale the
+views need and at full scale, in as many processes. `epochs` trains and validates test_convnext at
+128 px, by fastai alone and as this project trains, and measures the most memory that all processes
+of one had at a time. Every row is a process of its own; all take turns, medians are printed.
 """
 
 import argparse
@@ -19,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -28,14 +28,15 @@ sys.path.insert(0, str(ROOT))
 
 SPAWN = multiprocessing.get_context("spawn")
 DRAWN, NAMES = 64, 2560  # photographs, and image ids in all
-SECONDS, ROUNDS = 8, 5  # a loader is watched for so long, or for one epoch; so often
+SECONDS, ROUNDS = 8, 5  # a loader is watched for so long, or to the end of its epoch; so often
+AHEAD = 2  # batches that each loader process prepares in advance
 EPOCHS, WATCHED, IMAGES = 10, 3, 640  # of a training; the last ones for their memory; images
 WAYS = {
     "fastai": {"augment": "fastai"},
     "fast": {"augment": "fast"},
     "fast, cache 256": {"augment": "fast", "cache": 256},
 }
-TOP = "decoding alone, reduced scale"  # the ceiling
+TOP, FULL = "decoding alone, reduced scale", "decoding alone, full scale"  # the first: a ceiling
 
 
 def draw(folder: Path) -> None:
@@ -70,23 +71,26 @@ def loaders_of(folder: Path, size: int, images: int, recipe: dict) -> tuple:
     return data.get_dls(folder, folds, variant), variant, folds
 
 
-def rate(batches: object) -> float:
-    """Images per second of a loader, from its start on."""
-    images, start = 0, time.perf_counter()
+def rate(batches: object) -> tuple[float, float]:
+    """Seconds until the first batch; images/s after those that were prepared meanwhile."""
+    from src.data import workers
+
+    ahead, times, images = AHEAD * workers() + 1, [time.perf_counter()], []
     for batch in batches:
-        images += len(batch[0])
-        if time.perf_counter() - start > SECONDS:
+        times.append(time.perf_counter())
+        images.append(len(batch[0]))
+        if len(times) > ahead and times[-1] - times[ahead] > SECONDS:
             break
-    return images / (time.perf_counter() - start)
+    return times[1] - times[0], sum(images[ahead:]) / (times[-1] - times[ahead])
 
 
-def loading(folder: Path, size: int, way: str) -> float:
-    """Images/s of the training loader."""
+def loading(folder: Path, size: int, way: str) -> tuple[float, float]:
+    """The start and images/s of the training loader."""
     return rate(loaders_of(folder, size, NAMES, WAYS[way])[0].train)
 
 
-def decoding(folder: Path, size: int, reduced: bool) -> float:
-    """Images/s of reading and decoding alone, at the scale that `size` needs or in full."""
+def decoding(folder: Path, size: int, reduced: bool) -> tuple[float, float]:
+    """The same of decoding alone, at the scale that `size` needs or in full."""
     from torch.utils.data import DataLoader
 
     from src import competition, data
@@ -163,10 +167,8 @@ class Peak:
         while not self.over.wait(0.1):
             total = 0
             for process in [me, *me.children(recursive=True)]:
-                try:
+                with suppress(psutil.Error):  # it has just ended
                     total += process.memory_full_info().pss
-                except psutil.Error:  # it has just ended
-                    continue
             self.megabytes = max(self.megabytes, total >> 20)
 
 
@@ -185,17 +187,17 @@ def _free(work: tuple) -> object:
 
 def report_loaders(folder: Path) -> None:
     """One table for each size."""
+    head = "| | start, s | then images/s | x fastai | of the ceiling |\n|---|---:|---:|---:|---:|"
     for size in (128, 224):
-        print(f"\n{size} px\n\n| | images/s | x fastai | of the ceiling |\n|---|---:|---:|---:|")
+        print(f"\n{size} px\n\n{head}")
         alone(loading, folder, size, "fast, cache 256")  # once, to shrink
         jobs = {way: (loading, folder, size, way) for way in WAYS}
-        jobs |= {TOP: (decoding, folder, size, True)}
-        jobs |= {"decoding alone, full scale": (decoding, folder, size, False)}
+        jobs |= {name: (decoding, folder, size, name == TOP) for name in (TOP, FULL)}
         rounds = [{name: alone(*job) for name, job in jobs.items()} for _ in range(ROUNDS)]
         for name in jobs:
-            rate = median(r[name] for r in rounds)
-            times, share = (median(r[name] / r[other] for r in rounds) for other in ("fastai", TOP))
-            print(f"| {name} | {rate:.0f} | {times:.1f} | {share:.0%} |", flush=True)
+            start, rate = (median(r[name][k] for r in rounds) for k in (0, 1))
+            x, share = (median(r[name][1] / r[o][1] for r in rounds) for o in ("fastai", TOP))
+            print(f"| {name} | {start:.1f} | {rate:.0f} | {x:.1f} | {share:.0%} |", flush=True)
 
 
 def report_epochs(folder: Path) -> None:
@@ -235,8 +237,7 @@ def main() -> None:
     wanted = parser.parse_args().names or list(reports)
     print(f"{cores()} cores, torch {torch.__version__}, no GPU" if not torch.cuda.is_available()
           else f"{cores()} cores, {torch.cuda.get_device_name()}")
-    place = Path(tempfile.mkdtemp())
-    os.environ["PADDY_WORK"] = str(place)
+    os.environ["PADDY_WORK"] = str(place := Path(tempfile.mkdtemp()))
     try:
         draw(place / "data")
         for name in wanted:

@@ -4,10 +4,11 @@
 
 On drawn photographs, with random weights, each line in a process of its own:
 `learn.tta` for one model after the other; the same with fixed views of what fastai resized (as the
-ttach package makes them); `src.tta.predict`. All of them average 4 views and the plain one. The
-ceiling is what the same pixels cost when nothing else happens: reading and cutting the views alone,
-and the forward passes alone, each on all cores in its fastest way; as they share the cores, their
-times add up.
+ttach package makes them); `src.tta.predict`. All of them average 4 views and the plain one, of the
+same 256 images and again of the same 768. What the further images take is the rate; what is left of
+the 256 is the start: of loader processes, or of graphs being compiled. The ceiling is what the same
+pixels cost when nothing else happens: reading and cutting the views alone, and the forward passes
+alone, each on all cores in its fastest way; as they share the cores, their times add up.
 """
 
 import argparse
@@ -26,14 +27,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-PHOTOS = 256  # drawn; asked about several times under other names, as a real test set is larger
-LOOP = 32  # images for the loops, which take their time
+PHOTOS = 256  # drawn; predicted several times under other names, as a real test set is larger
+FEW, MANY = 256, 768  # images each way predicts
 VIEWS = 5
 TINY = ("test_convnext", "test_vit", "test_resnet")
-CASES = {  # arch, resize, size, images for ours
-    "one": ([("test_convnext", "squish", 128)], 2048),
-    "six": ([(arch, way, 128) for way in ("squish", "crop") for arch in TINY], 1024),
-    "backbone": ([("mobilenetv2_100", "squish", 224)], 512),
+CASES = {  # arch, resize, size
+    "one": [("test_convnext", "squish", 128)],
+    "six": [(arch, way, 128) for way in ("squish", "crop") for arch in TINY],
+    "backbone": [("mobilenetv2_100", "squish", 224)],
 }
 
 
@@ -45,7 +46,7 @@ def learners(case: str, folder: Path) -> tuple[dict, dict]:
     from src.variant import make_variant
 
     made, variants = {}, {}
-    for arch, resize, size in CASES[case][0]:
+    for arch, resize, size in CASES[case]:
         variant = make_variant(arch=arch, resize=resize, size=size, pretrained=False)
         dls = get_dls(folder, get_folds(folder, variant.seed, folder), variant)
         variants[variant.name], made[variant.name] = variant, get_learner(dls, variant)
@@ -81,8 +82,8 @@ def with_predict(made: dict, variants: dict, paths: dict) -> None:
 WAYS = {"learn.tta": with_learn_tta, "fixed views": with_fixed_views, "predict": with_predict}
 
 
-def measure(case: str, way: str, folder: Path) -> tuple[float, float, int]:
-    """Images/s, files decoded per image, peak memory in MB; called in a process of its own."""
+def measure(case: str, way: str, count: str, folder: Path) -> tuple[float, float, int]:
+    """Seconds for `count` images, files decoded per image, peak MB; in a process of its own."""
     from src import competition, data, tta
 
     decoded = multiprocessing.Value("i", 0)
@@ -95,7 +96,7 @@ def measure(case: str, way: str, folder: Path) -> tuple[float, float, int]:
 
     data.open_image = tta.open_image = _counting
     made, variants = learners(case, folder)
-    images = CASES[case][1] if way == "predict" else LOOP
+    images = int(count)
     files = list(competition.train_paths(folder))
     paths = {f"{n}.jpg": files[n % len(files)] for n in range(images)}
     start = time.perf_counter()
@@ -103,7 +104,7 @@ def measure(case: str, way: str, folder: Path) -> tuple[float, float, int]:
     seconds = time.perf_counter() - start
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     peak = sum(resource.getrusage(kind).ru_maxrss for kind in kinds) // 1024
-    return images / seconds, decoded.value / images, peak
+    return seconds, decoded.value / images, peak
 
 
 def ceiling(case: str, folder: Path) -> tuple[float, float]:
@@ -134,7 +135,7 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
     cutting = max(_rate(_cut, paths, len(paths)) for _ in range(3))
     forwards = []
     for name, learn in made.items():
-        forward, size = tta._ask(learn, variants[name], PHOTOS).forward, CASES[case][0][0][2]
+        forward, size = tta._ask(learn, variants[name], PHOTOS).forward, CASES[case][0][2]
         chunks = [torch.randn(CHUNK, 3, size, size)] * 64
         with torch.inference_mode():
             once = forward_of(learn, (size, size), fused=False)
@@ -162,22 +163,26 @@ def alone(job: str, *words: str) -> list[float]:
 
 def report(case: str, folder: Path) -> None:
     """The lines of one case."""
-    models = CASES[case][0]
+    models = CASES[case]
     size, names = models[0][2], ", ".join(dict.fromkeys(arch for arch, *_ in models))
     print(f"\n{len(models)} model{'s' * (len(models) > 1)} at {size} px: {names}\n")
-    print("| | images/s | x learn.tta | decoded per image | peak MB |")
-    print("|---|---:|---:|---:|---:|")
-    first = None
+    print(f"| | start, s | then images/s | x learn.tta | {MANY} images, s | x learn.tta "
+          "| decoded per image | peak MB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    rates, whole = {}, {}
     for way in WAYS:
-        rate, decoded, peak = alone("measure", case, way, str(folder))
-        first = first or rate
-        print(f"| {way} | {rate:.1f} | {rate / first:.1f} | {decoded:.1f} | {peak:,} |", flush=True)
+        few, many = (alone("measure", case, way, str(n), str(folder)) for n in (FEW, MANY))
+        whole[way], decoded, peak = many
+        rates[way] = (MANY - FEW) / (whole[way] - few[0])
+        start = few[0] - FEW / rates[way]
+        print(f"| {way} | {start:.1f} | {rates[way]:.1f} | {rates[way] / rates['learn.tta']:.1f} "
+              f"| {whole[way]:.1f} | {whole['learn.tta'] / whole[way]:.1f} | {decoded:.1f} "
+              f"| {peak:,} |", flush=True)
     cutting, forward = alone("ceiling", case, str(folder))
     both = 1 / (1 / cutting + 1 / forward)
-    print(f"| ceiling: reading and cutting | {cutting:.1f} | | | |")
-    print(f"| ceiling: forward | {forward:.1f} | | | |")
-    print(f"| ceiling: both | {both:.1f} | {both / first:.1f} | | |")
-    print(f"\npredict reaches {rate / both:.0%} of the ceiling")
+    for name, rate in {"reading and cutting": cutting, "forward": forward, "both": both}.items():
+        print(f"| ceiling: {name} | | {rate:.1f} | {rate / rates['learn.tta']:.1f} | | | | |")
+    print(f"\nonce started, predict reaches {rates['predict'] / both:.0%} of the ceiling")
 
 
 def main() -> None:
