@@ -119,11 +119,11 @@ def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
 
 
 def verdict(c: Comparison, log_loss: LogLoss, old: str, new: str) -> str:
-    """`+4 predictions (95 % −8 … +15, p 0.62), …: …` with what may be said; + is for `new`."""
+    """`+4 predictions (95 % −8 … +15, p 0.62): …` with what may be said; + is for `new`."""
     told = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
     told = told if c.decided else "the difference cannot be told from zero"
     gain = f"{signed(c.difference)} predictions ({interval_phrase(c)})"
-    return f"{gain}, {log_loss_phrase(log_loss)}: {told}"
+    return f"{gain}: {told}; {log_loss_phrase(log_loss)}"
 
 
 def main() -> None:

@@ -89,6 +89,7 @@ def test_equal_weights_predict_what_the_ensemble_predicts():
     pd.testing.assert_frame_equal(trials["equal"].probs, average(tables))
     pd.testing.assert_frame_equal(trials["same"].probs, average(tables))
     assert trials["same"].comparison.difference == 0
+    assert trials["same"].comparison.alpha == search.STRICT == 0.05 / 6
 
 
 def test_the_weights_passed_back_predict_what_was_judged():
