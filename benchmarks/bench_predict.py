@@ -2,10 +2,11 @@
 
     python benchmarks/bench_predict.py [CASE …]      one, six, backbone; all of them by default
 
-On drawn photographs, with random weights, each line in a process of its own:
+On drawn photographs, with random weights, each measurement in a process of its own, three times in
+turns, of which the medians count:
 `learn.tta` for one model after the other; the same with fixed views of what fastai resized (as the
 ttach package makes them); `src.tta.predict`. All of them average 4 views and the plain one, of the
-same 256 images and again of the same 768. What the further images take is the rate; what is left of
+same 256 images and again of the same 512. What the further images take is the rate; what is left of
 the 256 is the start: of loader processes, or of graphs being compiled. The ceiling is what the same
 pixels cost when nothing else happens: reading and cutting the views alone, and the forward passes
 alone, each on all cores in its fastest way; as they share the cores, their times add up.
@@ -23,12 +24,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 PHOTOS = 256  # drawn; predicted several times under other names, as a real test set is larger
-FEW, MANY = 256, 768  # images each way predicts
+FEW, MANY = 256, 512  # images that each way predicts
+ROUNDS = 3
 VIEWS = 5
 TINY = ("test_convnext", "test_vit", "test_resnet")
 CASES = {  # arch, resize, size
@@ -169,14 +172,15 @@ def report(case: str, folder: Path) -> None:
     print(f"| | start, s | then images/s | x learn.tta | {MANY} images, s | x learn.tta "
           "| decoded per image | peak MB |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    rates, whole = {}, {}
-    for way in WAYS:
-        few, many = (alone("measure", case, way, str(n), str(folder)) for n in (FEW, MANY))
-        whole[way], decoded, peak = many
-        rates[way] = (MANY - FEW) / (whole[way] - few[0])
-        start = few[0] - FEW / rates[way]
-        print(f"| {way} | {start:.1f} | {rates[way]:.1f} | {rates[way] / rates['learn.tta']:.1f} "
-              f"| {whole[way]:.1f} | {whole['learn.tta'] / whole[way]:.1f} | {decoded:.1f} "
+    turns = [{(way, n): alone("measure", case, way, str(n), str(folder))
+              for way in WAYS for n in (FEW, MANY)} for _ in range(ROUNDS)]
+    seconds = {job: median(turn[job][0] for turn in turns) for job in turns[0]}
+    rates = {way: (MANY - FEW) / (seconds[way, MANY] - seconds[way, FEW]) for way in WAYS}
+    for way, rate in rates.items():
+        start, whole = seconds[way, FEW] - FEW / rate, seconds[way, MANY]
+        decoded, peak = (max(turn[way, MANY][k] for turn in turns) for k in (1, 2))
+        print(f"| {way} | {start:.1f} | {rate:.1f} | {rate / rates['learn.tta']:.1f} "
+              f"| {whole:.1f} | {seconds['learn.tta', MANY] / whole:.1f} | {decoded:.1f} "
               f"| {peak:,} |", flush=True)
     cutting, forward = alone("ceiling", case, str(folder))
     both = 1 / (1 / cutting + 1 / forward)
