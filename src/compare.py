@@ -38,6 +38,9 @@ def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
     models, done = _home(variant, folder)
     if not done:
         print(f"{variant.name}: training", flush=True)
+        if (shared := _split_home(variant, folder, models)) != models:
+            saved = _folds_in(variant, folder, shared).read_text(encoding="utf-8")
+            write_text(_folds_in(variant, folder, models), saved)
         run_notebook(variant, folder, models)
     card = bundle.read_card(models, variant.name)
     expected = bundle.expected_meta(card, "valid", card["held_out"])
@@ -73,7 +76,8 @@ def require_other_holdouts(old: Variant, new: Variant, seeds: int, folder: Path)
         raise UserError(
             f"seeds {', '.join([first, *others])} hold out the same images, which would be counted "
             f"as new ones; use --seeds {fewer}, or if an older version made the folds_….csv of "
-            f"{', '.join(others)}, delete it and what was trained on it: another split is made"
+            f"{', '.join(others)}, delete it in models/ and models/compare/ and what was trained "
+            "on it: another split is made"
         )
 
 
@@ -82,12 +86,18 @@ def _held_out(variant: Variant, folder: Path) -> str:
     home, done = _home(variant, folder)
     if done:
         return bundle.read_card(home, variant.name)["held_out"]
-    saved, path = (folds_path(folder, variant.seed, models, variant.split)
-                   for models in (models_dir(), home))
-    if saved.exists() and not path.exists():  # one split for the rows, wherever they are trained
-        write_text(path, saved.read_text(encoding="utf-8"))
-    folds = get_folds(folder, variant.seed, home, variant.split)
+    folds = get_folds(folder, variant.seed, _split_home(variant, folder, home), variant.split)
     return holdout_digest(list(folds.index[folds == variant.fold]))
+
+
+def _split_home(variant: Variant, folder: Path, home: Path) -> Path:
+    """The models folder that has the split to train `variant` on: its own first."""
+    places = [m for m in (home, models_dir()) if _folds_in(variant, folder, m).exists()]
+    return places[0] if places else home
+
+
+def _folds_in(variant: Variant, folder: Path, models: Path) -> Path:
+    return folds_path(folder, variant.seed, models, variant.split)
 
 
 def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
