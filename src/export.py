@@ -2,8 +2,6 @@
 
 import resource
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,32 +10,27 @@ import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import backbone, bundle, competition
-from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256, torch_writes
 from src.folds import digest, holdout_digest
 from src.labels import digests
 from src.notebook import Run
-from src.probs import blend, join, write_probs
+from src.parity import check_parity, holdout_files, plain_probs, sample_files
+from src.probs import blend, write_probs
 from src.tta import Tables, predict
 from src.variant import Variant
 
-PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
-SAMPLE = 64  # training images that a model without hold-out is asked about
-
 
 def holdout_probs(learn: Learner, variant: Variant) -> Tables:
-    """Hold-out probabilities: `plain` from the Learner itself, `views` as for the test set.
+    """Hold-out probabilities: `plain` by fastai's own path, `views` as for the test set.
 
-    To be called before `export`, which empties the Learner's datasets. None with fold=all.
+    Empty with fold=all.
     """
-    paths = {path.name: path for path in learn.dls.valid.dataset.items}
+    paths = holdout_files(learn)
     if not paths:
         return {}
-    probs, _ = learn.get_preds(dl=learn.dls.valid)
     tables = predict({variant.name: learn}, {variant.name: variant}, paths)[variant.name]
-    plain = pd.DataFrame(probs.numpy(), tables["plain"].index, list(learn.dls.vocab))
-    return tables | {"plain": plain}
+    return tables | {"plain": plain_probs(learn, paths)}
 
 
 def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | None:
@@ -63,13 +56,14 @@ def plot_mistakes(learn: Learner) -> None:
 
 
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
-    """Write the bundle of `variant`; the reloaded model must repeat the hold-out's `tables`.
+    """Write the bundle of `variant`; the reloaded model must predict the hold-out's `tables` again.
 
-    Without them it must repeat the answers to some training images, and no .valid.parquet appears.
+    Without them some training images are compared, and no .valid.parquet appears.
     Raises UserError, and leaves whatever was there, when the reloaded model predicts otherwise.
     """
     labels = competition.train_table(run.folder).label
-    paths, plain = _known_answers(learn, tables)
+    paths = holdout_files(learn) if tables else sample_files(learn)
+    plain = tables["plain"] if tables else plain_probs(learn, paths)
     facts = {
         "family": backbone.family(variant.arch),
         "timm_name": backbone.timm_name(variant.arch),
@@ -100,32 +94,6 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     if learn.outcome.get("epochs") == learn.outcome.get("planned"):  # else it can be continued
         bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
     return pkl
-
-
-def _known_answers(learn: Learner, tables: Tables) -> tuple[dict[str, Path], pd.DataFrame]:
-    """image_id → file, and what the Learner says: of the hold-out, else of some training images."""
-    if tables:
-        return {path.name: path for path in learn.dls.valid.dataset.items}, tables["plain"]
-    items = sorted(learn.dls.train.dataset.items, key=lambda path: path.name)[:SAMPLE]
-    probs, _ = learn.get_preds(dl=learn.dls.test_dl(items))
-    paths = {path.name: path for path in items}
-    return paths, pd.DataFrame(probs.numpy(), list(paths), list(learn.dls.vocab))
-
-
-def check_parity(
-    pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Mapping[str, Path]
-) -> None:
-    """The file, reloaded and asked about `paths` as for the test set, must repeat `plain`."""
-    reloaded = bundle.load_pkl(pkl)
-    name, alone = variant.name, replace(variant, tta="none")
-    again = predict({name: reloaded}, {name: alone}, paths)[name]["plain"]
-    stored, again = join([plain, again])
-    difference = float((stored - again).abs().to_numpy().max())
-    if not difference <= PARITY:
-        raise UserError(
-            f"the exported model is not the trained one: reloaded, its probabilities "
-            f"differ by up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written"
-        )
 
 
 def peak_memory_mb() -> int:
