@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
-from src import backbone, bundle, competition
+from src import backbone, bundle, competition, portable
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256, torch_writes
 from src.folds import digest, holdout_digest
@@ -83,7 +83,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     pkl = bundle.pkl_path(run.models, variant.name)
     with atomic_path(pkl) as temporary:
         with torch_writes():
-            learn.export(temporary.resolve())
+            portable.save(learn, variant, temporary)
         check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:

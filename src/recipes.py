@@ -108,7 +108,7 @@ class Sampler(Callback):
         self.losses[batch] = losses.float().cpu()
 
     def after_train(self) -> None:
-        """Leave the loader as it was: it is exported."""
+        """Leave the loader as it was."""
         del self.dls.train.get_idxs
 
     def kept(self) -> dict[str, Any]:

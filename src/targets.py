@@ -61,7 +61,7 @@ class Auxiliary(Callback):
             self.learn.loss_grad = self.loss_grad + WEIGHT * auxiliary_loss(others, targets)
 
     def after_train(self) -> None:
-        """Leave the loader as it was: it is exported."""
+        """Leave the loader as it was."""
         vars(self.dls.train).pop("get_idxs", None)
 
     def after_cancel_fit(self) -> None:

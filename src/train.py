@@ -48,6 +48,7 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             **kwargs,
         )
         require_loaded(learn.model[0], variant)
+        learn.model[0].model.pretrained_cfg.pop("file", None)  # a path of this machine alone
         learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
         return learn
     except torch.OutOfMemoryError:

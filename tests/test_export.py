@@ -75,6 +75,14 @@ def test_the_stored_plain_probabilities_are_those_of_the_learner(learn, tables, 
     assert [learn.dls.vocab[t] for t in targets] == list(labels)
 
 
+def test_an_export_leaves_the_learner_as_it_was(learn, tables, here):
+    before = dict(vars(learn))
+    export(learn, VARIANT, tables, here)
+    assert vars(learn).keys() == before.keys()
+    assert not [name for name, value in before.items() if vars(learn)[name] is not value]
+    assert len(learn.dls.valid_ds) == len(tables["plain"])
+
+
 def test_a_plain_load_learner_repeats_the_hold_out(learn, tables, here):
     reloaded = load_learner(export(learn, VARIANT, tables, here))
     probs, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(list(held_out_files(here))))

@@ -23,8 +23,8 @@ ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem !=
 # The rooms that open images or models; all others answer without torch.
 WITH_TORCH = {
     "augment", "backbone", "cache", "checkpoint", "cuda_views", "data", "export", "finder",
-    "forward", "kept", "parity", "photograph", "plain", "precompute", "predict", "recipes",
-    "schedule", "snapshots", "targets", "train", "tta",
+    "forward", "kept", "parity", "photograph", "plain", "portable", "precompute", "predict",
+    "recipes", "schedule", "snapshots", "targets", "train", "tta",
 }
 TORCH = {"torch", "torchvision", "fastai", "timm"}
 
