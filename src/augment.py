@@ -3,7 +3,7 @@
 `augment: fast` puts `FastViews` where fastai resizes each photograph to `item_size` and then
 augments batches of these. It draws what fastai draws, but reads a JPEG at a reduced scale and
 resamples it once. Without augmentation, on the hold-out and whatever else is predicted, the model
-sees exactly what fastai's transforms would show it, as in `src.tta`: a bundle is asked the same way
+sees exactly what fastai's transforms would show it, as in `src.tta`: a bundle predicts the same way
 whichever way it was trained.
 """
 
@@ -29,7 +29,7 @@ SPARE: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that ar
 class FastViews(Transform):
     """File to pixels, 3 × height × width, 0 … 255: uint8 in training, float32 otherwise.
 
-    `resize` makes the item image of the plain view. Bundles refer to this class by its name.
+    `resize` makes the item image of the plain view.
     """
 
     input_types = (str, Path)
@@ -54,7 +54,7 @@ class FastViews(Transform):
 class NormalizeBytes(Normalize):
     """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255.
 
-    On a CPU into memory that was used before. Bundles refer to this class by its name.
+    On a CPU into memory that was used before.
     """
 
     def encodes(self, x: TensorImage) -> TensorImage:
@@ -62,14 +62,6 @@ class NormalizeBytes(Normalize):
         on_cpu = x.device.type == "cpu"
         floats = TensorImage(_lent(x.shape)).copy_(x) if on_cpu else x.float()
         return floats.sub_(self.mean * 255).div_(self.std * 255)
-
-
-class NormalizeInPlace(Normalize):
-    """What bundles exported before `NormalizeBytes` refer to by this name."""
-
-    def encodes(self, x: TensorImage) -> TensorImage:
-        """The batch itself, normalised."""
-        return x.sub_(self.mean).div_(self.std)
 
 
 def _lent(shape: tuple[int, ...]) -> Tensor:

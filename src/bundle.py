@@ -230,10 +230,12 @@ def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
     from fastai.learner import load_learner
     from torch.cuda import is_available as cuda_is_available
 
+    from src import unpickling
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="load_learner")
         try:
-            return load_learner(path, cpu=not cuda_is_available())
+            return load_learner(path, cpu=not cuda_is_available(), pickle_module=unpickling)
         except Exception as error:  # unpickling another version's file, or none, raises anything
             reason = str(error).partition("\n")[0]
             made = ", ".join(f"{k} {v}" for k, v in (versions or {}).items()) or "unknown versions"

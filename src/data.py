@@ -64,7 +64,7 @@ def batch_tfms(variant: Variant) -> list:
 
 
 def corrected_label(path: Path, labels: Mapping[str, str]) -> str:
-    """The label `labels` give an image, else its folder; bundles refer to this by its name."""
+    """The label `labels` give an image, else its folder."""
     return labels.get(path.name) or parent_label(path)
 
 

@@ -15,10 +15,7 @@ ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
 
 
 def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
-    """One photograph, RGB and upright; for `frame`, a JPEG at the scale `shrink` brings it to.
-
-    Bundles refer to this function by its name.
-    """
+    """One photograph, RGB and upright; for `frame`, a JPEG at the scale `shrink` brings it to."""
     try:
         with Image.open(path) as image:
             if frame:

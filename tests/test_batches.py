@@ -1,14 +1,11 @@
 """Batches of fast views: normalised as by fastai, in memory that is lent again."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
 from fastai.vision.all import IntToFloatTensor, Normalize, Pipeline, TensorImage
 
 from src import augment
-from src.photograph import open_image
 
 STATS = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 SHAPE = (2, 3, 5, 7)
@@ -57,20 +54,3 @@ def test_no_more_memory_is_held_back_than_two_batches_need():
     assert len(augment.SPARE) == 2
     wider = [normalise(torch.zeros(2, 3, 5, 9, dtype=torch.uint8)) for _ in range(3)]
     assert len(augment.SPARE) == 0 and wider[0].shape[-1] == 9
-
-
-@pytest.mark.parametrize("name", ["FastViews", "NormalizeBytes", "NormalizeInPlace"])
-def test_names_that_exported_models_refer_to_are_still_there(name):
-    thing = getattr(augment, name)
-    assert pickle.loads(pickle.dumps(thing)) is thing
-    assert thing.__module__ == "src.augment"
-
-
-def test_models_of_before_find_how_photographs_are_opened():
-    assert pickle.loads(b"csrc.augment\nopen_image\n.") is open_image
-
-
-def test_models_of_before_normalise_what_fastai_has_made_floats_of():
-    old = Pipeline([IntToFloatTensor(), augment.NormalizeInPlace.from_stats(*STATS, cuda=False)])
-    pixels = grain(1)[0]
-    torch.testing.assert_close(old(TensorImage(pixels)), normalise(pixels))

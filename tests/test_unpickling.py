@@ -1,0 +1,114 @@
+"""Bundles of before load: their pickles name our classes, where they were, and paths."""
+
+import zipfile
+from copy import deepcopy
+from pathlib import Path
+from pkgutil import resolve_name
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fastai.vision.all import (
+    IntToFloatTensor,
+    Learner,
+    Normalize,
+    Pipeline,
+    TensorImage,
+    trainable_params,
+)
+from small_training import tiny, untrained
+
+from src import augment, bundle, unpickling
+from src.config import UserError
+from src.parity import holdout_files, plain_probs
+from src.snapshots import Members
+from src.tta import predict
+from src.variant import Variant
+
+pytestmark = pytest.mark.usefixtures("in_this_process")
+VIEWS, MOVED = b"csrc.augment\nFastViews\n", b"csrc.rooms.long_gone\nQuickViews\n"
+POSIX, WINDOWS = b"cpathlib\nPosixPath\n", b"cpathlib\nWindowsPath\n"
+
+
+@pytest.fixture(scope="module")
+def variant(competition_once, tmp_path_factory) -> Variant:
+    """A recipe whose `dls` are made of our own classes alone."""
+    corrections = tmp_path_factory.mktemp("relabel") / "labels.csv"
+    corrections.write_text("image_id,label\n100001.jpg,disease_b\n")
+    return tiny(augment="fast", relabel=str(corrections), tta="none")
+
+
+@pytest.fixture(scope="module")
+def learn(competition_once, variant, tmp_path_factory) -> Learner:
+    """A Learner as it was exported before."""
+    learn = untrained(competition_once, tmp_path_factory.mktemp("models"), variant)
+    learn.model = Members([learn.model, deepcopy(learn.model)])
+    learn.splitter = trainable_params
+    return learn
+
+
+@pytest.fixture(scope="module")
+def plain(learn) -> pd.DataFrame:
+    """What it predicts for its hold-out."""
+    return plain_probs(learn, holdout_files(learn))
+
+
+@pytest.fixture
+def old(learn, tmp_path) -> Path:
+    """Its .pkl, exported as fastai does it."""
+    learn.export((tmp_path / "old.pkl").resolve())
+    return tmp_path / "old.pkl"
+
+
+def renamed(pkl: Path, before: bytes, after: bytes) -> Path:
+    """A copy of `pkl` that calls a class another name."""
+    copy = pkl.with_name("renamed.pkl")
+    with zipfile.ZipFile(pkl) as source, zipfile.ZipFile(copy, "w") as target:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename.endswith("/data.pkl"):
+                assert before in content
+                content = content.replace(before, after)
+            target.writestr(entry.filename, content)
+    return copy
+
+
+def test_learner_exported_as_before_predicts_the_same_on_both_paths(old, learn, variant, plain):
+    files = holdout_files(learn)
+    loaded = bundle.load_pkl(old)
+    ours = predict({"old": loaded}, {"old": variant}, files)["old"]["plain"]
+    np.testing.assert_allclose(ours, plain, atol=1e-4)
+    np.testing.assert_allclose(plain_probs(loaded, files), plain, atol=1e-5)
+
+
+def test_class_that_has_moved_is_found_through_the_table(old, plain, learn, monkeypatch):
+    moved = renamed(old, VIEWS, MOVED)
+    with pytest.raises(UserError, match="cannot be loaded.*No module named 'src.rooms'"):
+        bundle.load_pkl(moved)
+    name = "src.rooms.long_gone.QuickViews"
+    monkeypatch.setitem(unpickling.NAMES, name, "src.augment.FastViews")
+    loaded = bundle.load_pkl(moved)
+    np.testing.assert_allclose(plain_probs(loaded, holdout_files(learn)), plain, atol=1e-5)
+
+
+def test_paths_of_another_system_are_paths_of_this_one(old, learn):
+    assert type(bundle.load_pkl(old).path) is type(Path())
+    for there in (WINDOWS, b"cpathlib._local\nWindowsPath\n", b"cpathlib._local\nPosixPath\n"):
+        assert bundle.load_pkl(renamed(old, POSIX, there)).path == Path(".")
+
+
+def test_normalisation_of_the_first_bundles_is_that_of_fastai(old):
+    first = renamed(old, b"csrc.augment\nNormalizeBytes\n", b"csrc.augment\nNormalizeInPlace\n")
+    (tfm,) = [tfm for tfm in bundle.load_pkl(first).dls.after_batch.fs if hasattr(tfm, "mean")]
+    assert type(tfm) is Normalize
+    pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    theirs = Pipeline([IntToFloatTensor(), tfm])(TensorImage(pixels))
+    ours = augment.NormalizeBytes(tfm.mean, tfm.std)(TensorImage(pixels))
+    torch.testing.assert_close(theirs, ours)
+
+
+@pytest.mark.parametrize("name", sorted(set(unpickling.NAMES.values())))
+def test_every_name_of_the_table_is_there(name):
+    module, _, attribute = name.rpartition(".")
+    assert callable(resolve_name(f"{module}:{attribute}"))
