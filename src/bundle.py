@@ -5,12 +5,13 @@ loaded only when its sha256 is the one in the card.
 """
 
 import json
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from src import versions
 from src.config import UserError
 from src.evidence import error_phrase, wrong_of
 from src.files import sha256, write_json
@@ -139,17 +140,9 @@ def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict
         "name": variant.name,
         "variant": variant.recipe,
         "classes": list(learn.dls.vocab),
-        "versions": versions(),
+        "versions": versions.installed(),
         **facts,
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions a trained model depends on, as they are here."""
-    from importlib.metadata import version  # most commands do without
-
-    libraries = {name: version(name) for name in ("torch", "fastai", "timm")}
-    return {"python": sys.version.split()[0], **libraries}
 
 
 def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,8 +218,8 @@ def load(models: Path, name: str, trust: bool = False) -> "Learner":
     return load_pkl(path, card["versions"])
 
 
-def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
-    """Unpickle a Learner made here; on failure the error tells the versions it was made with."""
+def load_pkl(path: Path, made_with: Mapping[str, str] = MappingProxyType({})) -> "Learner":
+    """Unpickle a Learner made here; UserError names the versions it was made with."""
     from fastai.learner import load_learner
     from torch.cuda import is_available as cuda_is_available
 
@@ -238,8 +231,7 @@ def load_pkl(path: Path, versions: dict[str, str] | None = None) -> "Learner":
             return load_learner(path, cpu=not cuda_is_available(), pickle_module=unpickling)
         except Exception as error:  # unpickling another version's file, or none, raises anything
             reason = str(error).partition("\n")[0]
-            made = ", ".join(f"{k} {v}" for k, v in (versions or {}).items()) or "unknown versions"
             raise UserError(
                 f"{path} cannot be loaded ({type(error).__name__}: {reason}); it was made with "
-                f"{made}: install those, or train it again"
+                f"{versions.compared(made_with)}: install those, or train it again"
             ) from error

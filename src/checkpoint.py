@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from fastai.vision.all import Callback, Learner, to_device
 
-from src import bundle, competition, folds
+from src import bundle, competition, folds, versions
 from src.config import ROOT, terminal
 from src.files import atomic_path, sha256, sha256_lines, torch_writes
 from src.labels import digests
@@ -41,7 +41,7 @@ def place_of(variant: Variant, run: Run) -> Place:
     recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
     code = [sha256(ROOT / "src" / f"{room}.py") for room in CODE]
     data = [competition.train_fingerprint(run.folder), folds.digest(run.folds), digests(variant)]
-    key = sha256_lines([json.dumps([recipe, code, data, bundle.versions()])])
+    key = sha256_lines([json.dumps([recipe, code, data, versions.installed()])])
     return Place(bundle.checkpoint_path(run.models, variant.name), key)
 
 

@@ -2,11 +2,10 @@
 
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from src import bundle, competition, kernel, session
+from src import bundle, competition, kernel, session, versions
 from src.config import UserError, models_dir
 from src.files import sha256, write_json
 from src.kernel import PUSHED
@@ -77,9 +76,8 @@ def check(variant: Variant, output: Path, push: str) -> dict[str, Any]:
 
 def remarks(card: dict[str, Any]) -> list[str]:
     """What differs between Kaggle's machine and this one: versions, and the competition's data."""
-    made = {name: v.split("+")[0] for name, v in card["versions"].items() if name != "python"}
-    here = {name: version(name).split("+")[0] for name in made}
-    differ = [f"{name} {v} (here {here[name]})" for name, v in made.items() if v != here[name]]
+    packages = {name: made for name, made in card["versions"].items() if name != "python"}
+    differ = versions.differing(packages)
     said = [f"trained with {', '.join(differ)}"] if differ else []
     try:
         images = competition.train_fingerprint(competition.find())

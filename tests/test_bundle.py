@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, TINY
 from small_bundles import RESNET, VIT, bundle_in, call, learner, refused, snapshot
 
-from src import bundle, competition
+from src import bundle, competition, versions
 from src.config import UserError
 from src.files import sha256
 from src.folds import digest, get_folds
@@ -41,9 +41,9 @@ def test_a_card_tells_how_to_make_the_model_again(models, data, name, family):
     assert card["variant"] == variant.recipe and make_variant(**card["variant"]).name == name
     assert (card["name"], card["family"], card["notebook"]) == (name, family, "paddy_train")
     assert card["classes"] == competition.classes(data)
-    assert card["versions"] == {"python": sys.version.split()[0]} | {
-        package: version(package) for package in ("torch", "fastai", "timm")
-    }
+    packages = {*versions.PACKAGES} | {"pillow", "opencv-python-headless", "plum-dispatch"}
+    here = {package: version(package) for package in packages}
+    assert card["versions"] == {"python": sys.version.split()[0]} | here
     assert card["data"] == competition.train_fingerprint(data)
     assert card["folds"] == digest(get_folds(data, 42, models))
     assert card["seconds"] > 0 and card["peak_memory_mb"] > 50
@@ -143,13 +143,24 @@ def test_a_trusted_pkl_does_not_become_the_one_of_the_card(models):
         bundle.load(models, VIT)
 
 
-def test_a_pkl_of_other_versions_tells_with_which_it_was_made(models, data):
-    bundle_in(models, data, "old", versions={"python": "3.9.1", "fastai": "2.5.0"})
+def test_a_pkl_of_other_versions_names_first_those_that_differ_from_the_ones_here(models, data):
+    made = {"python": sys.version.split()[0], "fastai": "2.5.0", "pillow": version("pillow"),
+            "timm": version("timm") + "+local", "plum-dispatch": "1.0", "opencv-python": "4.1"}
+    bundle_in(models, data, "old", versions=made)
     (models / "old.pkl").write_bytes(b"cno_such_module\nClass\n.")
     bundle.write_card(models, read(models / "old.json"))
-    with pytest.raises(UserError, match="cannot be loaded.*python 3.9.1, fastai 2.5.0") as caught:
+    with pytest.raises(UserError, match="cannot be loaded.*'no_such_module'") as caught:
         bundle.load(models, "old")
-    assert "\n" not in str(caught.value)
+    differ = f"made with fastai 2.5.0 (here {version('fastai')}), plum-dispatch 1.0 (here "
+    assert differ + version("plum-dispatch") + "), opencv-python 4.1 (" in str(caught.value)
+    alike = f"), python {made['python']}, pillow {made['pillow']}, timm {made['timm']}: install"
+    assert alike in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_pkl_without_a_card_is_of_unknown_versions(tmp_path):
+    (tmp_path / "x.pkl").write_bytes(b"none")
+    with pytest.raises(UserError, match="made with unknown versions: install"):
+        bundle.load_pkl(tmp_path / "x.pkl")
 
 
 # Half bundles

@@ -19,7 +19,7 @@ from small_training import (
     train,
 )
 
-from src import bundle, checkpoint
+from src import bundle, checkpoint, versions
 from src.bundle import checkpoint_path
 from src.config import UserError
 from src.export import export, holdout_probs
@@ -163,7 +163,7 @@ def test_other_photographs_begin_anew(data, tmp_path):
 
 @pytest.mark.parametrize(
     ("owner", "name", "other"),
-    [(checkpoint, "CODE", ("train",)), (bundle, "versions", lambda: {"torch": "9.9"}),
+    [(checkpoint, "CODE", ("train",)), (versions, "installed", lambda: {"torch": "9.9"}),
      (checkpoint.folds, "digest", lambda _: "another split")],
 )
 def test_other_code_versions_or_folds_begin_anew(

@@ -1,0 +1,46 @@
+"""The versions of Python and of the packages that a trained model and its pickle depend on."""
+
+import sys
+from collections.abc import Mapping
+
+# By the names they are installed under. OpenCV has four, this is the one of our requirements.
+PACKAGES = (
+    "torch", "fastai", "timm", "fastcore", "plum-dispatch", "pillow", "opencv-python-headless",
+)
+
+
+def installed() -> dict[str, str]:
+    """Name → version of all of them, as they are here."""
+    return {name: _version(name) for name in ("python", *PACKAGES)}
+
+
+def differing(made: Mapping[str, str]) -> list[str]:
+    """`name version (here version)` of those in `made` that are others here.
+
+    Builds of one version (+cpu, +cu128) are alike. Older cards name fewer packages.
+    """
+    pairs = [(name, _release(version), _release(_version(name))) for name, version in made.items()]
+    return [f"{name} {there} (here {here})" for name, there, here in pairs if there != here]
+
+
+def compared(made: Mapping[str, str]) -> str:
+    """All of `made` in one line, those that differ from the versions here first."""
+    first = differing(made)
+    named = {text.split()[0] for text in first}
+    rest = [f"{name} {version}" for name, version in made.items() if name not in named]
+    return ", ".join([*first, *rest]) or "unknown versions"
+
+
+def _release(version: str) -> str:
+    return version.partition("+")[0]
+
+
+def _version(name: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # most commands do without
+
+    if name == "python":
+        return sys.version.split()[0]
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
