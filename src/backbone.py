@@ -1,17 +1,14 @@
-"""timm's side of a Variant: full names, families, sizes, weights."""
+"""timm's side of a Variant: full names, families, sizes."""
 
 import logging
 from functools import cache
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import timm
 import torch
 from timm.models import _registry as registry
-from timm.models import load_state_dict
 
-from src import mounts
 from src.config import UserError, nearest
 from src.variant import Variant, height_width, split_sizes
 
@@ -69,18 +66,19 @@ def family(arch: str) -> str:
 
 
 @cache
-def _config(arch: str) -> Any:
+def pretrained_cfg(arch: str) -> Any:
+    """timm's record of the weights of `arch`: where they are, what images they expect."""
     return timm.get_pretrained_cfg(timm_name(arch))
 
 
 def stats(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, per channel, that the weights of `arch` expect."""
-    return _config(arch).mean, _config(arch).std
+    return pretrained_cfg(arch).mean, pretrained_cfg(arch).std
 
 
 def check_size(variant: Variant) -> None:
     """Refuse a size `variant.arch` cannot take, naming those it can."""
-    module, config = _module(variant.arch), _config(variant.arch)
+    module, config = _module(variant.arch), pretrained_cfg(variant.arch)
     native = config.input_size[1:]
     one_of_many = RESIZABLE - {FIXED_ONCE_BUILT} if variant.sizes else RESIZABLE
     for size in split_sizes(variant.sizes) or [variant.size]:
@@ -102,56 +100,20 @@ def _patch(arch: str) -> int:
         return timm.create_model(timm_name(arch), num_classes=0).patch_embed.patch_size[0]
 
 
-def create_kwargs(variant: Variant) -> dict[str, Any]:
-    """What `timm.create_model` must be told beyond the name: image size, weights file."""
+def create_kwargs(variant: Variant, weights: Path | None = None) -> dict[str, Any]:
+    """What `timm.create_model` needs beyond the name: the image size, the file of the weights."""
     kwargs: dict[str, Any] = {}
-    if _config(variant.arch).fixed_input_size:
+    if pretrained_cfg(variant.arch).fixed_input_size:
         kwargs["img_size"] = height_width(variant.size)
         if variant.sizes:
             kwargs["dynamic_img_size"] = True
-    if isinstance(variant.pretrained, str):
-        kwargs["pretrained_cfg_overlay"] = {"file": str(weights_file(variant))}
+    if weights:
+        kwargs["pretrained_cfg_overlay"] = {"file": str(weights)}
     return kwargs
-
-
-def weights_file(variant: Variant) -> Path:
-    """The weights file `pretrained` names; UserError when it is not there."""
-    path = mounts.resolve(Path(str(variant.pretrained)).expanduser()).resolve()
-    if not path.is_file():
-        raise UserError(
-            f"pretrained={variant.pretrained!r}: no such weights file; "
-            "write true (download), false (random weights) or the path of a file"
-        )
-    return path
 
 
 def check_arch(variant: Variant) -> None:
     """Everything about the architecture that can be refused before any work."""
     timm_name(variant.arch)
     check_size(variant)
-    if isinstance(variant.pretrained, str):
-        weights_file(variant)
     logging.getLogger("timm").setLevel(logging.WARNING)
-
-
-def require_loaded(body: torch.nn.Module, variant: Variant) -> None:
-    """Refuse a weights file of another architecture: timm skips what does not fit, silently."""
-    if not isinstance(variant.pretrained, str):
-        return
-    tensors = [t for t in load_state_dict(weights_file(variant)).values() if hasattr(t, "shape")]
-    known = {(t.shape, t.float().sum().item()) for t in tensors}
-    weights = [p for p in body.parameters() if p.ndim > 1]
-    found = sum((p.shape, p.sum().item()) in known for p in weights)
-    if found < len(weights) / 2:
-        raise ValueError(f"only {found} of {len(weights)} weights of the file fit")
-
-
-def weights_error(variant: Variant, error: Exception) -> UserError:
-    """The one line for weights that could not be had or do not fit."""
-    source = variant.pretrained if isinstance(variant.pretrained, str) else "timm's hub"
-    reason = shorten((str(error).splitlines() or [type(error).__name__])[0], 160, placeholder=" …")
-    return UserError(
-        f"no weights for {timm_name(variant.arch)} from {source} ({reason}); connect to the "
-        "network, give a file with -p pretrained PATH (in a row: pretrained: PATH), or take "
-        "random weights: -p pretrained false"
-    )

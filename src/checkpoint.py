@@ -22,7 +22,7 @@ from src.variant import Variant
 CODE = (
     "augment", "backbone", "cache", "checkpoint", "data", "finder", "folds", "labels",
     "photograph", "plain", "precompute", "recipes", "rgb", "schedule", "snapshots", "targets",
-    "train", "views",
+    "train", "views", "weights",
 )
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)

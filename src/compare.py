@@ -50,13 +50,15 @@ def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
 
 def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:
     """Refuse, before anything is trained, what the last training would be refused for."""
-    from src.backbone import check_arch  # needs torch
+    from src import backbone, weights  # both need torch
 
     for variant in rows:
-        check_arch(variant)
+        backbone.check_arch(variant)
         read_corrections(variant, folder)
-        for seed in range(variant.seed, variant.seed + seeds):
-            _home(replace(variant, seed=seed), folder)
+        repeats = range(variant.seed, variant.seed + seeds)
+        done = [_home(replace(variant, seed=seed), folder)[1] for seed in repeats]
+        if not all(done):
+            weights.find(variant)
 
 
 def require_other_holdouts(old: Variant, new: Variant, seeds: int, folder: Path) -> None:

@@ -67,6 +67,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     facts = {
         "family": backbone.family(variant.arch),
         "timm_name": backbone.timm_name(variant.arch),
+        "weights": learn.weights,
         "notebook": run.notebook,
         **commit(),
         "data": competition.train_fingerprint(run.folder),

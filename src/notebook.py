@@ -40,7 +40,7 @@ def read_variant(namespace: dict[str, Any]) -> Variant:
 
 def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bool) -> Run:
     """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
-    from src import backbone  # needs torch, which only the training notebook loads
+    from src import backbone, weights  # need torch, which only the training notebook loads
 
     started = time.monotonic()
     backbone.check_arch(variant)
@@ -52,6 +52,7 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
               "(-p overwrite true trains it again)", file=terminal())
         sys.exit(0)
     files.require_writable(models)
+    weights.find(variant)
     # What `check` calls an obstacle is one here, too: after a night of training it would be late.
     require_images([*competition.train_paths(folder), *competition.test_paths(folder).values()])
     folds = get_folds(folder, variant.seed, models, variant.split)

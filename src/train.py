@@ -19,7 +19,7 @@ from fastai.vision.all import (
 from tqdm import tqdm
 
 from src import checkpoint, targets
-from src.backbone import create_kwargs, require_loaded, timm_name, weights_error
+from src.backbone import create_kwargs, timm_name
 from src.checkpoint import Checkpoint, Place, State
 from src.config import UserError, terminal
 from src.data import get_dls
@@ -30,12 +30,14 @@ from src.notebook import Run
 from src.recipes import recipe_cbs
 from src.schedule import Course, make_plan
 from src.variant import FEWEST, Variant
+from src.weights import fetch, forget_file, require_loaded, unusable
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     """A Learner on `variant.arch`: ImageNet weights and a new head, or all of it random."""
+    weights = fetch(variant)
     set_seed(variant.seed, reproducible=True)
-    kwargs = create_kwargs(variant)
+    kwargs = create_kwargs(variant, weights.file)
     try:
         learn = vision_learner(
             dls,
@@ -47,16 +49,17 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             ps=variant.dropout,
             **kwargs,
         )
-        require_loaded(learn.model[0], variant)
-        learn.model[0].model.pretrained_cfg.pop("file", None)  # a path of this machine alone
+        require_loaded(learn.model[0], weights)
+        forget_file(learn.model[0], variant)
+        learn.weights = weights.source
         learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
         return learn
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # each kind of file and of network fails in its own way
-        if not variant.pretrained:
+    except Exception as error:  # each kind of file fails in its own way
+        if not weights.file:
             raise
-        raise weights_error(variant, error) from error
+        raise unusable(variant, weights, error) from error
 
 
 def fit(learn: Learner, variant: Variant, run: Run) -> Learner:

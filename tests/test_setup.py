@@ -24,7 +24,7 @@ ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem !=
 WITH_TORCH = {
     "augment", "backbone", "cache", "checkpoint", "cuda_views", "data", "export", "finder",
     "forward", "kept", "parity", "photograph", "plain", "portable", "precompute", "predict",
-    "recipes", "schedule", "snapshots", "targets", "train", "tta",
+    "recipes", "schedule", "snapshots", "targets", "train", "tta", "weights",
 }
 TORCH = {"torch", "torchvision", "fastai", "timm"}
 

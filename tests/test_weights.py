@@ -1,16 +1,16 @@
-"""Weights to begin with: of a file, from the hub or random; what cannot be had is one line."""
+"""Weights to begin with: of a file or random; a file that cannot be used is one line."""
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
 from conftest import TINY, refusal
 from safetensors.torch import save_file
 
-from src import backbone, data
+from src import data
 from src.folds import get_folds
 from src.train import get_learner
 from src.variant import make_variant
+from src.weights import find
 
 
 def tiny(**changes):
@@ -55,13 +55,13 @@ def test_without_weights_the_body_is_random_and_seeded(dls, weights):
 
 
 def test_missing_weights_file_is_refused_before_any_work(tmp_path):
-    line = refusal(backbone.check_arch, tiny(pretrained=str(tmp_path / "none.safetensors")))
+    line = refusal(find, tiny(pretrained=str(tmp_path / "none.safetensors")))
     assert "no such weights file" in line and "none.safetensors" in line
     assert "true (download), false (random weights) or the path of a file" in line
 
 
 def test_folder_in_place_of_a_weights_file_is_refused(tmp_path):
-    assert "no such weights file" in refusal(backbone.check_arch, tiny(pretrained=str(tmp_path)))
+    assert "no such weights file" in refusal(find, tiny(pretrained=str(tmp_path)))
 
 
 def half_of(path, save, weights):
@@ -94,16 +94,7 @@ def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, 
     assert "-p pretrained PATH" in line and "-p pretrained false" in line
 
 
-def test_hub_that_cannot_be_reached_is_one_line_with_the_ways_out(dls, tmp_path, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    line = refusal(get_learner, dls, tiny(pretrained=True))
-    assert line.startswith("no weights for test_resnet from timm's hub (")
-    for way in ("connect to the network", "-p pretrained PATH", "-p pretrained false"):
-        assert way in line
-
-
 def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
-    monkeypatch.setattr("src.train.create_kwargs", lambda variant: {"nonsense": 1})
+    monkeypatch.setattr("src.train.create_kwargs", lambda *_: {"nonsense": 1})
     with pytest.raises(TypeError):
         get_learner(dls, tiny())

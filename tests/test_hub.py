@@ -1,0 +1,186 @@
+"""Pretrained weights: taken from the cache without a request, else from a hub that answers."""
+
+import os
+import pickle
+from io import BytesIO
+
+import pytest
+import timm
+import torch
+from conftest import refusal
+from hub_stand_in import hub_stand_in, put_in_cache, weights_of
+from huggingface_hub import constants
+from small_training import loaders, tiny
+
+from src import backbone, bundle, compare, notebook, weights
+from src.train import get_learner
+from src.variant import make_variant
+
+REPO = "timm/test_resnet.r160_in1k"
+FILE, OLDER = (f"/{REPO}/resolve/main/{name}" for name in weights.FILES)
+WAYS = ("-p pretrained PATH", "in a row: pretrained: PATH", "-p pretrained false")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The caches of the hub's client and of torch, empty."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def hub(cache, monkeypatch):
+    """The only hub that can be reached, empty."""
+    with hub_stand_in() as hub:
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+        yield hub
+
+
+def pretrained(**changes):
+    """The tiny variant of the tests with timm's weights."""
+    return tiny(pretrained=True, **changes)
+
+
+# from the cache
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("test_resnet", 64), ("test_convnext", 64), ("test_vit", 96)]
+)
+def test_cached_weights_need_no_request_and_are_loaded_as_timm_loads_them(
+    hub, cache, monkeypatch, arch, size
+):
+    content = weights_of(arch)
+    path = put_in_cache(cache, timm.get_pretrained_cfg(arch).hf_hub_id, weights.FILES[0], content)
+    variant = pretrained(arch=arch, size=size)
+    found = weights.fetch(variant)
+    assert found == ("cache", path) == weights.find(variant)
+    assert hub.requests == []
+    kwargs = backbone.create_kwargs(variant)
+    with monkeypatch.context() as offline:  # timm by itself would ask whether the file is current
+        offline.setattr(constants, "HF_HUB_OFFLINE", True)
+        by_timm = timm.create_model(arch, pretrained=True, num_classes=0, **kwargs).state_dict()
+    kwargs = backbone.create_kwargs(variant, found.file)
+    ours = timm.create_model(arch, pretrained=True, num_classes=0, **kwargs).state_dict()
+    assert ours.keys() == by_timm.keys()
+    assert all(torch.equal(ours[key], by_timm[key]) for key in ours)
+
+
+def test_safetensors_are_taken_first_and_an_older_file_where_there_are_none(hub, cache):
+    older = put_in_cache(cache, REPO, weights.FILES[1], b"older")
+    assert weights.find(pretrained()) == ("cache", older)
+    newer = older.with_name(weights.FILES[0])
+    newer.write_bytes(b"newer")
+    assert weights.find(pretrained()) == ("cache", newer)
+    assert hub.requests == []
+
+
+def test_weights_of_a_plain_address_are_found_in_the_cache_of_torch(hub, tmp_path):
+    variant = make_variant(arch="gcvit_tiny", pretrained=True)
+    path = tmp_path / "torch" / "hub" / "checkpoints" / "gcvit_tiny_224_nvidia-ac783954.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    assert weights.find(variant) == ("cache", path)
+
+
+def test_learner_says_where_its_weights_come_from_and_keeps_no_path(hub, cache, data, models):
+    put_in_cache(cache, REPO, weights.FILES[0], weights_of("test_resnet"))
+    learn = get_learner(loaders(data, models, pretrained()), pretrained())
+    assert learn.weights == "cache"
+    assert learn.model[0].model.pretrained_cfg == timm.create_model("test_resnet").pretrained_cfg
+    torch.save(learn.model, file := BytesIO(), pickle_module=pickle)
+    assert os.fsencode(cache) not in file.getvalue()
+
+
+def test_cached_file_that_cannot_be_read_is_one_line_with_its_path(hub, cache, data, models):
+    path = put_in_cache(cache, REPO, weights.FILES[0], b"no weights")
+    line = refusal(get_learner, loaders(data, models, pretrained()), pretrained())
+    assert line.startswith(f"no weights for test_resnet from {path} (") and "delete it" in line
+
+
+# from the hub
+
+
+def test_one_request_shows_that_the_hub_answers_and_the_download_waits_for_the_training(hub, cache):
+    hub.files[FILE] = weights_of("test_resnet")
+    assert weights.find(pretrained()) == ("hub", None)
+    assert hub.requests == [f"HEAD {FILE}"] and not cache.exists()
+    fetched = weights.fetch(pretrained())
+    assert fetched.source == "hub" and fetched.file.read_bytes() == hub.files[FILE]
+    assert hub.requests[-1] == f"GET {FILE}"
+    hub.requests.clear()
+    assert weights.find(pretrained()) == ("cache", fetched.file)
+    assert hub.requests == []
+
+
+def test_older_repository_without_safetensors_is_downloaded_too(hub):
+    hub.files[OLDER] = b"weights"
+    assert weights.fetch(pretrained()).file.name == weights.FILES[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"), [("closes", "disconnected"), ("silent", "no answer within"), (503, "503")]
+)
+def test_hub_that_fails_is_one_line_after_one_request(hub, monkeypatch, state, reason):
+    monkeypatch.setattr(weights, "PATIENCE", 0.2 if state == "silent" else 8)
+    hub.state = state
+    line = refusal(weights.find, pretrained())
+    assert line.startswith(f"no weights for test_resnet from {hub.url} (") and reason in line
+    assert all(way in line for way in ("connect to the network", *WAYS))
+    assert hub.requests == [f"HEAD {FILE}"]
+
+
+def test_hub_that_refuses_connections_is_one_line(hub):
+    hub.shutdown()
+    hub.server_close()
+    assert f"from {hub.url} ([Errno " in refusal(weights.find, pretrained())
+
+
+def test_download_that_breaks_off_is_one_line(hub):
+    hub.files[FILE] = b""  # what is served ends before it begins
+    hub.files[OLDER] = b""
+    line = refusal(weights.fetch, pretrained())
+    assert line.startswith(f"no weights for test_resnet from {hub.url} (")
+
+
+def test_offline_mode_sends_no_request_and_is_named_in_the_line(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    line = refusal(weights.find, pretrained())
+    assert "HF_HUB_OFFLINE" in line and "unset it" in line and all(way in line for way in WAYS)
+    assert hub.requests == []
+
+
+def test_architecture_without_published_weights_is_refused_without_a_request(hub):
+    line = refusal(weights.find, make_variant(arch="coatnet_0_224", pretrained=True))
+    assert line.startswith("no weights for coatnet_0_224 from timm (it has none")
+    assert hub.requests == []
+
+
+# before any work
+
+
+def test_training_is_refused_before_photographs_are_read(hub, data, models, monkeypatch):
+    hub.state = 503
+    monkeypatch.setattr(notebook, "require_images", lambda paths: pytest.fail("images were read"))
+    line = refusal(notebook.start, pretrained(), "", "", "paddy_train", False)
+    assert line.startswith("no weights for test_resnet from")
+    assert not list(models.glob("folds*"))
+
+
+def test_comparison_is_refused_before_its_first_training(hub, data, models):
+    hub.state = 503
+    rows = [tiny(), pretrained(desc="weights")]
+    line = refusal(compare.require_trainable, rows, 2, data)
+    assert line.startswith("no weights for test_resnet from")
+
+
+def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
+    hub.state = 503
+    monkeypatch.setattr(bundle, "is_done", lambda *_: True)
+    compare.require_trainable([pretrained(), pretrained()], 2, data)
+    with pytest.raises(SystemExit) as end:
+        notebook.start(pretrained(), "", "", "paddy_train", False)
+    assert end.value.code == 0 and hub.requests == []
