@@ -4,11 +4,29 @@ import pytest
 import timm
 import torch
 from conftest import refusal
+from timm.models import get_deprecated_models
 
 from src import backbone
 from src.variant import load_variants, make_variant
 
 VARIANTS = load_variants()
+# The files that the names of the recipe meant in timm 0.6, with which it was published.
+PUBLISHED = {
+    "convnext_tiny": "/convnext_tiny_22k_224.pth",
+    "convnext_small": "/convnext_small_22k_224.pth",
+    "convnext_base": "/convnext_base_22k_224.pth",
+    "convnext_large": "/convnext_large_22k_224.pth",
+    "vit_tiny": "--imagenet2012-steps_20k-lr_0.03-res_224.npz",
+    "vit_small": "--imagenet2012-steps_20k-lr_0.03-res_224.npz",
+    "vit_base": "--imagenet2012-steps_20k-lr_0.01-res_224.npz",
+    "vit_large": "--imagenet2012-steps_20k-lr_0.01-res_224.npz",
+    "swin_tiny": "/swin_tiny_patch4_window7_224.pth",
+    "swin_small": "/swin_small_patch4_window7_224.pth",
+    "swin_base": "/swin_base_patch4_window7_224_22kto1k.pth",
+    "swin_large": "/swin_large_patch4_window7_224_22kto1k.pth",
+    "swinv2_base": "/swinv2_base_patch4_window12_192_22k.pth",
+    "swinv2_large": "/swinv2_large_patch4_window12_192_22k.pth",
+}
 
 
 # names
@@ -35,9 +53,28 @@ def test_aliases_old_names_and_timm_names_are_known(arch, name):
     assert backbone.timm_name(arch) == name
 
 
+@pytest.mark.parametrize("arch", sorted({*backbone.ALIASES, *(v.arch for v in VARIANTS.values())}))
+def test_every_alias_and_row_names_a_current_model_of_timm_with_weights(arch):
+    name = backbone.timm_name(arch)
+    assert name.split(".")[0] not in get_deprecated_models()
+    assert timm.is_model_pretrained(name)
+    cfg = timm.get_pretrained_cfg(name)
+    assert cfg.hf_hub_id or cfg.url
+
+
+@pytest.mark.parametrize("alias", backbone.ALIASES)
+def test_every_alias_gives_its_tag_and_begins_with_its_family(alias):
+    assert "." in backbone.ALIASES[alias]  # else a later timm could choose other weights
+    assert backbone.family(alias) == alias.split("_")[0]
+
+
+def test_every_family_with_another_name_is_a_module_of_timm():
+    assert backbone.FAMILIES.keys() <= set(timm.list_modules())
+
+
 @pytest.mark.parametrize("arch", backbone.ALIASES)
-def test_every_alias_is_a_timm_name_with_weights(arch):
-    assert backbone.timm_name(arch) in timm.list_pretrained()
+def test_every_alias_has_the_weights_of_the_published_recipe(arch):
+    assert timm.get_pretrained_cfg(backbone.timm_name(arch)).url.endswith(PUBLISHED[arch])
 
 
 @pytest.mark.parametrize(
