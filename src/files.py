@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,12 @@ def require_writable(folder: Path) -> None:
     with atomic_path(folder / "writable") as temporary:
         temporary.touch()
     (folder / "writable").unlink(missing_ok=True)  # another run may be asking the same
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether `name` can be a file's name on every system, without folder and extension."""
+    plain = re.fullmatch(r"\w([\w .+-]*[\w+-])?", name)
+    return bool(plain) and not name.endswith((".csv", ".ipynb"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from src.config import PLACES, UserError, models_dir, nearest, terminal
 from src.folds import get_folds
 from src.inspection import require_images
 from src.labels import read_corrections
+from src.launch import notebook_stem
 from src.variant import Variant, make_variant, yes_or_no
 
 
@@ -82,5 +83,26 @@ def _injected(namespace: dict[str, Any]) -> list[str]:
 
 
 def notebook_name(namespace: dict[str, Any]) -> str:
-    """The stem of the running notebook: the path papermill injects, else its own parameter."""
-    return Path(str(namespace.get("PAPERMILL_INPUT_PATH") or namespace["notebook"])).stem
+    """The running notebook's name, for card and submission: of `-p notebook`, else of its file.
+
+    Where neither is known it is the parameter's default, and a line says so. Raises UserError
+    for a name that no submission can have.
+    """
+    name = str(namespace["notebook"]).removesuffix(".ipynb")
+    if "notebook" not in _injected(namespace):
+        stem = notebook_stem(namespace)
+        if not stem:
+            _say_default(name)
+        name = stem or name
+    if not files.is_plain_name(name):
+        raise UserError(f"{name!r} is no name for a submission; rename the notebook, or give its "
+                        "work another name with -p notebook NAME")
+    return name
+
+
+def _say_default(name: str) -> None:
+    """Say, in the notebook and on the terminal, that a copy would carry the original's name."""
+    line = (f"a copy of this notebook cannot know its own name here: its work carries the name "
+            f"{name}; give another with -p notebook NAME")
+    print(line)
+    print(line, file=terminal())

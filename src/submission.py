@@ -6,7 +6,6 @@ python -m src.submission check FILE [--good FILE ...] prints what is wrong or od
 import argparse
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import pandas as pd
 
 from src.competition import COMPETITION, find, is_drawn, sample
 from src.config import UserError, command, submissions_dir
-from src.files import commit, sha256, sha256_lines, write_json, write_text
+from src.files import commit, is_plain_name, sha256, sha256_lines, write_json, write_text
 from src.guard import Finding, guard
 from src.probs import check_probs, is_fresh, read_probs, write_probs
 from src.sent import by_digest, keep, read_provenance, sent_dir
@@ -138,8 +137,7 @@ def submit_command(path: Path, message: str) -> str:
 
 def _checked(notebook: str) -> str:
     """`notebook`, refused where it is no plain file name."""
-    plain = re.fullmatch(r"\w([\w .+-]*[\w+-])?", notebook)
-    if not plain or notebook.endswith((".csv", ".ipynb")):
+    if not is_plain_name(notebook):
         raise UserError(
             f"{notebook!r} is no name for a submission; give the notebook's name without folder "
             "and extension, for example --notebook paddy_train"

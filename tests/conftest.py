@@ -17,6 +17,7 @@ from src import config
 from src.config import UserError, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
+TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
 TINY = {  # learns enough to tell the classes apart: one that does not is refused by the guard
     "arch": "test_resnet",
     "item_size": 48,
@@ -74,12 +75,13 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
     )
 
 
-def train_notebook(data: Path, work: Path, **parameters: object) -> subprocess.CompletedProcess:
-    """The real training notebook through the real papermill, on tiny settings."""
+def train_notebook(
+    data: Path, work: Path, template: Path = TRAIN, **parameters: object
+) -> subprocess.CompletedProcess:
+    """The real training notebook, or a copy, through the real papermill, on tiny settings."""
     words = [w for k, v in (TINY | parameters).items() for w in ("-p", k, str(v))]
     copy = work / "executed.ipynb"
     copy.parent.mkdir(parents=True, exist_ok=True)
-    template = ROOT / "notebooks" / "paddy_train.ipynb"
     return run("-m", "papermill", str(template), str(copy), *words,
                PADDY_DATA=str(data), PADDY_WORK=str(work))
 

@@ -12,13 +12,21 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from conftest import ROOT, TINY, bundle_files, cells, draw_competition, run, train_notebook
+from conftest import (
+    ROOT,
+    TINY,
+    TRAIN,
+    bundle_files,
+    cells,
+    draw_competition,
+    run,
+    train_notebook,
+)
 from small_bundles import strong_and_weak_in
 
 from src.blends import MEAN_METHODS, OTHERS, PLAIN
 from src.vote import PARAMETERS
 
-TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
 ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
 
 
@@ -85,6 +93,20 @@ def test_misspelt_name_stops_papermill_before_any_work(competition_once, tmp_pat
     assert executed[3:] == [None] * len(executed[3:])  # defaults, injected, the check: no more
 
 
+def test_weights_that_cannot_be_had_are_the_last_line_before_any_photograph_is_read(
+    competition_once, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    done = train_notebook(competition_once, tmp_path, pretrained=True)
+    line = last_line(done)
+    assert done.returncode == 1 and line.startswith("error: no weights for test_resnet from")
+    assert "HF_HUB_OFFLINE=1" in line and line.endswith("random weights: -p pretrained false")
+    executed = [c.execution_count for c in cells(tmp_path / "executed.ipynb", "code")]
+    assert executed[3:] == [None] * len(executed[3:])
+    assert list((tmp_path / "models").iterdir()) == []
+
+
 def as_a_user(monkeypatch):
     """Kernels that do not know of pytest: beneath it, ipykernel leaves out the terminal."""
     monkeypatch.delenv("PYTEST_CURRENT_TEST")  # in the test's body: pytest sets it for each phase
@@ -109,13 +131,14 @@ def test_rerun_is_skipped_and_goes_to_standard_output_without_a_path(
     assert TRAIN.read_bytes() == template
 
 
-def test_overwrite_trains_again_visibly_and_comes_to_the_same_end(
-    competition_once, work, monkeypatch
+def test_overwrite_of_a_copy_trains_again_visibly_under_its_own_name_to_the_same_end(
+    competition_once, work, tmp_path, monkeypatch
 ):
     as_a_user(monkeypatch)
+    copy = shutil.copy(TRAIN, tmp_path / "my try.ipynb")
     stem = work / "models" / "test_resnet_squish_32"
     before, first = bundle_files(work), pd.read_parquet(f"{stem}.valid.parquet")
-    done = train_notebook(competition_once, work, overwrite=True)
+    done = train_notebook(competition_once, work, copy, overwrite=True)
     assert done.returncode == 0, done.stderr
     # while papermill runs: before its own bar comes to the end
     assert 0 < done.stderr.index("epoch 1/3") < done.stderr.index("Executing: 100%")
@@ -126,6 +149,8 @@ def test_overwrite_trains_again_visibly_and_comes_to_the_same_end(
     after = bundle_files(work)
     redone = {name for name in before if after[name][1] != before[name][1]}
     assert redone == {f"{stem.name}{kind}" for kind in (".pkl", ".json", ".valid.parquet")}
+    card = json.loads(stem.with_suffix(".json").read_text())
+    assert (card["notebook"], card["weights"]) == ("my try", "random")
     # another process, and all that is random in it: loaders, augmentation, weights
     again = pd.read_parquet(f"{stem}.valid.parquet")
     pd.testing.assert_frame_equal(again, first, rtol=0, atol=1e-6)
@@ -134,10 +159,12 @@ def test_overwrite_trains_again_visibly_and_comes_to_the_same_end(
 # the ensemble's notebook
 
 
-def ensemble_notebook(data: Path, work: Path, **parameters: object) -> subprocess.CompletedProcess:
-    """The real notebook through the real papermill; its executed copy is in `work`."""
+def ensemble_notebook(
+    data: Path, work: Path, template: Path = ENSEMBLE, **parameters: object
+) -> subprocess.CompletedProcess:
+    """The real notebook, or a copy, through the real papermill; the executed one is in `work`."""
     words = [word for k, v in parameters.items() for word in ("-p", k, str(v))]
-    return run("-m", "papermill", str(ENSEMBLE), str(work / "vote.ipynb"), *words,
+    return run("-m", "papermill", str(template), str(work / "vote.ipynb"), *words,
                PADDY_DATA=str(data), PADDY_WORK=str(work))
 
 
@@ -148,9 +175,10 @@ def streams(executed: Path, fragment: str) -> str:
 
 @pytest.fixture(scope="module")
 def voted(trained_once, competition_once, tmp_path_factory) -> Path:
-    """A work folder whose two tiny models have voted, one of them doubly, in the notebook."""
+    """A work folder whose two tiny models have voted, one of them doubly, in a copied notebook."""
     work = shutil.copytree(trained_once, tmp_path_factory.mktemp("voted") / "work")
-    done = ensemble_notebook(competition_once, work, weights="vit=2", force=True)
+    copy = shutil.copy(ENSEMBLE, work / "my_vote.ipynb")
+    done = ensemble_notebook(competition_once, work, copy, weights="vit=2", force=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return work
 
@@ -170,12 +198,12 @@ def test_the_ensemble_s_parameters_are_those_the_vote_knows():
     assert tuple(papermill.inspect_notebook(str(ENSEMBLE))) == PARAMETERS
 
 
-def test_the_submission_is_named_after_the_notebook_that_wrote_it(voted):
-    told = json.loads((voted / "submissions" / "paddy_ensemble.json").read_text())
-    assert told["notebook"] == "paddy_ensemble" and told["select"] == "equal"
+def test_the_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
+    told = json.loads((voted / "submissions" / "my_vote.json").read_text())
+    assert told["notebook"] == "my_vote" and told["select"] == "equal"
     weights = {member["family"]: member["weight"] for member in told["members"]}
     assert weights == {"resnet": 1, "vit": 2}
-    assert (voted / "submissions" / "paddy_ensemble.csv").is_file()
+    assert [path.name for path in (voted / "submissions").glob("*.csv")] == ["my_vote.csv"]
     assert "kaggle competitions submit" in streams(voted / "vote.ipynb", "write_vote(vote")
 
 

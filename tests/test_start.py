@@ -8,14 +8,6 @@ from src.config import PLACES
 from src.variant import make_variant
 
 
-def test_notebook_knows_its_name_from_papermill_or_from_its_parameter():
-    own = {"notebook": "paddy_train"}
-    assert notebook.notebook_name(own) == "paddy_train"
-    injected = own | {"PAPERMILL_INPUT_PATH": "elsewhere/second_try.ipynb"}
-    assert notebook.notebook_name(injected) == "second_try"
-    assert notebook.notebook_name({"notebook": 7}) == "7"  # papermill reads digits as a number
-
-
 def namespace(**injected) -> dict:
     """What globals() of the training notebook is once papermill has injected something."""
     cell = "\n".join(["# Parameters", *(f"{name} = {value!r}" for name, value in injected.items())])
