@@ -126,7 +126,7 @@ def _no_answer(cfg: Any) -> Exception | None:
 
 def _unavailable(variant: Variant, cfg: Any, error: Exception) -> UserError:
     place = constants.ENDPOINT if cfg.hf_hub_id else urlsplit(cfg.url).netloc
-    return _refusal(variant, place, error, "connect to the network, ")
+    return _refusal(variant, place, error, "connect to the network or try again later, ")
 
 
 def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
