@@ -24,7 +24,7 @@ class Hub(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.state: str | int = "open"
-        self.end = Event()
+        self.reached, self.end = Event(), Event()
 
     @property
     def url(self) -> str:
@@ -38,6 +38,7 @@ class Answer(BaseHTTPRequestHandler):
         hub = self.server
         if not self.path.startswith("/api/"):  # the client's own questions about itself
             hub.requests.append(f"{self.command} {self.path}")
+            hub.reached.set()
         if hub.state == "closes":
             return self.connection.close()
         if hub.state == "silent":

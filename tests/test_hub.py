@@ -3,6 +3,7 @@
 import os
 import pickle
 from io import BytesIO
+from threading import Thread
 
 import pytest
 import timm
@@ -125,7 +126,11 @@ def test_older_repository_without_safetensors_is_downloaded_too(hub):
     ("state", "reason"), [("closes", "disconnected"), ("silent", "no answer within"), (503, "503")]
 )
 def test_hub_that_fails_is_one_line_after_one_request(hub, monkeypatch, state, reason):
-    monkeypatch.setattr(weights, "PATIENCE", 0.2 if state == "silent" else 8)
+    class Impatient(Thread):  # gives up as soon as the request has reached a silent hub
+        def join(self, timeout=None):
+            hub.reached.wait(60) if state == "silent" else super().join(60)
+
+    monkeypatch.setattr(weights, "Thread", Impatient)
     hub.state = state
     line = refusal(weights.find, pretrained())
     assert line.startswith(f"no weights for test_resnet from {hub.url} (") and reason in line
