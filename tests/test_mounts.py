@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from src import mounts
-from src.backbone import weights_file
 from src.variant import make_variant
+from src.weights import find
 
 MODEL = "timm/vit/pytorch/small/1"
 FORMS = [
@@ -34,7 +34,7 @@ def test_a_path_of_either_form_finds_the_file_in_either_form(root, new, old):
     for mounted in (new, old):
         path = put(root / mounted)
         for written in (new, old):
-            assert weights_file(make_variant(pretrained=str(root / written))) == path
+            assert find(make_variant(pretrained=str(root / written))).file == path
         path.unlink()
 
 
