@@ -54,12 +54,20 @@ def protect(stream: TextIO | None) -> TextIO:
     """
     if stream is None:  # closed by who started this: 2>&-
         return open(os.devnull, "w", encoding="utf-8")
-    if not isinstance(stream, io.TextIOWrapper):
+    if not _has_descriptor(stream):
         return stream
     if os.name == "nt" and stream.isatty():  # a Windows console is not written to as a file
         stream.reconfigure(errors=ERRORS)
         return stream
     return stream_to(stream.fileno(), stream.encoding, closefd=False)
+
+
+def _has_descriptor(stream: TextIO) -> bool:
+    """Whether `stream` writes text to a file descriptor, and not to memory or a notebook."""
+    try:
+        return isinstance(stream, io.TextIOWrapper) and stream.fileno() >= 0
+    except io.UnsupportedOperation:
+        return False
 
 
 def protect_standard_streams() -> None:
