@@ -11,29 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from src.config import UserError, submissions_dir
+from src.config import UserError
 from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
 from src.files import sha256, write_text
+from src.known_good import ledger_path, read_ledger
 from src.sent import by_digest, by_ref, read_provenance
 
 BOARDS = {"public": PUBLIC, "private": PRIVATE}
-COLUMNS = [
-    "ref", "time", "file", "sha256", "notebook", "commit", "members", "holdout_wrong",
-    "holdout_images", "holdout_error", "public", "private", "public_right", "private_right",
-]  # fmt: skip
-
-
-def ledger_path() -> Path:
-    """Where the ledger is kept."""
-    return submissions_dir() / "ledger.csv"
-
-
-def read_ledger() -> pd.DataFrame:
-    """The ledger as text, indexed by Kaggle's submission number, oldest first."""
-    if not ledger_path().exists():
-        return pd.DataFrame(columns=COLUMNS, dtype=str).set_index("ref")
-    table = pd.read_csv(ledger_path(), dtype=str, keep_default_na=False)
-    return table.reindex(columns=COLUMNS, fill_value="").set_index("ref")
 
 
 def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
