@@ -3,8 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from src.predicted import Members, Predicted, labels_of
+from src.probs import average
+
 CLASSES = ["blast", "hispa", "normal"]
 IDS = [f"2{number:05d}.jpg" for number in range(400)]
+TRAINING = ["blast"] * 200 + ["hispa"] * 100 + ["normal"] * 100
 # Half of the images blast, a quarter each of the others, without any order.
 TRUTH = pd.Series(np.random.default_rng(7).choice(["blast", "blast", "hispa", "normal"], 400), IDS)
 
@@ -13,8 +17,7 @@ def competition_in(folder):
     """A competition of 400 training and 400 test images, by its tables alone."""
     for name in ("train_images", "test_images"):
         (folder / name).mkdir(parents=True)
-    labels = ["blast"] * 200 + ["hispa"] * 100 + ["normal"] * 100
-    rows = [f"1{number:05d}.jpg,{label},ADT45,50" for number, label in enumerate(labels)]
+    rows = [f"1{number:05d}.jpg,{label},ADT45,50" for number, label in enumerate(TRAINING)]
     (folder / "train.csv").write_text("\n".join(["image_id,label,variety,age", *rows, ""]))
     rows = [f"{name}," for name in IDS]
     (folder / "sample_submission.csv").write_text("\n".join(["image_id,label", *rows, ""]))
@@ -45,6 +48,39 @@ def with_changes(labels, count):
     return changed
 
 
+def mistaken(labels, wrong, seed):
+    """`labels` of which about the share `wrong` became another class, at random."""
+    random = np.random.default_rng(seed)
+    others = [random.choice([name for name in CLASSES if name != label]) for label in labels]
+    return labels.where(random.random(len(labels)) >= wrong, pd.Series(others, labels.index))
+
+
+def ensemble_of(wrong=0.45, count=3, seed=0):
+    """Labels of the test images, the members that voted for them, and their provenance.
+
+    Each member has about the share `wrong` of the images wrong, each for itself.
+    """
+    held = pd.Series(TRAINING, [f"1{number:05d}.jpg" for number in range(400)])[::2]
+    tables = []
+    for number in range(count):
+        valid, test = (
+            probs_of(mistaken(truth, wrong, seed + 10 * number + split))
+            for split, truth in enumerate((held, TRUTH))
+        )
+        tables.append(Predicted(f"vit_{number}", valid, test))
+    labels = labels_of(average([table.test for table in tables]))
+    picks = labels_of(average([table.holdout for table in tables]))
+    agree = {t.name: int((labels_of(t.holdout) == picks).sum()) for t in tables}
+    known = {"images": 200, "labels": picks.value_counts().to_dict(), "agree": agree}
+    return labels, Members(tables), {"expected": known}
+
+
 def lines(findings):
-    """Findings as the lines a user reads."""
-    return [f"{finding.severity}: {finding.text}" for finding in findings]
+    """Errors and remarks as the lines a user reads."""
+    return [f"{f.severity}: {f.text}" for f in findings if f.severity in ("error", "remark")]
+
+
+def compared(findings):
+    """What was compared, and what was not."""
+    kinds = ("compared", "not compared")
+    return ["; ".join(f.text for f in findings if f.severity == kind) for kind in kinds]
