@@ -14,6 +14,7 @@ import pandas as pd
 from src import bundle, competition
 from src.evidence import error_phrase, too_few, wrong_of
 from src.inspection import some
+from src.predicted import Members, Predicted, labels_of
 from src.probs import average, blend, read_probs
 from src.search import use_tta
 from src.temperature import temper_table
@@ -24,13 +25,16 @@ from src.voters import Card, Cards, holdout, title
 class Member(NamedTuple):
     """What votes: its card, its weight, its probabilities of the hold-out and of the test.
 
-    They are as the model said them; `vote_average` applies the temperature.
+    They are as the model said them; `vote_average` applies the temperature. The plain ones, without
+    TTA, are what the guard compares a submission with.
     """
 
     card: Card
     weight: float
     valid: pd.DataFrame  # empty when nothing was held out
     test: pd.DataFrame
+    plain_valid: pd.DataFrame
+    plain_test: pd.DataFrame
     without_tta: str = ""  # why its plain probabilities vote; empty when those with TTA do
     temperature: float = 1.0
 
@@ -77,7 +81,7 @@ def _read_member(
         valid[way].attrs["model"] = test[way].attrs["model"] = card["name"]
     why = _without_tta(valid["plain"], valid["tta"], labels, card["name"])
     way = "plain" if why else "tta"
-    return Member(card, weight, valid[way], test[way], why)
+    return Member(card, weight, valid[way], test[way], valid["plain"], test["plain"], why)
 
 
 def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.DataFrame]:
@@ -148,6 +152,31 @@ def origin(member: Member) -> dict[str, Any]:
     tta = {"tta": "none", "why": why} if why else {"tta": card["variant"]["tta"]}
     told = {key: card[key] for key in ("name", "family")}
     return {**told, "weight": member.weight, **tta, "models": models}
+
+
+def voters_of(members: list[Member]) -> list[Member]:
+    """The members whose weight is not 0."""
+    return [member for member in members if member.weight > 0]
+
+
+def predicted(members: list[Member]) -> Members:
+    """What the voters predict by themselves, for the guard."""
+    voters = voters_of(members)
+    return Members([Predicted(m.card["name"], m.plain_valid, m.plain_test) for m in voters])
+
+
+def expected(valid: pd.DataFrame | None, members: list[Member]) -> dict[str, Any]:
+    """What the guard may expect of the test labels, by `valid`, the ensemble on the hold-out.
+
+    That is how often it predicts each label, and how often the same as each member's plain view.
+    """
+    if valid is None:
+        return {"images": 0}
+    picks, agree = labels_of(valid), {}
+    for name, held, _ in predicted(members).tables:
+        agree[name] = int((labels_of(held).reindex(picks.index) == picks).sum())
+    counts = picks.value_counts().sort_index().to_dict()
+    return {"images": len(picks), "labels": counts, "agree": agree}
 
 
 def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:

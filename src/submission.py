@@ -1,11 +1,11 @@
 """Write submissions/<notebook>.csv with its provenance beside it, and check any submission.
 
-python -m src.submission check FILE [--good FILE ...] prints what is wrong or odd with a CSV.
+python -m src.submission check FILE [--good FILE ...] prints what is wrong or odd with a CSV, what
+its labels were compared with and what they could not be compared with.
 """
 
 import argparse
 import json
-import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,14 @@ from typing import Any
 import pandas as pd
 
 from src.competition import COMPETITION, find, is_drawn, sample
-from src.config import UserError, command, submissions_dir
+from src.config import UserError, command, models_dir, submissions_dir
 from src.files import commit, is_plain_name, sha256, sha256_lines, write_json, write_text
-from src.guard import Finding, guard
+from src.finding import Finding, in_order, show
+from src.guard import guard
+from src.known_good import known_good
+from src.predicted import Members, read_members
 from src.probs import check_probs, is_fresh, read_probs, write_probs
-from src.sent import by_digest, keep, read_provenance, sent_dir
-
-LISTED = 20  # changed rows shown below a remark
+from src.sent import by_digest, keep, read_provenance
 
 
 def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
@@ -48,10 +49,13 @@ def write_submission(
     provenance: Mapping[str, Any],
     good: Sequence[str | Path] | None = None,
     force: bool = False,
+    members: Members | None = None,
 ) -> Path:
     """Guard, then write submissions/<notebook>.csv, its .json and its .parquet; the CSV's path.
 
-    `force` overrides the guard and is recorded. A CSV that was sent is put aside first.
+    It is compared with the files `good` and with what its `members` predicted, None: those known
+    and those of models/. `force` overrides the guard and is recorded. A CSV that was sent is put
+    aside first.
     """
     path = submissions_dir() / f"{_checked(notebook)}.csv"
     table = to_labels(probs, sample(folder))
@@ -59,7 +63,9 @@ def write_submission(
     digest = sha256_of(text.encode()).hexdigest()
     now = sha256(path) if path.exists() else ""
     record = _standing(path, now, digest)
-    findings = guard(table, folder, known_good() if good is None else good, probs, path)
+    good = known_good() if good is None else good
+    members = members or read_members(provenance, folder, models_dir())
+    findings = guard(table, folder, good, provenance, members, probs, path)
     show(findings)
     forced = _refuse(findings, path, force, "written")
     provenance = json.loads(json.dumps(dict(provenance), default=str))
@@ -77,34 +83,25 @@ def write_submission(
     return path
 
 
-def known_good() -> list[Path]:
-    """Submissions whose provenance says `"good": true`, or nothing of it and sent unforced."""
-    found = [*sorted(submissions_dir().glob("*.json")), *sorted(sent_dir().glob("*.json"))]
-    csvs = [path.with_suffix(".csv") for path in found]
-    records = {path: read_provenance(path) for path in csvs if path.is_file()}
-    good = {path: r for path, r in records.items() if r.get("good", _passed(r))}
-    # The current file and the copy that was sent of it are one.
-    return list({r.get("sha256", path): path for path, r in good.items()}.values())
-
-
-def _passed(record: Mapping[str, Any]) -> bool:
-    """Whether a CSV was sent without overriding the guard: what it refused is no yardstick."""
-    return bool(record.get("submitted")) and not record.get("forced")
-
-
 def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) -> list[Finding]:
-    """All findings about the CSV at `path`, also whether its provenance is really its own."""
+    """Compare a CSV with the competition, with known good files and with its members' predictions.
+
+    The members are those its .json names, else what models/ holds for this test set. Also found:
+    a .json that describes another CSV.
+    """
     record, probs = read_provenance(path), None
     table = path.with_suffix(".parquet")
     if path.is_file() and is_fresh(table, {"sha256": sha256(path)}):
         probs = read_probs(table)[0]["plain"]
-    findings = guard(path, folder, known_good() if good is None else good, probs)
+    good = known_good() if good is None else good
+    members = read_members(record, folder, models_dir())
+    findings = guard(path, folder, good, record, members, probs)
     if record.get("submitted") and not by_digest(sha256(path)):  # else the guard names the copy
         findings += [Finding("remark", "was submitted already; it would score the same")]
     if record and record.get("sha256") != sha256(path):
         text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
         findings.insert(0, Finding("error", f"{text}was killed); run python -m src.ensemble again"))
-    return findings
+    return in_order(findings)
 
 
 def release(path: Path, folder: Path, force: bool) -> list[str]:
@@ -112,19 +109,6 @@ def release(path: Path, folder: Path, force: bool) -> list[str]:
     findings = check(path, folder)
     show(findings)
     return _refuse(findings, path, force, "sent")
-
-
-def show(findings: Sequence[Finding]) -> None:
-    """Print each finding on its line, and below it the rows that changed, of a remark the first."""
-    for finding in findings:
-        print(f"{finding.severity}: {finding.text}")
-        rows = [] if finding.changes is None else list(finding.changes.itertuples())
-        shown = len(rows) if finding.severity == "error" else LISTED
-        for image, before, after, margin in rows[:shown]:
-            known = "" if math.isnan(margin) else f"  margin {margin:+.3f}"
-            print(f"  {image}  {before} → {after}{known}")
-        if len(rows) > shown:
-            print(f"  … and {len(rows) - shown:,} more")
 
 
 def submit_command(path: Path, message: str) -> str:
@@ -194,19 +178,31 @@ def main() -> None:
     checker.add_argument("file", type=Path, help="the CSV to be sent")
     checker.add_argument(
         "--good", nargs="+", type=Path, metavar="FILE",
-        help="CSVs known to be good (default: what submissions/ has that was sent unforced)",
+        help='CSVs known to be good (default: the best public score of submissions/ledger.csv, '
+        'and what has "good": true in its .json)',
     )
     checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
     args = parser.parse_args()
     folder = find(args.data)
     findings = check(args.file, folder, args.good)
     show(findings)
-    errors = sum(finding.severity == "error" for finding in findings)
-    drawn = is_drawn(folder) or read_provenance(args.file).get("drawn")
-    fit = "of a drawn competition, not for Kaggle" if drawn else "fit to submit"
-    verdict = f"not fit to submit, {errors} errors" if errors else fit
-    print(f"{args.file}: {verdict}, {len(findings) - errors} remarks")
-    sys.exit(bool(errors))
+    drawn = is_drawn(folder) or bool(read_provenance(args.file).get("drawn"))
+    print(f"{args.file}: {_verdict(findings, drawn)}")
+    sys.exit(any(finding.severity == "error" for finding in findings))
+
+
+def _verdict(findings: Sequence[Finding], drawn: bool) -> str:
+    """Whether a CSV is fit to submit, which only a comparison of its labels can show."""
+    kinds = [finding.severity for finding in findings]
+    if errors := kinds.count("error"):
+        verdict = f"not fit to submit, {errors} errors"
+    elif drawn:
+        verdict = "of a drawn competition, not for Kaggle"
+    elif "compared" in kinds:
+        verdict = "fit to submit"
+    else:
+        verdict = "only form and class mix were checked, labels in wrong rows would pass"
+    return f"{verdict}, {kinds.count('remark')} remarks"
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ from src.evidence import LEAST, error_phrase, wrong_of
 from src.members import (
     Member,
     common_holdout,
+    expected,
     holdout_problem,
     origin,
+    predicted,
     read_members,
     vote_average,
+    voters_of,
 )
 from src.search import SELECT, Trial, choose, search
 from src.submission import submit_command, write_submission
@@ -197,11 +200,12 @@ def _text(numbers: dict[str, float]) -> str:
 
 def provenance(vote: Vote) -> dict[str, Any]:
     """Who voted and how, who chose that, how the vote did on the hold-out."""
-    voters = [origin(member) for member in vote.members if member.weight > 0]
+    voters = [origin(member) for member in voters_of(vote.members)]
     wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
     return {
         "members": voters, "select": vote.select, "why": vote.why, **plainly(vote),
         "holdout": {"wrong": wrong, "images": images},
+        "expected": expected(vote.valid, vote.members),
     }
 
 
@@ -213,12 +217,12 @@ def ensemble_probs(vote: Vote) -> pd.DataFrame:
 
 def write_vote(vote: Vote, good: Sequence[Path] | None = None, force: bool = False) -> Path:
     """Guard and write the submission, and print how to send it."""
-    probs = ensemble_probs(vote)
-    path = write_submission(probs, vote.folder, vote.notebook, provenance(vote), good, force)
-    error, voters = error_phrase(0, 0), sum(m.weight > 0 for m in vote.members)
+    probs, facts, said = ensemble_probs(vote), provenance(vote), predicted(vote.members)
+    path = write_submission(probs, vote.folder, vote.notebook, facts, good, force, said)
+    error = error_phrase(0, 0)
     if vote.valid is not None:
         error = f"hold-out {error_phrase(*wrong_of(vote.valid, vote.labels))}"
-    message = f"{vote.notebook}: {voters} models, {error}"
+    message = f"{vote.notebook}: {len(said.tables)} models, {error}"
     print(f"\nwritten: {path}")
     if competition.is_drawn(vote.folder):
         print("not for Kaggle: the competition is drawn, nobody there knows its images")

@@ -232,10 +232,12 @@ def test_twenty_finished_models_at_full_size_need_no_torch(tmp_path, monkeypatch
     for name in ("train_table", "sample", "classes", "train_fingerprint", "test_fingerprint"):
         known = getattr(competition, name)(folder)  # once, not for each of the twenty
         monkeypatch.setattr(competition, name, lambda folder, known=known: known)
-    for seed in range(20):
+    ids = competition.sample(folder).image_id
+    alike = sure({name: classes[number % 10] for number, name in enumerate(ids)}, classes)
+    for seed in range(20):  # as sure of the hold-out as of the test set
         bundle_in(models, folder, f"model_{seed}", f"family_{seed % 4}",
-                  valid=sure(dict(truth.iloc[::5]), classes),
-                  test=random_table(folder, seed, classes))
+                  valid=sure(dict(truth.iloc[:2082]), classes),
+                  test=(alike + random_table(folder, seed, classes)) / 2)
     done = run("-X", "importtime", "-m", "src.ensemble", "--weights", "family_1=2",
                PADDY_WORK=str(tmp_path / "work"), PADDY_DATA=str(folder))
     assert done.returncode == 0, done.stderr[-2000:]
@@ -245,3 +247,4 @@ def test_twenty_finished_models_at_full_size_need_no_torch(tmp_path, monkeypatch
     assert not imported & slow
     assert "0 of 2,082 wrong" in done.stdout
     assert len(labels_of(models)) == 3_469
+    assert "compared: with 20 members, image by image: " in done.stdout
