@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -56,6 +56,15 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     if close:
         return f"did you mean {' or '.join(map(repr, close))}?"
     return f"known: {', '.join(known)}"
+
+
+def require_once(names: Iterable[str], remedy: str = "name it once", what: str = "") -> None:
+    """Refuse the first of `names` that is given twice: what the user meant is not known."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{what}{name} is given twice", remedy)
+        seen.add(name)
 
 
 def work() -> Path:

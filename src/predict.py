@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from src import bundle, competition
-from src.config import UserError, cache_dir, command, models_dir
+from src.config import UserError, cache_dir, command, models_dir, require_once
 from src.files import require_writable, sha256_lines, write_json
 from src.folds import get_folds, holdout_digest
 from src.machine import free_memory
@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     parser.add_argument("--trust", action="store_true", help="load a .pkl of another sha256")
     args = parser.parse_args()
+    require_once(args.names)
     flags = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
     tta = {name: _row_settings(name) | flags for name in args.names}
     done = predict_bundles(tta, models_dir(), args.data, args.trust)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src import bundle, fetched, kernel, session
-from src.config import UserError, models_dir, nearest
+from src.config import UserError, models_dir, nearest, require_once
 from src.files import write_json, write_text
 from src.kernel import PUSHED, Asked
 from src.session import Cut
@@ -31,11 +31,12 @@ class Line(NamedTuple):
 
 def train_rows(names: list[str], asked: Asked, line: Line) -> None:
     """Train rows of params.yaml on Kaggle and bring their bundles into models/."""
+    require_once(names)
     rows = load_variants()
     for name in names:
         if name not in rows:
             raise UserError(f"params.yaml has no row {name!r}; {nearest(name, list(rows))}")
-    failed = train([rows[name] for name in dict.fromkeys(names)], asked, line)
+    failed = train([rows[name] for name in names], asked, line)
     for name, said in failed.items():
         raise UserError(f"{len(failed)} of {len(names)} not brought back; first: {name}: {said}")
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from src import bundle, competition
-from src.config import UserError
+from src.config import UserError, require_once
 from src.inspection import some
 from src.variant import make_variant
 
 # A finished card of this data has a `base` too; a member's `models`, their cards, and `grouped`.
 Card = dict[str, Any]
 Cards = dict[str, Card]  # by name
+TWICE = "name it once, a variant stands for all of its folds; --weights NAME=2 counts it twice"
 
 
 def find_members(
@@ -43,6 +44,7 @@ def find_members(
     for name in names:
         if name in told:
             raise UserError(f"{name} cannot vote: {told[name]}; leave it out")
+    _refuse_doubles(names, known)
     voters = [card for name, card in known.items() if name not in told]
     others = (card for name, card in finished.items() if name not in strangers)
     grouped = [card for card in others if _is_grouped(card)]
@@ -54,6 +56,12 @@ def _damage(reasons: Mapping[str, str]) -> str:
     first, *others = reasons
     more = f" (damaged, too: {some(others, 3)})" if others else ""
     return f"{reasons[first]}{more}; or name the models that vote"
+
+
+def _refuse_doubles(names: list[str], known: Cards) -> None:
+    """Refuse a name given twice, and a fold beside its variant, whose name stands for it, too."""
+    within = [name for name in names if known[name]["base"] in {*names} - {name}]
+    require_once([*names, *within], TWICE)
 
 
 def _named(models: Path, finished: Cards, names: list[str], strangers: Mapping) -> Cards:

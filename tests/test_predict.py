@@ -200,3 +200,10 @@ def test_a_stored_setting_this_version_does_not_know_is_refused(models):
 def test_help_shows_the_use():
     done = call(main, "--help")
     assert done.returncode == 0 and "python -m src.predict vit_small_squish_224" in done.stdout
+
+
+def test_a_model_named_twice_is_refused_before_any_work(models):
+    before = snapshot(models)
+    line = refused(call(main, RESNET, VIT, RESNET, "--tta", "none"))
+    assert f"{RESNET} is given twice" in line
+    assert snapshot(models) == before

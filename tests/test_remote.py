@@ -137,3 +137,9 @@ def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
     for words, done in zip(said, results, strict=True):
         assert words in refusal(done)
     assert kaggle.kernels == {} and models(tmp_path) == []
+
+
+def test_a_row_named_twice_is_refused_before_kaggle_is_asked(monkeypatch):
+    monkeypatch.setattr(remote, "train", lambda *_: pytest.fail("pushed"))
+    with pytest.raises(UserError, match=f"{ONE} is given twice"):
+        remote.train_rows([ONE, TWO, ONE], None, None)
