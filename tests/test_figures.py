@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from drawn_texts import overlapping, texts
 from simulated import few
 from small_tables import table
 
@@ -14,43 +15,15 @@ from src import figures, report
 from src.evidence import LEAST, too_few, wilson, wrong_of
 from src.probs import average
 
-LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(20)]
+LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(28)]
 
 
 @pytest.fixture(scope="module")
-def twenty():
-    """Tables of twenty models with long names, their ensemble, the labels."""
-    tables, _, labels = few(300, 20)
+def many():
+    """Tables of 28 models with long names, their ensemble, the labels."""
+    tables, _, labels = few(300, 28)
     tables = dict(zip(LONG, tables.values(), strict=True))
     return tables, average(tables), labels
-
-
-def texts(figure):
-    """All texts that drawing the figure puts on paper, with their boxes in pixels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    renderer, drawn = FigureCanvasAgg(figure).get_renderer(), []
-    draw_text = renderer.draw_text
-
-    def spy(*arguments, mtext=None, **options):
-        drawn.append(mtext)
-        draw_text(*arguments, mtext=mtext, **options)
-
-    renderer.draw_text = spy
-    figure.draw(renderer)
-    return [(text.get_text(), text.get_window_extent(renderer)) for text in drawn]
-
-
-def overlapping(figure):
-    """Pairs of texts that cover each other, and texts that leave the figure."""
-    found, page = texts(figure), figure.bbox.padded(1)
-    pairs = [
-        (one, other) for k, (one, box) in enumerate(found) for other, its in found[k + 1:]
-        if box.padded(-1).overlaps(its.padded(-1))
-    ]
-    outside = [one for one, box in found
-               if not (page.contains(box.x0, box.y0) and page.contains(box.x1, box.y1))]
-    return pairs, outside
 
 
 def every_figure(tables, ensemble, labels):
@@ -64,18 +37,18 @@ def every_figure(tables, ensemble, labels):
     }
 
 
-@pytest.mark.parametrize("count", [1, 2, 20])
-def test_no_text_covers_another_or_leaves_its_figure(twenty, count):
-    tables, _, labels = twenty
+@pytest.mark.parametrize("count", [1, 2, 28])
+def test_no_text_covers_another_or_leaves_its_figure(many, count):
+    tables, _, labels = many
     tables = dict(list(tables.items())[:count])
     for name, figure in every_figure(tables, average(tables), labels).items():
         assert overlapping(figure) == ([], []), name
 
 
-def test_figures_are_returned_and_left_to_whoever_asked_for_them(twenty):
+def test_figures_are_returned_and_left_to_whoever_asked_for_them(many):
     import matplotlib.pyplot as plt
 
-    every_figure(*twenty)
+    every_figure(*many)
     assert plt.get_fignums() == []  # a notebook would draw what is open a second time
 
 
@@ -100,8 +73,8 @@ def test_where_too_little_was_held_out_together_it_is_said(count):
     assert [text for text, _ in texts(figures.disagreement_map({}))] == [too_few(0)]
 
 
-def test_errors_are_drawn_in_percent_and_images_best_on_top(twenty):
-    tables, ensemble, labels = twenty
+def test_errors_are_drawn_in_percent_and_images_best_on_top(many):
+    tables, ensemble, labels = many
     axes = figures.error_plot(tables, ensemble, labels).axes[0]
     names = [label.get_text() for label in axes.get_yticklabels()]
     wrong = [wrong_of(tables[name], labels)[0] for name in names[1:]]
@@ -123,6 +96,26 @@ def test_the_heat_maps_hold_images_and_correlations():
     assert cells == ["20", "40", "20"]  # two and one, three and one, three and two
     cells = [t.get_text() for t in figures.correlation_map(tables, labels).axes[0].texts]
     assert cells == ["0.58"]  # three is never wrong
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_heat_maps_name_the_two_members_of_every_cell(many, count):
+    tables, _, labels = many
+    tables = dict(list(tables.items())[:count])
+    names = list(tables)
+    for figure in figures.disagreement_map(tables), figures.correlation_map(tables, labels):
+        drawn = [text for text, _ in texts(figure)]
+        assert [text for text in drawn if text in names] == names[:-1] + names[1:]
+        assert overlapping(figure) == ([], [])
+
+
+def test_one_member_alone_has_no_heat_map(many):
+    tables, _, labels = many
+    one = {LONG[0]: tables[LONG[0]]}
+    for figure in figures.disagreement_map(one), figures.correlation_map(one, labels):
+        assert [text for text, _ in texts(figure)] == [
+            "one member: there is no other to compare it with"
+        ]
 
 
 def test_the_class_plot_shows_shares():
