@@ -59,11 +59,11 @@ def wilson(wrong: int, images: int) -> tuple[float, float]:
 
 
 def error_phrase(wrong: int, images: int) -> str:
-    """`37 of 2,081 wrong (1.78 %, 95 % 1.29 … 2.44 %)`; every error is reported this way."""
+    """`37 of 2,081 wrong: 1.78 % (95 % interval 1.29 to 2.44)`; every error is reported so."""
     if images == 0:
         return "no hold-out, so no error is known"
-    low, high = (f"{100 * bound:.2f}" for bound in wilson(wrong, images))
-    return f"{wrong:,} of {images:,} wrong ({100 * wrong / images:.2f} %, 95 % {low} … {high} %)"
+    rate, low, high = (f"{100 * x:.2f}" for x in (wrong / images, *wilson(wrong, images)))
+    return f"{wrong:,} of {images:,} wrong: {rate} % (95 % interval {low} to {high})"
 
 
 def too_few(images: int) -> str:

@@ -10,6 +10,7 @@ import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
 from src import backbone, bundle, competition, portable
+from src.cells import INTERVAL, error_cell
 from src.evidence import error_phrase, wrong_of
 from src.files import atomic_path, commit, sha256, torch_writes
 from src.folds import digest, holdout_digest
@@ -40,8 +41,8 @@ def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | N
         return None
     labels = competition.train_table(folder).label
     rows = {"plain": tables["plain"], "with TTA": blend(tables, beta)}
-    errors = {way: error_phrase(*wrong_of(probs, labels)) for way, probs in rows.items()}
-    return pd.DataFrame({"hold-out error": errors})
+    errors = {way: error_cell(*wrong_of(probs, labels)) for way, probs in rows.items()}
+    return pd.DataFrame({f"hold-out error ({INTERVAL})": errors})
 
 
 def plot_mistakes(learn: Learner) -> None:

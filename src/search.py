@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from src.blends import MEAN_METHODS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
+from src.cells import INTERVAL, error_cell
 from src.config import UserError, nearest
-from src.evidence import ALPHA, error_phrase, log_losses, too_few, wrong_of
+from src.evidence import ALPHA, log_losses, too_few, wrong_of
 from src.paired import Comparison, compare, gain_phrase, sentence
 from src.probs import average
 
@@ -142,12 +143,13 @@ def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame
         verdict = "the incumbent" if c is None else _verdict(trial)
         rows.append([
             name,
-            error_phrase(*wrong_of(probs, labels)),
+            error_cell(*wrong_of(probs, labels)),
             "" if c is None else gain_phrase(c),
             f"{log_losses(probs, labels).mean():.4f}",
             verdict if trial.weights else f"{verdict}; a yardstick, no plain weights express it",
         ])
-    columns = ["method", "hold-out error (nested)", "more right than equal", "log-loss", "verdict"]
+    error = f"nested hold-out error ({INTERVAL})"
+    columns = ["method", error, "more right than equal", "log-loss", "verdict"]
     return pd.DataFrame(rows, columns=columns if rows else None)
 
 

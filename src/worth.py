@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from src.blends import gather
+from src.cells import INTERVAL, error_cell
 from src.evidence import columns_of, error_phrase, too_few
 from src.paired import (
     compare,
@@ -46,10 +47,11 @@ def contributions(
 def contributions_table(found: pd.DataFrame, images: int) -> pd.DataFrame:
     """`contributions` of so many held-out images for a reader, in images."""
     rows = [
-        [name, r.models, error_phrase(r.wrong, images), gain_phrase(r.gain)]
+        [name, r.models, error_cell(r.wrong, images), gain_phrase(r.gain)]
         for name, r in zip(found.index, found.itertuples(), strict=True)
     ]
-    columns = ["without", "models", "hold-out error of the rest", "images it brings"]
+    error = f"hold-out error of the rest ({INTERVAL})"
+    columns = ["without", "models", error, "images it brings"]
     return pd.DataFrame(rows, columns=columns if rows else None)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.cells import error_cell
 from src.config import ROOT, UserError
 from src.evidence import error_phrase, p_phrase, same_mix, signed, wilson, wrong_of
 
@@ -34,8 +35,9 @@ def test_the_wilson_interval_of_one_half_is_symmetric():
 
 
 def test_an_error_is_told_in_images_with_its_interval():
-    assert error_phrase(37, 2081) == "37 of 2,081 wrong (1.78 %, 95 % 1.29 … 2.44 %)"
-    assert error_phrase(0, 100) == "0 of 100 wrong (0.00 %, 95 % 0.00 … 3.70 %)"
+    assert error_phrase(37, 2081) == "37 of 2,081 wrong: 1.78 % (95 % interval 1.29 to 2.44)"
+    assert error_phrase(0, 100) == "0 of 100 wrong: 0.00 % (95 % interval 0.00 to 3.70)"
+    assert error_cell(37, 2081) == "37 of 2,081 wrong: 1.78 % (1.29 to 2.44)"
     assert error_phrase(0, 0) == "no hold-out, so no error is known"
 
 

@@ -111,7 +111,8 @@ def test_the_card_tells_how_to_make_the_model_again(learn, tables, here):
 def test_the_table_for_the_reader_counts_in_images(tables, here):
     shown = holdout_table(tables, here.folder, 0.25)
     assert list(shown.index) == ["plain", "with TTA"]
-    assert shown["hold-out error"].str.fullmatch(r"\d of 6 wrong \(.* %\)").all()
+    errors = shown["hold-out error (95 % interval)"]
+    assert errors.str.fullmatch(r"\d of 6 wrong: .* % \(.*\)").all()
 
 
 def test_without_tta_no_views_are_kept(learn, here):

@@ -47,7 +47,7 @@ def test_tta_that_is_worse_without_evidence_is_used(models, data):
     with_views(models, data, harm=2)
     out = call(main, "--force").stdout
     assert "without TTA" not in out
-    assert re.search(rf"^{VIT} +vit +0 of 6 wrong .* 2 of 6 wrong", out, re.M), out
+    assert re.search(rf"^{VIT} +vit +0 of 6 wrong: .* 2 of 6 wrong", out, re.M), out
     (member,) = record(models)["members"]
     assert member["tta"] == "random" and "why" not in member
     assert record(models)["holdout"] == {"wrong": 2, "images": 6}
