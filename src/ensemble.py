@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from src import competition
+from src.cells import INTERVAL, error_cell
 from src.config import command
 from src.evidence import error_phrase, too_few, wrong_of
-from src.members import holdout_problem, members_sentence, members_table
+from src.inspection import some
+from src.members import holdout_problem, members_sentence, members_table, unmeasured
 from src.paired import compare, compare_log_loss, log_loss_phrase, sentence
 from src.probs import average
 from src.report import as_text
@@ -57,6 +59,10 @@ def holdout_text(vote: Vote) -> str:
     learnt = vote.why and not (is_plain(vote) and all(m.weight for m in vote.members))
     nested = "; each by what was learnt from others" if learnt else ""
     lines = [f"ensemble, on the images all of them held out: {shown}{nested}"]
+    if names := unmeasured(vote.members):
+        count = f"{len(vote.tables)} member{'s' * (len(vote.tables) > 1)}"
+        lines += [f"this is the error of the {count} that held images out; "
+                  f"{len(names)} trained on all: {some(names, 3)}"]
     if len(vote.tables) > 1:
         lines += [few(vote)] if few(vote) else _comparisons(vote)
     return "\n".join(lines)
@@ -76,10 +82,10 @@ def print_solution(vote: Vote) -> None:
     """Only where the answers are known, as in the demo: the error on the test images."""
     if (answers := competition.solution(vote.folder)) is None:
         return
-    print("\ntest images, by solution.csv:")
+    print(f"\ntest images, by solution.csv ({INTERVAL}):")
     rows = {m.card["name"]: m.test for m in vote.members} | {"ensemble": ensemble_probs(vote)}
     for name, table in rows.items():
-        print(f"  {name:<40} {error_phrase(*wrong_of(table, answers))}")
+        print(f"  {name:<40} {error_cell(*wrong_of(table, answers))}")
 
 
 def main() -> None:
@@ -100,7 +106,7 @@ def main() -> None:
     if len(vote.tables) > 1 and not few(vote):
         print(alike(vote.tables, vote.labels))
     if len(vote.tables) > 2 and not few(vote):
-        print(f"\nwhat they bring to the equal mean of all:\n{as_text(brought(vote))}")
+        print(f"\nwhat they bring to their equal mean:\n{as_text(brought(vote))}")
     print_solution(vote)
     write_vote(vote, args.good, args.force)
 

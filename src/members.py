@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import bundle, competition
-from src.evidence import error_phrase, too_few, wrong_of
+from src.cells import INTERVAL, error_cell
+from src.evidence import too_few, wrong_of
 from src.inspection import some
 from src.predicted import Members, Predicted, labels_of
 from src.probs import average, blend, read_probs
@@ -99,46 +100,56 @@ def _without_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name
     return "" if used else why
 
 
+def measured(members: list[Member]) -> list[Member]:
+    """The voters whose error is known: those that held images out."""
+    return [m for m in members if m.weight > 0 and len(m.valid)]
+
+
+def unmeasured(members: list[Member]) -> list[str]:
+    """Names of the voters that were trained on all images: their part in the error is unknown."""
+    return [m.card["name"] for m in members if m.weight > 0 and m.valid.empty]
+
+
 def common_images(members: list[Member]) -> pd.Index:
-    """The images that every voter held out."""
-    first, *others = [m.valid.index for m in members if m.weight > 0]
+    """The images that all measured voters held out; none where nobody is measured."""
+    first, *others = [m.valid.index for m in measured(members)] or [pd.Index([])]
     for images in others:
         first = first.intersection(images)
     return first
 
 
 def common_holdout(members: list[Member]) -> dict[str, pd.DataFrame]:
-    """Hold-out tables of all voters, cut to the images every one of them held out."""
+    """Hold-out tables of the measured voters, cut to the images every one of them held out."""
     images = common_images(members)
-    return {m.card["name"]: m.valid.reindex(images) for m in members if m.weight > 0}
+    return {m.card["name"]: m.valid.reindex(images) for m in measured(members)}
 
 
 def vote_average(
     members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
 ) -> pd.DataFrame:
-    """The voters' `tables`, by name, at their temperatures, as one weighted `mean`."""
-    voters = [m for m in members if m.weight > 0]
+    """The voters' `tables`, by name, at their temperatures, as one weighted `mean`.
+
+    A voter without a table has no part in it: on the hold-out, one that held nothing out.
+    """
+    voters = [m for m in members if m.weight > 0 and m.card["name"] in tables]
     heated = {m.card["name"]: temper_table(tables[m.card["name"]], m.temperature) for m in voters}
     return average(heated, [m.weight for m in voters], geometric=mean == "geometric")
 
 
 def holdout_problem(members: list[Member]) -> str:
-    """Why the voters have no hold-out in common, or a small one, and what to train."""
+    """Why the measured voters have no hold-out in common, or a small one, and what to train."""
     held: dict[str, list[str]] = {}
-    for member in members:
-        if member.weight > 0:
-            held.setdefault(_held_out(member.card), []).append(title(member.card))
-    if nothing := held.get(""):
-        return f"{some(nothing, 3)} held nothing out (fold=all): leave it out to see an error"
+    for member in measured(members):
+        held.setdefault(_held_out(member.card), []).append(title(member.card))
+    if not held:
+        return f"{some(unmeasured(members), 3)} held nothing out (fold=all): train a fold, too"
     told = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
     return f"{told}: train them for the same fold" if len(held) > 1 else f"{told}, no more"
 
 
 def _held_out(card: Card) -> str:
-    """`folds 0, 1` of a member, with split and seed when they are not the usual; empty for all."""
+    """`folds 0, 1` of a member, with split and seed when they are not the usual."""
     variant = card["variant"]
-    if variant["fold"] == "all":
-        return ""
     folds = ", ".join(str(model["variant"]["fold"]) for model in card["models"])
     split = " of the grouped split" * (variant["split"] == "grouped")
     seed = f" of seed {variant['seed']}" * (variant["seed"] != DEFAULT_SEED)
@@ -186,16 +197,16 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
     enough: it alone compares. Where a recipe was trained on grouped folds too, that second error.
     """
     common = common_images(members)
-    differ = any(len(member.valid) != len(common) for member in members)
+    differ = any(len(member.valid) not in (0, len(common)) for member in members)
     compared = differ and not too_few(len(common))
     twice, rows = any(member.card["grouped"] for member in members), []
     for member in members:
         card, valid = member.card, member.valid
         row = {"model": title(card), "family": card["family"]}
-        row["hold-out error"], row["with TTA"] = _errors(card["holdout"])
+        row[f"hold-out error ({INTERVAL})"], row["with TTA"] = _errors(card["holdout"])
         if compared:
             seen = valid.loc[valid.index.intersection(common)]
-            row[f"on the {len(common):,} common images"] = error_phrase(*wrong_of(seen, labels))
+            row[f"on the {len(common):,} common images"] = _error(*wrong_of(seen, labels))
         if twice:
             hard = card["grouped"]
             row["grouped hold-out, with TTA"] = _errors(hard)[1] if hard else ""
@@ -207,14 +218,20 @@ def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
 
 
 def _errors(held: Mapping[str, Any]) -> list[str]:
-    return [error_phrase(held[f"wrong_{way}"], held["images"]) for way in ("plain", "tta")]
+    """Plain and with TTA; that nothing was held out is said once."""
+    images = held["images"]
+    return [error_cell(held["wrong_plain"], images), _error(held["wrong_tta"], images)]
+
+
+def _error(wrong: int, images: int) -> str:
+    return error_cell(wrong, images) if images else ""
 
 
 def members_sentence(members: list[Member], reasons: Mapping[str, str]) -> str:
     """How many vote, how many of each family, who without TTA, and why others do not vote."""
     voters = [member for member in members if member.weight > 0]
     counts = Counter(member.card["family"] for member in voters)
-    families = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+    families = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     lines = [f"{len(voters)} of {len(members)} models vote: {families}"]
     lines += [f"votes without TTA: {m.without_tta}" for m in voters if m.without_tta]
     return "\n".join([*lines, *(f"does not vote: {n}: {why}" for n, why in reasons.items())])

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from src import competition
-from src.config import UserError, models_dir, nearest
+from src.config import UserError, models_dir, nearest, require_once
 from src.evidence import LEAST, error_phrase, wrong_of
+from src.inspection import some
 from src.members import (
     Member,
     common_holdout,
@@ -20,6 +21,7 @@ from src.members import (
     origin,
     predicted,
     read_members,
+    unmeasured,
     vote_average,
     voters_of,
 )
@@ -42,8 +44,10 @@ class Vote(NamedTuple):
     members: list[Member]
     reasons: dict[str, str]  # by model that does not vote
     labels: pd.Series  # of the training images
-    tables: dict[str, pd.DataFrame]  # the members' probabilities of the images all held out
-    valid: pd.DataFrame | None  # the ensemble's, None where no image was held out by all
+    # Of the images that all measured voters held out, those of fold=all are not among them: the
+    # voters' probabilities, and their weighted mean, None where there is no such image.
+    tables: dict[str, pd.DataFrame]
+    valid: pd.DataFrame | None
     select: str  # who decides the weights, a word of SELECT
     why: str  # what the search found; empty without one
     mean: str  # a word of MEANS
@@ -75,7 +79,7 @@ def open_vote(
     members = read_members(place, folder, cards, weighed, trust)
     members = [m._replace(temperature=heated[m.card["name"]]) for m in members]
     labels, tables = competition.train_table(folder).label, common_holdout(members)
-    held_out = not next(iter(tables.values())).empty
+    held_out = any(len(table) for table in tables.values())
     valid = vote_average(members, tables, mean) if held_out else None
     return Vote(folder, notebook, members, reasons, labels, tables, valid, select, "", mean)
 
@@ -109,7 +113,9 @@ def parse_temperatures(words: list[str], cards: Cards) -> dict[str, float]:
 def _by_model(words: list[str], cards: Cards, kind: str) -> dict[str, float]:
     families = {name: card["family"] for name, card in cards.items()}
     known = sorted({*families.values()}) + list(cards)
-    given = dict(_number(word, known, kind) for word in words)
+    pairs = [_number(word, known, kind) for word in words]
+    require_once((name for name, _ in pairs), "give one number", f"the {kind} of ")
+    given = dict(pairs)
     return {name: given.get(name, given.get(families[name], 1.0)) for name in cards}
 
 
@@ -138,7 +144,8 @@ def lacking(vote: Vote) -> str:
     models, images = len(vote.tables), len(next(iter(vote.tables.values()), ()))
     if models >= 2 and images >= LEAST:
         return ""
-    remedy = holdout_problem(vote.members) if models > 1 else "train another model"
+    remedy = "train another model that holds images out"
+    remedy = holdout_problem(vote.members) if models > 1 else remedy
     return (
         f"a search for weights needs two models and {LEAST} images that all of them held out; "
         f"there are {models} and {images}: {remedy}"
@@ -154,6 +161,7 @@ def reweigh(vote: Vote, trials: dict[str, Trial]) -> Vote:
     """The vote with the weights, temperatures and mean that its `select` takes from the search.
 
     Its hold-out probabilities are then the nested ones: each image by fits that never saw it.
+    A member that held nothing out was not searched with and weighs 1, the mean of the others.
     """
     if vote.select == "equal":
         return vote
@@ -162,8 +170,11 @@ def reweigh(vote: Vote, trials: dict[str, Trial]) -> Vote:
     method, why = choose(trials, vote.select)
     trial, members = trials[method], []
     for m in vote.members:
-        weight, heat = trial.weights[m.card["name"]], trial.temperatures.get(m.card["name"], 1.0)
+        name = m.card["name"]
+        weight, heat = trial.weights.get(name, 1.0), trial.temperatures.get(name, 1.0)
         members.append(m._replace(weight=weight, temperature=heat))
+    if names := unmeasured(vote.members):
+        why = f"{why}; held nothing out, so of weight 1, the others' mean: {some(names, 3)}"
     return vote._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
 
 
@@ -204,7 +215,7 @@ def provenance(vote: Vote) -> dict[str, Any]:
     wrong, images = (None, 0) if vote.valid is None else wrong_of(vote.valid, vote.labels)
     return {
         "members": voters, "select": vote.select, "why": vote.why, **plainly(vote),
-        "holdout": {"wrong": wrong, "images": images},
+        "holdout": {"wrong": wrong, "images": images}, "not_in_holdout": unmeasured(vote.members),
         "expected": expected(vote.valid, vote.members),
     }
 

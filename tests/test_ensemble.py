@@ -84,6 +84,22 @@ def test_a_weight_that_makes_no_sense_is_refused_and_nothing_written(family, wor
     assert snapshot(family.parent) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--weights", "vit=2", "vit=3"), "the weight of vit is given twice"),
+        (("--weights", "vit=2", "resnet=1", "--weights", "vit=2"), "the weight of vit is"),
+        (("--weights", "vit=2", "vit_one=3", "vit_one=4"), "the weight of vit_one is given twice"),
+        (("--temperatures", "vit=2", "vit=3"), "the temperature of vit is given twice"),
+        (("vit_one", "resnet_one", "vit_one"), "vit_one is given twice; name it once, .*--weights"),
+    ],
+)
+def test_what_is_given_twice_is_refused_and_nothing_written(family, words, told):
+    before = snapshot(family.parent)
+    assert re.search(told, refused(call(main, *words)))
+    assert snapshot(family.parent) == before
+
+
 def test_weights_that_are_all_zero_are_refused(family):
     assert "weights are 0" in refused(call(main, "--weights", "vit=0", "resnet=0"))
 
@@ -144,8 +160,8 @@ def test_where_the_answers_are_known_the_error_on_the_test_images_is_told(models
     wrong.iloc[0] = "disease_b"
     bundle_in(models, data, "two", test=sure(dict(wrong), CLASSES, 0.5))
     out = call(main).stdout
-    assert re.search(r"one +0 of 9 wrong \(0.00 %", out)
-    assert re.search(r"two +1 of 9 wrong \(11.11 %", out)
+    assert re.search(r"one +0 of 9 wrong: 0.00 %", out)
+    assert re.search(r"two +1 of 9 wrong: 11.11 %", out)
     assert re.search(r"ensemble +0 of 9 wrong", out)
     assert "drawn" not in out and "kaggle competitions submit" in out
     (data / "solution.csv").unlink()

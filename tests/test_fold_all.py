@@ -3,15 +3,26 @@
 import json
 
 import nbformat
+import pandas as pd
 import pytest
-from conftest import train_notebook
-from small_bundles import call, snapshot
+from conftest import draw_competition, train_notebook
+from small_bundles import (
+    bundle_in,
+    call,
+    random_table,
+    record,
+    snapshot,
+    strong_and_weak_in,
+    sure,
+    weights_of,
+)
 
 from src import bundle, competition
 from src.ensemble import main as ensemble
 from src.predict import main as predict
 from src.probs import read_probs
 from src.variant import make_variant
+from src.vote import ensemble_probs, find_trials, open_vote, reweigh, write_vote
 
 NAME = "test_resnet_squish_32_all"
 UNKNOWN = "no hold-out, so no error is known"
@@ -81,3 +92,27 @@ def test_it_votes_and_its_error_is_unknown_by_name(models):
     told = json.loads((models.parent / "submissions" / "paddy_train.json").read_text())
     assert told["holdout"] == {"wrong": None, "images": 0}
     assert [member["name"] for member in told["members"]] == [NAME]
+
+
+def test_a_search_runs_on_those_that_held_images_out_and_the_others_keep_a_weight_of_1(
+    tmp_path, monkeypatch
+):
+    data = draw_competition(tmp_path / "sixty", each=20)
+    monkeypatch.setenv("PADDY_DATA", str(data))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
+    strong_and_weak_in(tmp_path / "models", data)
+    nothing = sure({}, competition.classes(data))
+    bundle_in(tmp_path / "models", data, "whole", valid=nothing, test=random_table(data, 5))
+    trials = find_trials(open_vote())
+    for select in ("auto", "temperature"):
+        vote = reweigh(open_vote(select=select), trials)
+        assert list(vote.tables) == ["strong", "weak_one", "weak_two"]
+        (whole,) = [m for m in vote.members if m.card["name"] == "whole"]
+        assert (whole.weight, whole.temperature) == (1, 1)
+        assert "whole" in vote.why
+        write_vote(vote, force=True)
+        told = record(tmp_path / "models")
+        assert told["not_in_holdout"] == ["whole"] and told["holdout"]["images"] == 60
+        assert weights_of(tmp_path / "models")["whole"] == 1
+        again = open_vote(told["weights"], mean=told["mean"], temperatures=told["temperatures"])
+        pd.testing.assert_frame_equal(ensemble_probs(again), ensemble_probs(vote))

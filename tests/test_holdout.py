@@ -42,7 +42,7 @@ def test_the_hold_out_error_is_that_of_the_images_all_members_held_out(models, d
     bundle_in(models, data, "one", valid=one)
     bundle_in(models, data, "two", "swin", valid=two)
     done = call(main)
-    assert "all of them held out: 1 of 2 wrong (50.00 %" in done.stdout
+    assert "all of them held out: 1 of 2 wrong: 50.00 %" in done.stdout
     assert record(models)["holdout"] == {"wrong": 1, "images": 2}
     assert re.search(r"^ *one +vit +0 of 4 wrong.* 0 of 4 wrong", done.stdout, re.M)
     assert re.search(r"^ *two +swin +1 of 4 wrong", done.stdout, re.M)
@@ -79,7 +79,7 @@ def test_without_a_common_hold_out_no_error_is_claimed(models, data):
 def test_what_ensembling_is_worth_and_how_alike_members_are_takes_two_lines(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main).stdout
-    assert "ensemble, on the images all of them held out: 20 of 60 wrong (33.33 %" in out
+    assert "ensemble, on the images all of them held out: 20 of 60 wrong: 33.33 %" in out
     assert re.search(r"^what ensembling is worth: −20 of 60 .*hurts against strong", out, re.M)
     assert re.search(r"^two members disagree on 0 … 20 of 60 images, weak_one and weak", out, re.M)
     assert "against equal weights" not in out and "method" not in out
@@ -88,9 +88,9 @@ def test_what_ensembling_is_worth_and_how_alike_members_are_takes_two_lines(mode
 def test_what_each_of_three_members_brings_is_told_without_a_search(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main).stdout
-    assert "\nwhat they bring to the equal mean of all:\nwithout " in out
-    assert re.search(r"^resnet +2 +0 of 60 wrong .* −20 \(95 %", out, re.M)
-    assert re.search(r"^strong +1 +20 of 60 wrong .* 0 \(95 %", out, re.M)
+    assert "\nwhat they bring to their equal mean:\nwithout " in out
+    assert re.search(r"^resnet +2 +0 of 60 wrong: .* −20 \(95 %", out, re.M)
+    assert re.search(r"^strong +1 +20 of 60 wrong: .* 0 \(95 %", out, re.M)
     assert "bring" not in call(main, "strong", "weak_one").stdout
 
 
@@ -131,13 +131,13 @@ def test_one_model_alone_is_compared_with_nobody(models, data):
 def test_the_search_is_printed_with_what_each_member_brings(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main, "--select", "auto").stdout
-    assert re.search(r"^equal +20 of 60 wrong .*the incumbent$", out, re.M)
+    assert re.search(r"^equal +20 of 60 wrong: .*the incumbent$", out, re.M)
     assert re.search(r"^stacking +.*; a yardstick, no plain weights express it$", out, re.M)
     assert not re.search(r"^(geometric|temperature) .*yardstick", out, re.M)
     assert re.search(r"^the weights by \w+ are taken: \+\d+ of 60 images", out, re.M)
     assert re.search(r"^resnet +2 +0 of 60 wrong", out, re.M)
     assert re.search(r"^strong +1 +20 of 60 wrong", out, re.M)
-    assert "wrong (0.00 %, 95 % 0.00 … 6.02 %); each by what was learnt from others" in out
+    assert "wrong: 0.00 % (95 % interval 0.00 to 6.02); each by what was learnt from others" in out
 
 
 @pytest.mark.parametrize("select", ["greedy", "geometric", "temperature"])

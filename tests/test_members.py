@@ -30,16 +30,16 @@ from src.ensemble import main
 
 def test_members_are_printed_with_their_errors_and_weights(family):
     lines = call(main, "--weights", "resnet=1.5").stdout.splitlines()
-    assert lines[0].split() == "model family hold-out error with TTA weight".split()
+    assert lines[0].split() == "model family hold-out error (95 % interval) with TTA weight".split()
     rows = [line.split() for line in lines[1:4]]
     assert [(row[0], row[1], row[-1]) for row in rows] == [
         ("resnet_one", "resnet", "1.5"), ("vit_one", "vit", "1"), ("vit_two", "vit", "1")
     ]
-    assert all("0 of 6 wrong (0.00 %" in line for line in lines[1:4])
+    assert all("0 of 6 wrong: 0.00 %" in line for line in lines[1:4])
 
 
 def test_the_models_named_on_the_command_line_vote_and_no_others(family):
-    assert call(main, "vit_two", "vit_one", "vit_two").returncode == 0
+    assert call(main, "vit_two", "vit_one").returncode == 0
     assert weights_of(family) == {"vit_two": 1.0, "vit_one": 1.0}
 
 

@@ -188,6 +188,7 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials
         ({"weights": "vit=2", "select": "auto"}, "weights and select both decide"),
         ({"mean": "geometric", "select": "auto"}, "mean and select both decide"),
         ({"temperatures": "vit=2", "select": "auto"}, "temperatures and select both decide"),
+        ({"weights": "vit=2 vit=3"}, "the weight of vit is given twice; give one number"),
         ({"mean": "geometrc"}, "mean='geometrc' is no choice; did you mean 'geometric'"),
         ({"temperatures": "vit=0"}, "temperature 'vit=0' is not understood; .* 0.001 or more"),
         ({"temperatures": "vitt=2"}, "did you mean 'vit'"),

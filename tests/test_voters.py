@@ -95,6 +95,7 @@ def test_the_name_of_a_variant_stands_for_its_folds_and_that_of_a_fold_for_itsel
     done = call(main, f"{VIT}_fold3", f"{VIT}_fold1")
     assert re.search(rf"^{VIT} \(2 folds\)", done.stdout, re.M)
     assert list(record(five)["members"][0]["models"]) == [f"{VIT}_fold1", f"{VIT}_fold3"]
+    assert f"{VIT}_fold1 is given twice" in refused(call(main, f"{VIT}_fold1", VIT))
     assert call(main, f"{VIT}_fold3").returncode == 0
     assert weights_of(five) == {f"{VIT}_fold3": 1.0}
 
@@ -111,7 +112,7 @@ def test_folds_beside_a_model_of_one_fold_are_compared_on_its_images(
     assert "of 54 wrong" in out.partition("all of them held out:")[2].splitlines()[0]
     # What is beside the ensemble's error was counted on the same images.
     assert re.search(rf"^{re.escape(VIT)} \(5 folds\).* 4 of 54 wrong", out, re.M), out
-    assert re.search(rf"^{other} .* 2 of 54 wrong .* 2 of 54 wrong .* 2 of 54 wrong", out, re.M)
+    assert re.search(rf"^{other} .* 2 of 54 wrong: .* 2 of 54 wrong: .* 2 of 54 wrong", out, re.M)
     assert "on the 54 common images" in out.splitlines()[0]
 
 
@@ -164,18 +165,32 @@ def test_a_recipe_of_another_version_does_not_vote(models, data):
 # Nothing held out
 
 
-def test_a_model_of_all_images_votes_beside_the_folds_and_leaves_the_error_unknown(five, data):
+def test_a_model_of_all_images_votes_and_the_error_is_that_of_the_others_by_name(five, data):
     name = variant_in(five, data, random_table(data, 9), fold="all")
     done = call(main)
     assert done.returncode == 0, done.stderr
     assert set(weights_of(five)) == {VIT, name}
     assert re.search(rf"^{name} +vit +no hold-out, so no error is known", done.stdout, re.M)
-    assert f"no error is known: {name} held nothing out" in done.stdout
-    assert record(five)["holdout"] == {"wrong": None, "images": 0}
-    # With a weight of 0 it is not asked, and the others' error is known again.
-    assert "10 of 30 wrong" in call(main, "--weights", f"{name}=0").stdout
-    line = refused(call(main, "--select", "auto"))
-    assert f"{name} held nothing out" in line
+    assert "held out: 10 of 30 wrong: 33.33 %" in done.stdout
+    told = "the error of the 1 member that held images out; 1 trained on all"
+    assert f"{told}: {name}" in done.stdout
+    assert record(five)["holdout"] == {"wrong": 10, "images": 30}
+    assert record(five)["not_in_holdout"] == [name]
+    assert "common images" not in done.stdout  # the others' hold-outs are the same
+    # With a weight of 0 it has no vote, and nothing is to be said of it.
+    done = call(main, "--weights", f"{name}=0")
+    assert "10 of 30 wrong" in done.stdout and "trained on all" not in done.stdout
+    assert record(five)["not_in_holdout"] == []
+    assert "there are 1 and 30:" in refused(call(main, "--select", "auto"))
+
+
+def test_where_nobody_held_images_out_no_error_is_claimed(models, data):
+    names = [variant_in(models, data, random_table(data, n), fold="all", arch=arch)
+             for n, arch in enumerate(("test_resnet", "test_vit"))]
+    done = call(main)
+    assert f"no error is known: {', '.join(names)} held nothing out" in done.stdout
+    assert record(models)["holdout"] == {"wrong": None, "images": 0}
+    assert record(models)["not_in_holdout"] == names
 
 
 def test_members_of_different_folds_say_who_held_out_what_and_still_write(models, data):
@@ -201,7 +216,7 @@ def test_a_grouped_model_does_not_vote_beside_its_recipe_but_its_error_is_shown(
     images = sum(bundle.read_card(five, name)["holdout"]["images"] for name in hard)
     out = call(main).stdout
     assert set(weights_of(five)) == {VIT, other}
-    assert "2 of 2 models vote: resnet 1, vit 1" in out.splitlines()
+    assert "2 of 2 models vote: 1 resnet, 1 vit" in out.splitlines()
     for name in hard:
         assert f"does not vote: {name}: {VIT} votes, the same recipe" in out
     header, resnet, vit = out.splitlines()[:3]
