@@ -6,11 +6,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from itertools import takewhile
-from types import SimpleNamespace
 
 from fastai.callback.mixup import MixHandler
 from fastai.callback.schedule import valley
-from fastai.vision.all import GradientAccumulation, Learner, Recorder, set_seed, tensor
+from fastai.vision.all import GradientAccumulation, Learner, set_seed
 
 from src.config import UserError, terminal
 from src.recipes import recipe_cbs
@@ -57,14 +56,3 @@ def curve(lrs: list[float], losses: list[float]) -> dict:
     if len(losses) < 2:
         raise UserError("lr=find found none, the loss was infinite at once; give lr a number")
     return {"lrs": lrs, "losses": losses, "valley": valley(lrs, losses, BATCHES)[0]}
-
-
-def plot_search(learn: Learner) -> None:
-    """fastai's figure of the search that led to the learning rate."""
-    found = learn.search
-    if not found:
-        print(f"lr={learn.outcome['lr']} was given, none was searched for")
-        return
-    at = found["valley"], found["losses"][found["lrs"].index(found["valley"])]
-    seen = SimpleNamespace(lrs=found["lrs"], losses=tensor(found["losses"]))
-    Recorder.plot_lr_find(seen, skip_end=0, suggestions=[at], nms=[f"valley {at[0]:.2g}"])

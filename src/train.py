@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from src import checkpoint, targets
 from src.backbone import create_kwargs, timm_name
+from src.cells import INTERVAL, error_cell
 from src.checkpoint import Checkpoint, Place, State
 from src.config import UserError, terminal
 from src.data import get_dls
@@ -103,6 +104,7 @@ def _go_on(
     with learn.no_logging():  # fastai's table tells a bare error rate
         learn.fit(len(plan) - done, cbs=cbs)
     learn.seconds = course.seconds
+    learn.sizes = [epoch.size for epoch in plan[: course.done]]
     learn.outcome = {"epochs": course.done, "planned": len(plan), **facts}
     if used.snapshots != "none":
         learn.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in plan[: course.done])
@@ -162,7 +164,7 @@ class EpochLog(Callback):
         """Find the terminal; a log file gets few lines, a screen gets many."""
         self.stream = terminal()
         self.interval = 0.2 if self.stream.isatty() else 30
-        self._row("epoch", "train_loss", "valid_loss", "hold-out error", "time")
+        self._row("epoch", "train_loss", "valid_loss", f"hold-out error ({INTERVAL})", "time")
 
     def before_epoch(self) -> None:
         """Start the bar of this epoch."""
@@ -179,9 +181,10 @@ class EpochLog(Callback):
         _, trained, valid, error, took = self.recorder.log
         held = len(self.dls.valid_ds)  # 0 with fold=all: no loss, no error
         valid = f"{valid:.4f}" if held else "-"
-        wrong = error_phrase(round(error * held) if held else 0, held)
-        self._row(self.course.done, f"{trained:.4f}", valid, wrong, took)
-        self.bar.set_postfix_str(f"train_loss={trained:.4f}, valid_loss={valid}, {wrong}")
+        wrong = round(error * held) if held else 0
+        self._row(self.course.done, f"{trained:.4f}", valid, error_cell(wrong, held), took)
+        shown = error_phrase(wrong, held)
+        self.bar.set_postfix_str(f"train_loss={trained:.4f}, valid_loss={valid}, {shown}")
         self.bar.close()
 
     def _row(self, *cells: object) -> None:

@@ -1,6 +1,5 @@
 """`lr: find`: the rate is fastai's valley, and a training at that rate is what follows."""
 
-import matplotlib.pyplot as plt
 import pytest
 import torch
 from fastai.vision.all import Callback
@@ -8,8 +7,9 @@ from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weigh
 
 from src import bundle, finder
 from src.config import UserError
+from src.curves import schedule_plot, search_plot
 from src.export import export, holdout_probs
-from src.finder import curve, plot_search, settled
+from src.finder import curve, settled
 from src.train import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -80,9 +80,9 @@ def test_search_leaves_weights_and_folders_as_they_were(competition_once, tmp_pa
 def test_a_rate_that_was_given_is_not_searched_for(competition_once, tmp_path, capsys):
     learn = train(competition_once, tmp_path, tiny(lr=0.02))
     assert learn.outcome["lr"] == 0.02 and learn.search == {}
-    plot_search(learn)
-    assert capsys.readouterr().out.endswith("lr=0.02 was given, none was searched for\n")
-    assert not plt.get_fignums()
+    capsys.readouterr()
+    assert search_plot(learn) is None
+    assert "0.02" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,13 @@ def test_card_has_the_rate_and_the_bundle_its_recipe(competition_once, tmp_path)
 
 
 def test_figure_shows_the_search_with_the_rate_at_its_valley(competition_once, tmp_path):
-    learn = train(competition_once, tmp_path, tiny(lr="find"))
-    plot_search(learn)
-    ax = plt.gca()
-    (line, point), found = ax.lines, learn.search
-    assert list(line.get_xdata()) == found["lrs"]
-    assert point.get_xdata()[0] == learn.outcome["lr"] and "valley" in point.get_label()
-    assert ax.get_xscale() == "log"
-    plt.close()
+    learn = train(competition_once, tmp_path, tiny(lr="find", sizes="32,48", size=48, epochs=2))
+    (line, point) = search_plot(learn).axes[0].lines
+    assert list(line.get_xdata()) == learn.search["lrs"]
+    assert point.get_xdata()[0] == learn.outcome["lr"]
+    assert learn.sizes == [32, 48]
+    rates, growth, *_ = schedule_plot(learn).axes[0].lines
+    assert list(rates.get_ydata()) == learn.recorder.hps["lr"] and growth.get_xdata()[0] == 1
 
 
 def test_a_loss_that_is_infinite_at_once_is_told_in_one_line():

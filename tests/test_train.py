@@ -11,8 +11,8 @@ from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, noop
 from small_training import begun, flat, run_of, tiny, train
 from torch import nn
 
+from src.cells import error_cell
 from src.data import get_dls
-from src.evidence import error_phrase
 from src.recipes import recipe_cbs
 from src.train import EpochLog, fit, get_learner
 
@@ -164,7 +164,7 @@ def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(competition_once,
     for epoch in ("epoch 1/2", "epoch 2/2"):
         last = [line for line in lines if line.startswith(f"{tiny().name}: {epoch}")][-1]
         assert "100%" in last and "4/4" in last  # 3 batches of training, 1 of the hold-out
-        assert re.search(r"train_loss=\d\.\d{4}, valid_loss=\d\.\d{4}, \d of 6 wrong \(", last)
+        assert re.search(r"train_loss=\d\.\d{4}, valid_loss=\d\.\d{4}, \d of 6 wrong: ", last)
 
 
 def test_without_a_hold_out_only_the_training_loss_is_told(competition_once, tmp_path, capsys):
@@ -179,9 +179,10 @@ def test_each_epoch_is_a_row_below_the_cell(competition_once, tmp_path, monkeypa
     rows = []
     monkeypatch.setattr(EpochLog, "_row", lambda _, *cells: rows.append(cells))
     learn = train(competition_once, tmp_path, tiny(epochs=2))
-    assert rows[0] == ("epoch", "train_loss", "valid_loss", "hold-out error", "time")
+    header = ("epoch", "train_loss", "valid_loss", "hold-out error (95 % interval)", "time")
+    assert rows[0] == header
     for number, (values, row) in enumerate(zip(learn.recorder.values, rows[1:], strict=True), 1):
         trained, valid, error = values
-        told = error_phrase(round(6 * error), 6)
+        told = error_cell(round(6 * error), 6)
         assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", told)
     assert learn.logger is not noop  # fastai's own table is back
