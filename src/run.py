@@ -6,14 +6,26 @@
 
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from papermill.translators import PythonTranslator
 
 from src import bundle, competition
-from src.config import ROOT, UserError, command, load_params, models_dir, nearest, runs_dir
+from src.config import (
+    ROOT,
+    UserError,
+    command,
+    load_params,
+    models_dir,
+    nearest,
+    require_once,
+    runs_dir,
+)
 from src.files import require_writable
 from src.variant import Variant, load_variants
 
@@ -22,14 +34,16 @@ TEMPLATE = "paddy_train"
 
 def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
     """Execute the training notebook for `variant`; return the executed copy, kept in runs/."""
+    template = ROOT / "notebooks" / f"{TEMPLATE}.ipynb"
     output = runs_dir() / f"{variant.name}.ipynb"
     require_writable(output.parent)
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
+    given = {**variant.recipe, **places, "notebook": TEMPLATE}
     try:
         papermill.execute_notebook(
-            ROOT / "notebooks" / f"{TEMPLATE}.ipynb",
+            template,
             output,
-            parameters={**variant.recipe, **places, "notebook": TEMPLATE},
+            parameters=changes(template, given),
             progress_bar=False,
             cwd=ROOT,
             # Nobody can act on its warning that no notebook encrypts what it says to its kernel.
@@ -46,6 +60,18 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
         raise UserError(f"cannot write {output}: {error.strerror or error}; free some space, or "
                         "choose another folder with PADDY_WORK") from error
     return output
+
+
+def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the `given` parameters that the cell in `template` does not have already.
+
+    The reader of the executed notebook sees in papermill's own cell what was special. Compared as
+    text, the way papermill writes values: nothing of the notebook is evaluated here.
+    """
+    cell = papermill.inspect_notebook(str(template))
+    defaults = {name: facts["default"] for name, facts in cell.items()}
+    written = {name: PythonTranslator.translate(value) for name, value in given.items()}
+    return {name: given[name] for name, text in written.items() if defaults.get(name) != text}
 
 
 def train(names: list[str], data: str, overwrite: bool) -> list[str]:
@@ -75,6 +101,7 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     parser.add_argument("--overwrite", action="store_true", help="train again what is finished")
     args = parser.parse_args()
+    require_once(args.names)
     known = list(load_variants())
     for name in args.names:
         if name not in known:

@@ -25,6 +25,7 @@ from conftest import (
 from small_bundles import strong_and_weak_in
 
 from src.blends import MEAN_METHODS, OTHERS, PLAIN
+from src.jupyter import NO_BREAK
 from src.vote import PARAMETERS
 
 ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
@@ -38,7 +39,8 @@ def outputs(executed: Path, fragment: str) -> list[nbformat.NotebookNode]:
 
 
 def as_text(outputs: list[nbformat.NotebookNode], kind: str) -> str:
-    return "".join(o.data[kind] for o in outputs if "data" in o and kind in o.data)
+    shown = "".join(o.data[kind] for o in outputs if "data" in o and kind in o.data)
+    return shown.replace(NO_BREAK, " ")
 
 
 # the training notebook
@@ -46,7 +48,7 @@ def as_text(outputs: list[nbformat.NotebookNode], kind: str) -> str:
 
 @pytest.mark.parametrize(
     ("fragment", "pictures"),
-    [("show_batch", 1), ("plot_loss", 1), ("plot_sched", 1), ("plot_mistakes", 2)],
+    [("show_batch", 1), ("loss_plot", 1), ("schedule_plot", 1), ("plot_mistakes", 2)],
 )
 def test_executed_notebook_has_its_pictures(trained_once, fragment, pictures):
     shown = outputs(trained_once / "executed.ipynb", fragment)
@@ -64,10 +66,10 @@ def test_executed_notebook_shows_the_hold_out_error_in_images_with_and_without_t
 def test_executed_notebook_tells_the_error_of_every_epoch_in_images(trained_once):
     table = as_text(outputs(trained_once / "executed.ipynb", "fit(get_learner"), "text/html")
     names, *rows = (re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in table.split("<tr>")[1:])
-    assert names == ["epoch", "train_loss", "valid_loss", "hold-out error", "time"]
+    assert names == ["epoch", "train_loss", "valid_loss", "hold-out error (95 % interval)", "time"]
     assert [row[0] for row in rows] == ["1", "2", "3"]
     for row in rows:
-        told = re.fullmatch(r"(\d) of 6 wrong \((.*) %, 95 % .* … .* %\)", row[3])
+        told = re.fullmatch(r"(\d) of 6 wrong: (.*) % \(.* to .*\)", row[3])
         assert told and told[2] == f"{100 * int(told[1]) / 6:.2f}"
 
 
@@ -80,8 +82,21 @@ def test_executed_notebook_ran_to_its_end(trained_once):
     executed = cells(trained_once / "executed.ipynb", "code")
     assert all(cell.execution_count for cell in executed)
     assert not any(o.output_type == "error" for cell in executed for o in cell.outputs)
-    shown = as_text(outputs(trained_once / "executed.ipynb", "export("), "text/plain")
-    assert "test_vit_squish_32.pkl" in shown
+    kinds = {(o.output_type, o.get("name")) for cell in executed for o in cell.outputs}
+    assert kinds <= {("execute_result", None), ("display_data", None)}
+
+
+def test_executed_notebook_begins_with_the_variant_and_ends_with_what_comes_next(trained_once):
+    path = trained_once / "executed.ipynb"
+    table = as_text(outputs(path, "variant_table("), "text/html")
+    rows = re.findall(r"<tr>(.*?)</tr>", table.replace("\n", ""))
+    shown = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows]
+    assert ["name", "test_vit_squish_32", ""] in shown and ["size", "32", "224"] in shown
+    assert ["images trained on", "24", ""] in shown and ["images held out", "6", ""] in shown
+    cells_of_code = cells(path, "code")
+    last = as_text(cells_of_code[-1].outputs, "text/plain")
+    assert "test_vit_squish_32.pkl" in last and "of 6 wrong: " in last
+    assert "\npython -m src.ensemble" in last
 
 
 def test_misspelt_name_stops_papermill_before_any_work(competition_once, tmp_path):
@@ -142,7 +157,7 @@ def test_overwrite_of_a_copy_trains_again_visibly_under_its_own_name_to_the_same
     assert done.returncode == 0, done.stderr
     # while papermill runs: before its own bar comes to the end
     assert 0 < done.stderr.index("epoch 1/3") < done.stderr.index("Executing: 100%")
-    assert "of 6 wrong (" in done.stderr
+    assert "of 6 wrong: " in done.stderr
     streams = [o.name for cell in cells(work / "executed.ipynb", "code") for o in cell.outputs
                if o.output_type == "stream"]
     assert "stderr" not in streams  # the bars are for the terminal, not for the reader
@@ -168,9 +183,10 @@ def ensemble_notebook(
                PADDY_DATA=str(data), PADDY_WORK=str(work))
 
 
-def streams(executed: Path, fragment: str) -> str:
-    """What the one cell that has `fragment` in its source printed."""
-    return "".join(o.text for o in outputs(executed, fragment) if o.output_type == "stream")
+def said(executed: Path, fragment: str) -> str:
+    """The text that the one cell with `fragment` in its source shows, as lines."""
+    shown = [o for o in outputs(executed, fragment) if o.output_type == "display_data"]
+    return as_text(shown, "text/plain")
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +220,7 @@ def test_the_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
     weights = {member["family"]: member["weight"] for member in told["members"]}
     assert weights == {"resnet": 1, "vit": 2}
     assert [path.name for path in (voted / "submissions").glob("*.csv")] == ["my_vote.csv"]
-    assert "kaggle competitions submit" in streams(voted / "vote.ipynb", "write_vote(vote")
+    assert "kaggle competitions submit" in said(voted / "vote.ipynb", "write_vote(vote")
 
 
 @pytest.mark.parametrize("work", ["voted", "selected"])
@@ -218,14 +234,14 @@ def test_every_figure_is_there_once_and_nothing_went_wrong(request, work, figure
     assert len(drawn) == 1 and len(drawn[0].data["image/png"]) > 5_000
     code = cells(executed, "code")
     assert all(cell.execution_count for cell in code)
-    kinds = {(o.output_type, o.get("name")) for cell in code for o in cell.outputs}
-    assert kinds <= {("execute_result", None), ("stream", "stdout")}
+    kinds = {o.output_type for cell in code for o in cell.outputs}
+    assert kinds == {"execute_result", "display_data"}  # no warnings, nothing printed in a <pre>
 
 
 def test_without_enough_images_the_notebook_says_what_a_search_lacks(voted):
-    said = streams(voted / "vote.ipynb", "trials_table")
-    assert "a search for weights needs two models and 50 images" in said
-    assert "there are 2 and 6:" in said
+    told = said(voted / "vote.ipynb", "trials_table")
+    assert "a search for weights needs two models and 50 images" in told
+    assert "there are 2 and 6:" in told
 
 
 def test_the_search_s_table_and_its_decision_are_shown(selected):
@@ -235,7 +251,7 @@ def test_the_search_s_table_and_its_decision_are_shown(selected):
         assert f">{method}</td>" in table
     told = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
     assert told["select"] == "auto" and "are taken" in told["why"]
-    assert streams(executed, "trials_table").splitlines() == [
+    assert said(executed, "trials_table").splitlines() == [
         told["why"], f"the same again: --weights {told['weights']}"
     ]
     members = as_text(outputs(executed, "members_table"), "text/html")

@@ -29,8 +29,14 @@ def test_notebook_is_stored_without_outputs_or_traces_of_a_run(path):
 
 @every
 def test_the_only_tag_is_parameters_and_it_is_on_one_code_cell(path):
-    tagged = [c for c in nbformat.read(path, as_version=4).cells if c.metadata]
-    assert [(c.cell_type, c.metadata) for c in tagged] == [("code", {"tags": ["parameters"]})]
+    tagged = [c for c in nbformat.read(path, as_version=4).cells if "tags" in c.metadata]
+    assert [(c.cell_type, c.metadata.tags) for c in tagged] == [("code", ["parameters"])]
+
+
+def test_only_the_long_parameters_cell_is_collapsed():
+    kept = {path.stem: [c.metadata.jupyter for c in nbformat.read(path, as_version=4).cells
+                        if set(c.metadata) - {"tags"}] for path in NOTEBOOKS}
+    assert kept == {"paddy_ensemble": [], "paddy_train": [{"source_hidden": True}]}
 
 
 @every

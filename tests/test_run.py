@@ -98,6 +98,12 @@ def test_rows_named_are_the_rows_trained(monkeypatch, words, names):
     assert asked == names
 
 
+def test_a_row_named_twice_is_refused(monkeypatch):
+    monkeypatch.setattr(run, "train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(UserError, match="test_vit_squish_96 is given twice; name it once"):
+        command(monkeypatch, "test_vit_squish_96", "vit_small_pad_224", "test_vit_squish_96")
+
+
 def test_missing_data_stops_at_once(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no competition in"):
         command(monkeypatch, "test_vit_squish_96", "--data", str(tmp_path / "none"))
@@ -182,6 +188,20 @@ def test_notebook_is_given_exactly_the_fields_and_the_places(
     assert capfd.readouterr().err == ""  # the kernel has no warnings for the user
     kept = nbformat.read(config.runs_dir() / f"{DONE.name}.ipynb", as_version=4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in kept.cells)
+
+
+def test_only_what_differs_from_the_cell_is_given_to_the_notebook(monkeypatch, own_params):
+    path = ROOT / "notebooks" / "paddy_train.ipynb"
+    places = {"data": "/photographs", "models": "", "notebook": "paddy_train", "overwrite": False}
+    given = run.changes(path, DONE.recipe | places)
+    assert given == {
+        "arch": "test_resnet", "item_size": 48, "size": 32, "epochs": 3, "lr": 0.02, "bs": 8,
+        "pretrained": False, "views": 2, "data": "/photographs",
+    }
+    # The defaults of params.yaml may be edited, the cell's stand in the notebook: they decide.
+    edited = (ROOT / "params.yaml").read_text().replace("  epochs: 12\n", "  epochs: 20\n")
+    own_params(edited)
+    assert run.changes(path, make_variant().recipe) == {"epochs": 20}
 
 
 def test_disk_that_fills_up_meanwhile_is_told_with_the_file_and_the_way_out(
