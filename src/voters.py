@@ -16,7 +16,7 @@ from src.variant import make_variant
 # A finished card of this data has a `base` too; a member's `models`, their cards, and `grouped`.
 Card = dict[str, Any]
 Cards = dict[str, Card]  # by name
-TWICE = "name it once, a variant stands for all of its folds; --weights NAME=2 counts it twice"
+TWICE = "name it once (a variant stands for all of its folds); --weights NAME=2 counts it twice"
 
 
 def find_members(

@@ -91,7 +91,7 @@ def test_a_weight_that_makes_no_sense_is_refused_and_nothing_written(family, wor
         (("--weights", "vit=2", "resnet=1", "--weights", "vit=2"), "the weight of vit is"),
         (("--weights", "vit=2", "vit_one=3", "vit_one=4"), "the weight of vit_one is given twice"),
         (("--temperatures", "vit=2", "vit=3"), "the temperature of vit is given twice"),
-        (("vit_one", "resnet_one", "vit_one"), "vit_one is given twice; name it once, .*--weights"),
+        (("vit_one", "resnet_one", "vit_one"), "vit_one is given twice; name it once .*--weights"),
     ],
 )
 def test_what_is_given_twice_is_refused_and_nothing_written(family, words, told):
