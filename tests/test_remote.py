@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src import fetched, kernel
+from src import fetched, kernel, remote
 from src.config import ROOT, UserError
 from src.variant import load_variants
 from tests.kaggle_kernels import ONE, TWO, trained
