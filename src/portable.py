@@ -58,7 +58,7 @@ def empty_dls(
     variant: Variant, classes: list[str], photo: str, device: torch.device
 ) -> DataLoaders:
     """fastai's own transforms for the recipe of `variant`; fastai tries them on one `photo`."""
-    variant = replace(variant, augment="fastai")
+    variant = replace(variant, augment="fastai", cache=0)
     block = DataBlock(
         blocks=(TransformBlock(_opener(), batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
         get_y=parent_label,
