@@ -43,7 +43,7 @@ def draw(folder: Path) -> None:
     """A competition of `NAMES` image ids, each of the drawn photographs many of them."""
     import pandas as pd
 
-    from src import demo
+    from src.demo import draw as demo
 
     demo.draw(folder, DRAWN, 0)
     table = pd.read_csv(folder / "train.csv", dtype=str)
@@ -61,8 +61,9 @@ def loaders_of(folder: Path, size: int, images: int, recipe: dict) -> tuple:
     """DataLoaders over `images` photographs, a fifth of them held out, their Variant and folds."""
     import pandas as pd
 
-    from src import competition, data
-    from src.variant import make_variant
+    from src.competition import dataset as competition
+    from src.vision import loaders as data
+    from src.core.variant import make_variant
 
     paths = competition.train_paths(folder).iloc[:images]
     competition.train_paths = lambda folder: paths
@@ -73,7 +74,7 @@ def loaders_of(folder: Path, size: int, images: int, recipe: dict) -> tuple:
 
 def rate(batches: object) -> tuple[float, float]:
     """Seconds until the first batch; images/s after those that were prepared meanwhile."""
-    from src.data import workers
+    from src.vision.loaders import workers
 
     ahead, times, images = AHEAD * workers() + 1, [time.perf_counter()], []
     for batch in batches:
@@ -93,10 +94,11 @@ def decoding(folder: Path, size: int, reduced: bool) -> tuple[float, float]:
     """The same of decoding alone, at the scale that `size` needs or in full."""
     from torch.utils.data import DataLoader
 
-    from src import competition, data
-    from src.photograph import open_image
-    from src.variant import make_variant
-    from src.views import frame_of
+    from src.competition import dataset as competition
+    from src.vision import loaders as data
+    from src.vision.photograph import open_image
+    from src.core.variant import make_variant
+    from src.vision.views import frame_of
 
     frame = frame_of(make_variant(size=size)) if reduced else None
     files = Decoded(list(competition.train_paths(folder)), partial(open_image, frame=frame))
@@ -121,8 +123,8 @@ def training(folder: Path, way: str, line: object) -> None:
     """
     from fastai.vision.all import Callback
 
-    from src.notebook import Run
-    from src.train import fit, get_learner
+    from src.notebook.start import Run
+    from src.training.fit import fit, get_learner
 
     class Watch(Callback):
         order = 100
@@ -228,7 +230,7 @@ def main() -> None:
     """Draw the photographs once, then what was asked for."""
     import torch
 
-    from src.machine import cores
+    from src.core.resources import cores
 
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

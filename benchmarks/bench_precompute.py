@@ -38,12 +38,12 @@ def epochs_of_head(folder: Path, arch: str, way: str) -> tuple[float, float]:
     from fastai.vision.all import Callback, CancelFitException
     from safetensors.torch import save_file
 
-    from src import competition
-    from src.backbone import timm_name
-    from src.data import get_dls
-    from src.notebook import Run
-    from src.train import fit, get_learner
-    from src.variant import make_variant
+    from src.competition import dataset as competition
+    from src.vision.backbone import timm_name
+    from src.vision.loaders import get_dls
+    from src.notebook.start import Run
+    from src.training.fit import fit, get_learner
+    from src.core.variant import make_variant
 
     class Watch(Callback):
         order = 95
@@ -78,8 +78,8 @@ def main() -> None:
     """One table of all ways and architectures."""
     import torch
 
-    from src import demo
-    from src.machine import cores
+    from src.demo import draw as demo
+    from src.core.resources import cores
 
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

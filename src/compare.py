@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from src import bundle, competition
-from src.config import UserError, command, models_dir, nearest
-from src.evidence import signed, wrong_of
-from src.files import write_text
-from src.folds import folds_path, get_folds, holdout_digest
-from src.labels import read_corrections
-from src.paired import (
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.core.config import UserError, command, models_dir, nearest
+from src.evidence.statistics import signed, wrong_of
+from src.core.files import write_text
+from src.competition.folds import folds_path, get_folds, holdout_digest
+from src.competition.corrections import read_corrections
+from src.evidence.paired import (
     Comparison,
     LogLoss,
     compare_repeats,
@@ -28,9 +29,9 @@ from src.paired import (
     interval_phrase,
     log_loss_phrase,
 )
-from src.probs import blend, read_probs
+from src.evidence.probabilities import blend, read_probs
 from src.run import run_notebook
-from src.variant import Variant, load_variants
+from src.core.variant import Variant, load_variants
 
 
 def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
@@ -50,7 +51,8 @@ def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
 
 def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:
     """Refuse, before anything is trained, what the last training would be refused for."""
-    from src import backbone, weights  # both need torch
+    from src.vision import backbone
+    from src.vision import weights  # both need torch
 
     for variant in rows:
         backbone.check_arch(variant)

@@ -15,8 +15,9 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
-from src import bundle, competition
-from src.config import (
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.core.config import (
     ROOT,
     UserError,
     command,
@@ -26,8 +27,8 @@ from src.config import (
     require_once,
     runs_dir,
 )
-from src.files import require_writable
-from src.variant import Variant, load_variants
+from src.core.files import require_writable
+from src.core.variant import Variant, load_variants
 
 TEMPLATE = "paddy_train"
 

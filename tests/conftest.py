@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src import config
-from src.config import UserError, load_params
+from src.core import config
+from src.core.config import UserError, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
@@ -150,7 +150,7 @@ def in_this_process(monkeypatch):
     """No loader processes, one thread: the models are tiny, the start of a process is not."""
     import torch
 
-    from src import data
+    from src.vision import loaders as data
 
     monkeypatch.setattr(data, "workers", lambda: 0)
     threads = torch.get_num_threads()

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 from conftest import cells
 
-from src.jupyter import NO_BREAK
+from src.notebook.display import NO_BREAK
 
 
 def outputs(executed: Path, fragment: str) -> list[nbformat.NotebookNode]:

@@ -11,9 +11,9 @@ import torch
 from conftest import TINY
 from small_training import run_of, untrained
 
-from src.config import UserError
-from src.export import export, holdout_probs
-from src.variant import make_variant
+from src.core.config import UserError
+from src.training.export import export, holdout_probs
+from src.core.variant import make_variant
 
 VARIANT = make_variant(**TINY)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src import blends
+from src.ensemble import blends
 
 MIX = np.array([1764, 1738, 1594, 1442, 1088, 965, 620, 479, 380, 337]) / 10_407  # of the classes
 # family → number of models, noise shared by families of one kind, by the family, by nobody

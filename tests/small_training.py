@@ -10,11 +10,11 @@ from conftest import TINY
 from fastai.vision.all import Callback, DataLoaders, Learner
 from safetensors.torch import save_file
 
-from src.data import get_dls
-from src.folds import get_folds
-from src.notebook import Run
-from src.train import fit, get_learner
-from src.variant import Variant, make_variant
+from src.vision.loaders import get_dls
+from src.competition.folds import get_folds
+from src.notebook.start import Run
+from src.training.fit import fit, get_learner
+from src.core.variant import Variant, make_variant
 
 
 def tiny(**changes) -> Variant:

@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
-from src import competition
-from src.config import ROOT
+from src.competition import dataset as competition
+from src.core.config import ROOT
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from matplotlib import pyplot
 from PIL import Image
 from small_training import flat, tiny, train
 
-from src import augment, data
-from src.train import get_learner
-from src.variant import CHOICES, make_variant
-from src.views import Frame, frame_of, resize_map
+from src.vision import augment
+from src.vision import loaders as data
+from src.training.fit import get_learner
+from src.core.variant import CHOICES, make_variant
+from src.vision.views import Frame, frame_of, resize_map
 
 DRAWS = 160
 SQUISH = Frame((480, 480), "squish", (128, 128), 0.75)

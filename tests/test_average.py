@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from small_tables import PLAIN, VIEWS, probs_of
 
-from src.config import UserError
-from src.probs import average, join
+from src.core.config import UserError
+from src.evidence.probabilities import average, join
 
 
 def test_shuffled_rows_and_reversed_columns_change_nothing():

@@ -11,9 +11,9 @@ from conftest import ROOT, TINY, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, refused, snapshot, tables_of
 
-from src.ensemble import main as ensemble
-from src.notebook import start
-from src.variant import make_variant
+from src.ensemble.__main__ import main as ensemble
+from src.notebook.start import start
+from src.core.variant import make_variant
 
 KINDS = ("truncated", "empty", "text", "huge")
 

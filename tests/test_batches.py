@@ -5,7 +5,7 @@ import pytest
 import torch
 from fastai.vision.all import IntToFloatTensor, Normalize, Pipeline, TensorImage
 
-from src import augment
+from src.vision import augment
 
 STATS = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
 SHAPE = (2, 3, 5, 7)

@@ -6,9 +6,10 @@ import pytest
 from simulated import DESERVING, few, holdout, simulate
 from small_tables import table
 
-from src import blends, search
-from src.blends import PLAIN
-from src.probs import average
+from src.ensemble import blends
+from src.ensemble import search
+from src.ensemble.blends import PLAIN
+from src.evidence.probabilities import average
 
 
 def test_simplex_weights_cannot_be_bettered():

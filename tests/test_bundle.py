@@ -11,13 +11,15 @@ import pytest
 from conftest import ROOT, TINY
 from small_bundles import RESNET, VIT, bundle_in, call, learner, refused, snapshot
 
-from src import bundle, competition, versions
-from src.config import UserError
-from src.files import sha256
-from src.folds import digest, get_folds
-from src.predict import main as predict
-from src.probs import blend, read_probs
-from src.variant import make_variant
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.bundle import versions
+from src.core.config import UserError
+from src.core.files import sha256
+from src.competition.folds import digest, get_folds
+from src.predict.bundles import main as predict
+from src.evidence.probabilities import blend, read_probs
+from src.core.variant import make_variant
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
-from src import cache, data
-from src.config import UserError
-from src.variant import make_variant
+from src.vision import cache
+from src.vision import loaders as data
+from src.core.config import UserError
+from src.core.variant import make_variant
 
 KEY = "0123456789abcdef"
 PHOTOS = 12

@@ -19,11 +19,13 @@ from small_training import (
     train,
 )
 
-from src import bundle, checkpoint, versions
-from src.bundle import checkpoint_path
-from src.config import UserError
-from src.export import export, holdout_probs
-from src.train import fit
+from src.bundle import card as bundle
+from src.training import checkpoint
+from src.bundle import versions
+from src.bundle.card import checkpoint_path
+from src.core.config import UserError
+from src.training.export import export, holdout_probs
+from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 # Everything that has a state of its own. 3 batches of 8 and steps of 16: at the end of an epoch
@@ -126,7 +128,7 @@ def test_write_that_is_killed_leaves_the_last_checkpoint(
     with pytest.raises(Stop):
         train(competition_once, tmp_path / "torn", variant)
     monkeypatch.undo()
-    monkeypatch.setattr("src.data.workers", lambda: 0)
+    monkeypatch.setattr("src.vision.loaders.workers", lambda: 0)
     again = train(competition_once, tmp_path / "torn", variant, counter := StopAt(None))
     assert counter.trained == 6
     assert torch.equal(flat(again), flat(train(competition_once, tmp_path / "whole", variant)))

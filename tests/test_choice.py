@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from small_tables import table
 
-from src import search
-from src.config import UserError
-from src.paired import comparison_of
-from src.report import as_text
-from src.search import STRICT, Trial
+from src.ensemble import search
+from src.core.config import UserError
+from src.evidence.paired import comparison_of
+from src.ensemble.report import as_text
+from src.ensemble.search import STRICT, Trial
 
 
 def compared(gained, lost):

@@ -11,10 +11,12 @@ from conftest import TINY
 from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
-from src import bundle, compare, competition
-from src.folds import folds_path, get_folds
-from src.probs import read_probs, write_probs
-from src.variant import make_variant
+from src.bundle import card as bundle
+from src import compare
+from src.competition import dataset as competition
+from src.competition.folds import folds_path, get_folds
+from src.evidence.probabilities import read_probs, write_probs
+from src.core.variant import make_variant
 
 A, B = make_variant(**TINY, tta="none"), make_variant(**TINY, tta="none", desc="other")
 

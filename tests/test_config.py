@@ -6,9 +6,10 @@ import pytest
 import yaml
 from conftest import ROOT, run
 
-from src import competition, config
-from src.config import UserError, load_params
-from src.variant import make_variant
+from src.competition import dataset as competition
+from src.core import config
+from src.core.config import UserError, load_params
+from src.core.variant import make_variant
 
 # params.yaml
 

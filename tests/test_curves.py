@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawn_texts import overlapping, texts
 
-from src import curves
+from src.training import curves
 
 FOUND = {"lrs": [1e-4, 1e-3, 1e-2, 1e-1], "losses": [2.3, 2.1, 1.2, 3.0], "valley": 1e-3}
 

@@ -11,16 +11,17 @@ from fastai.learner import load_learner
 from small_bundles import snapshot
 from small_training import run_of, untrained
 
-from src import bundle, competition
-from src.config import UserError
-from src.data import get_dls
-from src.export import export, holdout_probs, holdout_table
-from src.files import sha256
-from src.folds import digest
-from src.notebook import Run
-from src.probs import blend, read_probs
-from src.train import get_learner
-from src.variant import make_variant
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.core.config import UserError
+from src.vision.loaders import get_dls
+from src.training.export import export, holdout_probs, holdout_table
+from src.core.files import sha256
+from src.competition.folds import digest
+from src.notebook.start import Run
+from src.evidence.probabilities import blend, read_probs
+from src.training.fit import get_learner
+from src.core.variant import make_variant
 
 VARIANT = make_variant(**TINY)
 NAME = VARIANT.name

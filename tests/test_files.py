@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from src import files
-from src.config import UserError
+from src.core import files
+from src.core.config import UserError
 
 OLD = "the old file, whole\n"
 # Writes half of a big file, says so, and waits to be killed.

@@ -5,12 +5,13 @@ import torch
 from fastai.vision.all import Callback
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
-from src import bundle, finder
-from src.config import UserError
-from src.curves import schedule_plot, search_plot
-from src.export import export, holdout_probs
-from src.finder import curve, settled
-from src.train import fit
+from src.bundle import card as bundle
+from src.training.callbacks import finder
+from src.core.config import UserError
+from src.training.curves import schedule_plot, search_plot
+from src.training.export import export, holdout_probs
+from src.training.callbacks.finder import curve, settled
+from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

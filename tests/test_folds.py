@@ -9,8 +9,15 @@ import pandas as pd
 import pytest
 from small_tables import COUNTS, name
 
-from src.config import ROOT, UserError
-from src.folds import FOLDS, assign_folds, digest, get_folds, identical_groups, session_groups
+from src.core.config import ROOT, UserError
+from src.competition.folds import (
+    FOLDS,
+    assign_folds,
+    digest,
+    get_folds,
+    identical_groups,
+    session_groups,
+)
 
 IDENTICAL = [("blast", 0, "blast", 22), ("normal", 3, "normal", 4), ("hispa", 2, "tungro", 1)]
 

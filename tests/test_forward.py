@@ -6,7 +6,7 @@ import torch
 from fastai.vision.all import CrossEntropyLossFlat, DataLoaders, Learner
 from torch import nn
 
-from src.forward import CHUNK, forward_of
+from src.predict.forward import CHUNK, forward_of
 
 
 def learner(model: nn.Module) -> Learner:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.files import sha256
-from src.finding import show
-from src.good import changed_rows, reason_to_differ
-from src.guard import guard
-from src.known_good import find_by_sha256, known_good, ledger_path
+from src.core.files import sha256
+from src.submission.finding import show
+from src.submission.good import changed_rows, reason_to_differ
+from src.submission.guard import guard
+from src.submission.known_good import find_by_sha256, known_good, ledger_path
 from tests.small_submissions import (
     IDS,
     TRUTH,

@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from src.config import UserError
-from src.guard import guard
-from src.mix import label_findings
+from src.core.config import UserError
+from src.submission.guard import guard
+from src.submission.mix import label_findings
 from tests.small_submissions import IDS, TRAINING, TRUTH, csv_of, lines
 
 

@@ -17,10 +17,10 @@ from small_bundles import (
     sure,
 )
 
-from src import competition
-from src.ensemble import main
-from src.evidence import LEAST, too_few
-from src.variant import make_variant
+from src.competition import dataset as competition
+from src.ensemble.__main__ import main
+from src.evidence.statistics import LEAST, too_few
+from src.core.variant import make_variant
 
 
 @pytest.fixture

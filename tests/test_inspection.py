@@ -7,9 +7,9 @@ import pytest
 from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
-from src import competition
-from src.config import UserError
-from src.inspection import identical_files, look, require_images, verify_images
+from src.competition import dataset as competition
+from src.core.config import UserError
+from src.competition.images import identical_files, look, require_images, verify_images
 
 HEADER = b"image_id,label,variety,age\n"
 

@@ -5,8 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from src.config import UserError
-from src.jupyter import NO_BREAK, Text, as_table, printed_as_text, show_text
+from src.core.config import UserError
+from src.notebook.display import NO_BREAK, Text, as_table, printed_as_text, show_text
 
 
 def paragraphs(html: str) -> list[str]:

@@ -6,13 +6,15 @@ from conftest import ROOT
 from fastai.vision.all import Callback
 from small_training import begun, run_of, tiny
 
-from src import bundle, competition, labels
-from src.config import UserError
-from src.data import get_dls
-from src.export import export, holdout_probs
-from src.labels import digests, read_corrections
-from src.notebook import start
-from src.train import fit
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.competition import corrections as labels
+from src.core.config import UserError
+from src.vision.loaders import get_dls
+from src.training.export import export, holdout_probs
+from src.competition.corrections import digests, read_corrections
+from src.notebook.start import start
+from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from src import machine
+from src.core import resources as machine
 
 
 @pytest.fixture

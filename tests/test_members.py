@@ -22,8 +22,9 @@ from small_bundles import (
     weights_of,
 )
 
-from src import bundle, competition
-from src.ensemble import main
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.ensemble.__main__ import main
 
 # Members
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.mishaps import exchanged, mishap, reverse, shifted
+from src.submission.mishaps import exchanged, mishap, reverse, shifted
 from tests.small_submissions import IDS, TRUTH, mistaken, with_changes
 
 WEAK = mistaken(TRUTH, 0.45, seed=3)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from src import mounts
-from src.variant import make_variant
-from src.weights import find
+from src.competition import mounts
+from src.core.variant import make_variant
+from src.vision.weights import find
 
 MODEL = "timm/vit/pytorch/small/1"
 FORMS = [

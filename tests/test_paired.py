@@ -9,9 +9,9 @@ import pytest
 from small_tables import probs_of
 
 from src.compare import verdict
-from src.config import UserError
-from src.evidence import ALPHA
-from src.paired import (
+from src.core.config import UserError
+from src.evidence.statistics import ALPHA
+from src.evidence.paired import (
     LogLoss,
     compare,
     compare_log_loss,

@@ -9,9 +9,9 @@ from fastai.vision.all import Learner
 from small_training import run_of, tiny, untrained
 from torch import backends
 
-from src import parity
-from src.export import export, holdout_probs
-from src.variant import make_variant
+from src.training import parity
+from src.training.export import export, holdout_probs
+from src.core.variant import make_variant
 
 LEVELS = {
     "all": backends, "cuda": backends.cudnn, "conv": backends.cudnn.conv,

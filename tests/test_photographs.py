@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from small_training import loaders, tiny
 
-from src import cache, data, tta
-from src.augment import FastViews
-from src.config import UserError
-from src.variant import CHOICES, height_width
-from src.views import frame_of
+from src.vision import cache
+from src.vision import loaders as data
+from src.predict import tta
+from src.vision.augment import FastViews
+from src.core.config import UserError
+from src.core.variant import CHOICES, height_width
+from src.vision.views import frame_of
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from fastai.vision.all import Normalize, PILImage, Pipeline, TensorImage, image2tensor
 
-from src.data import batch_tfms
-from src.plain import operators, plain_view
-from src.tta import look_of
-from src.variant import make_variant
+from src.vision.loaders import batch_tfms
+from src.vision.plain import operators, plain_view
+from src.predict.tta import look_of
+from src.core.variant import make_variant
 
 
 def photo(height: int, width: int) -> PILImage:

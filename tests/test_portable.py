@@ -12,11 +12,12 @@ import torch
 from conftest import run
 from small_training import run_of, saved_weights, tiny, train
 
-from src import bundle, competition
-from src.export import export, holdout_probs
-from src.parity import PARITY, plain_probs, sample_files
-from src.probs import read_probs
-from src.variant import Variant
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.training.export import export, holdout_probs
+from src.training.parity import PARITY, plain_probs, sample_files
+from src.evidence.probabilities import read_probs
+from src.core.variant import Variant
 
 SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 1}
 KINDS = {
@@ -69,7 +70,7 @@ def stored(competition_once, models) -> dict[str, pd.DataFrame]:
     wrong.to_frame().to_csv(models / "labels.csv")
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("src.data.workers", lambda: 0)
+        patch.setattr("src.vision.loaders.workers", lambda: 0)
         torch.set_num_threads(1)
         tables = {kind: exported(kind, competition_once, models) for kind in KINDS}
     torch.set_num_threads(threads)

@@ -5,9 +5,10 @@ import torch
 from fastai.vision.all import Callback
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
-from src import augment, bundle
-from src.export import export, holdout_probs
-from src.train import fit
+from src.vision import augment
+from src.bundle import card as bundle
+from src.training.export import export, holdout_probs
+from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 FROZEN = {"augment": "fast", "freeze_epochs": 3, "epochs": 1}
@@ -88,7 +89,7 @@ class Images(Callback):
 
 
 def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("src.finder.BATCHES", 20)
+    monkeypatch.setattr("src.training.callbacks.finder.BATCHES", 20)
     recipe = FROZEN | {
         "pretrained": saved_weights(tmp_path), "precompute": True, "ema": 0.5, "sampler": "hard",
         "accum": 2, "size": 48, "sizes": "32,48", "epochs": 2, "lr": "find", "time_limit": 60,

@@ -19,9 +19,11 @@ from small_bundles import (
     variant,
 )
 
-from src import bundle, competition, tta
-from src.predict import main
-from src.tta import predict
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.predict import tta
+from src.predict.bundles import main
+from src.predict.tta import predict
 
 
 @pytest.fixture

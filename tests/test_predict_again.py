@@ -10,11 +10,15 @@ from conftest import draw_competition, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, refused, settings, snapshot, tables_of
 
-from src import bundle, competition, config, predict, tta
-from src.ensemble import main as ensemble
-from src.photograph import open_image
-from src.predict import main
-from src.probs import is_fresh
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.core import config
+from src.predict import bundles as predict
+from src.predict import tta
+from src.ensemble.__main__ import main as ensemble
+from src.vision.photograph import open_image
+from src.predict.bundles import main
+from src.evidence.probabilities import is_fresh
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from src import fetched, kernel, remote
-from src.config import ROOT, UserError
-from src.variant import load_variants
+from src.kaggle_api import fetched
+from src.kaggle_api import kernel
+from src.kaggle_api import remote
+from src.core.config import ROOT, UserError
+from src.core.variant import load_variants
 from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import command, folder_of, refusal, run, run_each

@@ -6,9 +6,10 @@ import pytest
 from simulated import few
 from small_tables import table
 
-from src import blends, report
-from src.evidence import LEAST, error_phrase, too_few, wilson, wrong_of
-from src.paired import LogLoss
+from src.ensemble import blends
+from src.ensemble import report
+from src.evidence.statistics import LEAST, error_phrase, too_few, wilson, wrong_of
+from src.evidence.paired import LogLoss
 
 
 def test_text_is_aligned_at_the_left():

@@ -11,9 +11,10 @@ from conftest import ROOT, TINY
 from conftest import run as shell
 from nbformat import v4
 
-from src import config, run
-from src.config import UserError, load_params
-from src.variant import make_variant
+from src.core import config
+from src import run
+from src.core.config import UserError, load_params
+from src.core.variant import make_variant
 
 DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
 

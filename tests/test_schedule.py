@@ -8,8 +8,8 @@ import torch
 from fastai.vision.all import Callback, set_seed
 from small_training import begun, flat, run_of, saved_weights, tiny, train
 
-from src import schedule
-from src.schedule import make_plan
+from src.training import schedule
+from src.training.schedule import make_plan
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 BATCHES = 3  # of an epoch: 24 images, 8 at a time

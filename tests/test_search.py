@@ -7,12 +7,13 @@ from simulated import ALIKE, DESERVING, few, holdout, simulate
 from small_tables import table
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src import blends, search
-from src.blends import MEAN_METHODS, OTHERS, PLAIN
-from src.config import UserError
-from src.evidence import wrong_of
-from src.probs import average
-from src.worth import error_correlation
+from src.ensemble import blends
+from src.ensemble import search
+from src.ensemble.blends import MEAN_METHODS, OTHERS, PLAIN
+from src.core.config import UserError
+from src.evidence.statistics import wrong_of
+from src.evidence.probabilities import average
+from src.ensemble.worth import error_correlation
 
 # The claim, at full size: 20 models, 10,407 images, 10 classes
 

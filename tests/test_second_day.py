@@ -10,10 +10,10 @@ import pytest
 from conftest import draw_competition
 from small_bundles import CLASSES, bundle_in, call, sure, three_in
 
-from src import sent
-from src.config import ROOT
-from src.ensemble import main as ensemble
-from src.files import sha256
+from src.submission import sent
+from src.core.config import ROOT
+from src.ensemble.__main__ import main as ensemble
+from src.core.files import sha256
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import folder_of, refusal, run_each
 

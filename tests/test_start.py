@@ -3,9 +3,9 @@
 import pytest
 from conftest import TINY, bundle_files, refusal, run
 
-from src import notebook
-from src.config import PLACES
-from src.variant import make_variant
+from src.notebook import start as notebook
+from src.core.config import PLACES
+from src.core.variant import make_variant
 
 
 def namespace(**injected) -> dict:

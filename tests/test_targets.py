@@ -7,12 +7,14 @@ import torch.nn.functional as F
 from fastai.vision.all import Callback, load_learner
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
-from src import augment, bundle, targets
-from src.export import export, holdout_probs
-from src.probs import read_probs
-from src.snapshots import Members
-from src.targets import encoded
-from src.train import fit
+from src.vision import augment
+from src.bundle import card as bundle
+from src.training.callbacks import targets
+from src.training.export import export, holdout_probs
+from src.evidence.probabilities import read_probs
+from src.training.callbacks.snapshots import Members
+from src.training.callbacks.targets import encoded
+from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ALL = "disease+variety+age"
@@ -131,7 +133,7 @@ def test_bundle_opens_by_plain_load_learner_and_knows_the_disease_alone(varied, 
     ids=["precompute", "members", "mean"],
 )
 def test_everything_else_of_a_recipe_goes_with_it(varied, tmp_path, monkeypatch, recipe):
-    monkeypatch.setattr("src.finder.BATCHES", 30)
+    monkeypatch.setattr("src.training.callbacks.finder.BATCHES", 30)
     variant = tiny(targets=ALL, epochs=2, pretrained=saved_weights(tmp_path), **recipe)
     run = run_of(varied, tmp_path, variant)
     learn = fit(begun(run, variant), variant, run)

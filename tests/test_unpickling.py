@@ -19,12 +19,14 @@ from fastai.vision.all import (
 )
 from small_training import tiny, untrained
 
-from src import augment, bundle, unpickling
-from src.config import UserError
-from src.parity import holdout_files, plain_probs
-from src.snapshots import Members
-from src.tta import predict
-from src.variant import Variant
+from src.vision import augment
+from src.bundle import card as bundle
+from src.bundle import unpickling
+from src.core.config import UserError
+from src.training.parity import holdout_files, plain_probs
+from src.training.callbacks.snapshots import Members
+from src.predict.tta import predict
+from src.core.variant import Variant
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 VIEWS, MOVED = b"csrc.augment\nFastViews\n", b"csrc.rooms.long_gone\nQuickViews\n"
@@ -87,7 +89,7 @@ def test_class_that_has_moved_is_found_through_the_table(old, plain, learn, monk
     with pytest.raises(UserError, match="cannot be loaded.*No module named 'src.rooms'"):
         bundle.load_pkl(moved)
     name = "src.rooms.long_gone.QuickViews"
-    monkeypatch.setitem(unpickling.NAMES, name, "src.augment.FastViews")
+    monkeypatch.setitem(unpickling.NAMES, name, "src.vision.augment.FastViews")
     loaded = bundle.load_pkl(moved)
     np.testing.assert_allclose(plain_probs(loaded, holdout_files(learn)), plain, atol=1e-5)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.config import UserError
-from src.variant import make_variant
+from src.core.config import UserError
+from src.core.variant import make_variant
 
 
 def one_line(error) -> str:

@@ -22,9 +22,10 @@ from fastai.vision.all import (
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from src import cuda_views, views
-from src.config import UserError
-from src.views import Frame, View
+from src.vision import views_cuda as cuda_views
+from src.vision import views
+from src.core.config import UserError
+from src.vision.views import Frame, View
 
 N = 2000  # draws compared by their parameters; by their pixels, FEW
 FEW = 80

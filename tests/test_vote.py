@@ -16,12 +16,13 @@ from small_bundles import (
     weights_of,
 )
 
-from src import bundle, competition
-from src.config import UserError
-from src.ensemble import holdout_text
-from src.evidence import wrong_of
-from src.search import SELECT
-from src.vote import (
+from src.bundle import card as bundle
+from src.competition import dataset as competition
+from src.core.config import UserError
+from src.ensemble.__main__ import holdout_text
+from src.evidence.statistics import wrong_of
+from src.ensemble.search import SELECT
+from src.ensemble.vote import (
     ensemble_probs,
     find_trials,
     lacking,
@@ -201,7 +202,7 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials
 )
 def test_a_mistake_is_refused_before_any_work(models, drawn, given, told, monkeypatch):
     strong_and_weak_in(models, drawn)
-    monkeypatch.setattr("src.vote.read_members", lambda *_: pytest.fail("models were asked"))
+    monkeypatch.setattr("src.ensemble.vote.read_members", lambda *_: pytest.fail("models were asked"))
     with pytest.raises(UserError, match=told) as error:
         open_vote(**given)
     assert "\n" not in str(error.value)

@@ -19,8 +19,8 @@ from small_bundles import (
     weights_of,
 )
 
-from src import bundle
-from src.ensemble import main
+from src.bundle import card as bundle
+from src.ensemble.__main__ import main
 
 VIT = "test_vit_squish_224"
 FOLDS = range(5)

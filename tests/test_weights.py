@@ -6,11 +6,11 @@ import torch
 from conftest import TINY, refusal
 from safetensors.torch import save_file
 
-from src import data
-from src.folds import get_folds
-from src.train import get_learner
-from src.variant import make_variant
-from src.weights import find
+from src.vision import loaders as data
+from src.competition.folds import get_folds
+from src.training.fit import get_learner
+from src.core.variant import make_variant
+from src.vision.weights import find
 
 
 def tiny(**changes):
@@ -95,6 +95,6 @@ def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, 
 
 
 def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
-    monkeypatch.setattr("src.train.create_kwargs", lambda *_: {"nonsense": 1})
+    monkeypatch.setattr("src.training.fit.create_kwargs", lambda *_: {"nonsense": 1})
     with pytest.raises(TypeError):
         get_learner(dls, tiny())

@@ -8,10 +8,10 @@ import pytest
 from simulated import few
 from small_tables import table
 
-from src import worth
-from src.evidence import LEAST, too_few, wrong_of
-from src.probs import average
-from src.report import as_text
+from src.ensemble import worth
+from src.evidence.statistics import LEAST, too_few, wrong_of
+from src.evidence.probabilities import average
+from src.ensemble.report import as_text
 
 
 def test_contributions_by_hand():

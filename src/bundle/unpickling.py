@@ -1,0 +1,39 @@
+"""Exported models of before: their pickles name our classes, and paths of one system.
+
+What is exported now names neither (`portable`). A class that moves or goes is followed here, and
+nowhere else. Passed as `pickle_module` to `load_learner`.
+"""
+
+import pickle
+from typing import IO, Any
+
+PATHS = ("PosixPath", "WindowsPath")
+NAMES = {  # what a pickle calls it → what it is now
+    "src.augment.FastViews": "src.vision.augment.FastViews",
+    "src.augment.NormalizeBytes": "src.vision.augment.NormalizeBytes",
+    "src.augment.NormalizeInPlace": "fastai.data.transforms.Normalize",
+    "src.augment.open_image": "src.vision.photograph.open_image",
+    "src.data.corrected_label": "src.vision.loaders.corrected_label",
+    "src.snapshots.Members": "src.training.callbacks.snapshots.Members",
+    "src.views.Frame": "src.vision.views.Frame",
+    **{f"pathlib.{name}": "pathlib.Path" for name in PATHS},
+    **{f"pathlib._local.{name}": "pathlib.Path" for name in ("Path", *PATHS)},  # Python 3.13
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """`pickle.Unpickler`, by today's names; torch subclasses it again."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class or function that a pickle calls `name` of `module`; else UnpicklingError."""
+        today = NAMES.get(f"{module}.{name}")
+        module, _, name = today.rpartition(".") if today else (module, "", name)
+        try:
+            return super().find_class(module, name)
+        except ImportError as error:  # which load_learner would swallow
+            raise pickle.UnpicklingError(str(error)) from error
+
+
+def load(file: IO[bytes], **options: Any) -> Any:
+    """`pickle.load`, by today's names."""
+    return Unpickler(file, **options).load()

@@ -1,0 +1,170 @@
+"""The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from math import fsum
+from pathlib import Path
+
+import pandas as pd
+
+from src.competition.dataset import train_fingerprint, train_paths, train_table
+from src.core.config import UserError
+from src.core.files import sha256_lines, write_text
+from src.competition.images import identical_files, read_csv
+
+FOLDS = 5
+DEALS = 20  # of which a grouped split is the most even one
+REMEDIES = {  # of a damaged file
+    "stratified": "delete it, the same split is made again",
+    # Older versions dealt the sessions in another way.
+    "grouped": "bring back the one that models were trained with, or delete it: the split made "
+    "then may be another one, for which they have to be trained again",
+}
+
+
+def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") -> pd.Series:
+    """image_id → fold 0 to 4, sorted by id: read from the models folder, made there if need be.
+
+    Byte-identical files share a fold; with `split` grouped a whole variety × age does.
+    """
+    path, table = folds_path(folder, seed, models, split), train_table(folder)
+    if not path.exists():
+        groups = identical_groups(train_paths(folder))
+        if split == "grouped":
+            folds = assign_sessions(table.label, session_groups(table, groups), seed)
+        else:
+            folds = assign_folds(table.label, groups, seed)
+        write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
+    return read_folds(path, table.index, REMEDIES[split])
+
+
+def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
+    """Where the models folder keeps this split of these training images."""
+    kind = "" if split == "stratified" else f"_{split}"
+    return models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
+
+
+def read_folds(path: Path, ids: pd.Index, remedy: str) -> pd.Series:
+    """The saved split, refused unless it gives each of the `ids` one fold from 0 to 4."""
+    table = read_csv(path, ["image_id", "fold"], remedy)
+    known = set(map(str, range(FOLDS)))
+    if sorted(table.image_id) != sorted(ids) or set(table.fold) != known:
+        what = f"does not give each training image one of {FOLDS} folds"
+        raise UserError(f"{path} {what}; {remedy}")
+    return table.astype({"fold": "int64"}).set_index("image_id").fold.sort_index()
+
+
+def identical_groups(paths: pd.Series) -> pd.Series:
+    """image_id → the first id among the files with the same bytes, often the image's own."""
+    groups = pd.Series(paths.index, paths.index)
+    for same in identical_files(paths):
+        names = [path.name for path in same]
+        groups[names] = min(names)
+    return groups
+
+
+def session_groups(table: pd.DataFrame, identical: pd.Series) -> pd.Series:
+    """image_id → its variety and age; sessions that share `identical` files become one.
+
+    Refused where there are fewer of them than folds.
+    """
+    groups = table.variety + " " + table.age.astype(str)
+    for same in identical[identical.duplicated()].unique():
+        together = groups.isin(groups[identical.index[identical == same]])
+        groups[together] = groups[together].min()
+    if (sessions := groups.nunique()) < FOLDS:
+        raise UserError(
+            f"split=grouped wants {FOLDS} or more groups of one variety and age that share no "
+            f"photograph, train.csv has {sessions}; use split=stratified"
+        )
+    return groups
+
+
+def assign_folds(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
+    """image_id → fold; a group stays together, each class is spread as evenly as groups allow.
+
+    Decided by hashes of group names and exact counts: the same on every machine, whatever the
+    order of the rows. Large groups are dealt first, so the seed decides among groups of one size.
+    """
+    members = _count(labels, groups, n)
+    order = sorted(members, key=lambda g: (-members[g].total(), _shuffle(g, seed)))
+    return _by_image(groups, _deal(members, order, Counter(labels), n))
+
+
+def assign_sessions(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
+    """image_id → fold, as by `assign_folds`, for few groups of very unequal size.
+
+    Those always land the same when the largest is dealt first: here each seed deals them in
+    several random orders, large ones early, and keeps the most even deal. The folds, from the
+    largest on, are numbered from `seed` on: n seeds in a row hold out n different ones.
+    """
+    members, totals = _count(labels, groups, n), Counter(labels)
+    orders = [_large_early(members, f"{seed}\t{deal}") for deal in range(DEALS)]
+    deals = [_deal(members, order, totals, n) for order in orders]
+    best = min(deals, key=lambda folds: _unevenness(members, folds, totals))
+    best = sorted(best, key=lambda fold: max((members[g].total(), g) for g in fold), reverse=True)
+    start = seed % n
+    return _by_image(groups, [best[(number - start) % n] for number in range(n)])
+
+
+def _count(labels: pd.Series, groups: pd.Series, n: int) -> dict[str, Counter]:
+    """Group → how many images of each label it has; refused where there are fewer than `n`."""
+    members = defaultdict(Counter)
+    for group, label in zip(groups, labels.loc[groups.index], strict=True):
+        members[group][label] += 1
+    if len(members) < n:
+        raise UserError(f"{len(members)} different images cannot make {n} folds; add images")
+    return members
+
+
+def _deal(
+    members: Mapping[str, Counter], order: Iterable[str], totals: Counter, n: int
+) -> list[list[str]]:
+    """The groups of each fold, dealt in `order`, each to the fold that has least of its labels."""
+    folds, held = [[] for _ in range(n)], [Counter() for _ in range(n)]
+    for group in order:
+        crowded = [(_crowding(members[group], fold, totals), fold.total()) for fold in held]
+        number = crowded.index(min(crowded))
+        folds[number].append(group)
+        held[number] += members[group]
+    return folds
+
+
+def _by_image(groups: pd.Series, folds: list[list[str]]) -> pd.Series:
+    fold_of = {group: number for number, fold in enumerate(folds) for group in fold}
+    return groups.map(fold_of).rename("fold").rename_axis("image_id").sort_index()
+
+
+def _shuffle(name: str, seed: int | str) -> str:
+    """A random but lasting place for `name` in the order of the seed."""
+    return sha256(f"{seed}\t{name}".encode()).hexdigest()
+
+
+def _large_early(members: Mapping[str, Counter], seed: str) -> list[str]:
+    """The groups in a random order in which a group twice as large mostly comes earlier."""
+    return sorted(members, key=lambda g: -members[g].total() * int(_shuffle(g, seed), 16))
+
+
+def _crowding(group: Counter, held: Counter, totals: Counter) -> float:
+    """How full a fold already is of the labels of a group, each as a share of its class."""
+    return fsum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
+
+
+def _unevenness(
+    members: Mapping[str, Counter], folds: list[list[str]], totals: Counter
+) -> float:
+    """The sum of squared shares of each class in each fold, least where all shares are equal."""
+    held = [sum((members[group] for group in fold), Counter()) for fold in folds]
+    shares = [fold[label] / totals[label] for fold in held for label in totals]
+    return fsum(share * share for share in shares)
+
+
+def digest(folds: pd.Series) -> str:
+    """Sixteen characters that name a split, whatever the order of its rows."""
+    return sha256_lines([f"{image_id}\t{fold}" for image_id, fold in folds.items()])[:16]
+
+
+def holdout_digest(images: list[str]) -> str:
+    """The fingerprint a hold-out file carries: of its image ids, in any order."""
+    return sha256_lines(images)

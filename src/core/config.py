@@ -1,0 +1,126 @@
+"""The root, the paths and `params.yaml`: names and places derived once."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from src.core.output import protect_standard_streams, stream_to
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+# Parameters of the notebook that say where things are; they change nothing in the model.
+PLACES = ("data", "models", "notebook", "overwrite")
+DEMO_MARKER = "demo.json"  # in a data folder: src/demo.py drew what is in it
+
+
+class UserError(Exception):
+    """A mistake the user can mend; its text is one line naming what is wrong and what to do.
+
+    Where the remedy depends on who asks, it is given apart: `problem` is the text without it.
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
+
+    def _render_traceback_(self) -> list[str]:
+        """The line alone, without a stack: IPython asks for this before it draws a traceback."""
+        return [f"error: {self}"]
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run `main`; a user's mistake or a full disk becomes one line on stderr and exit code 1."""
+    protect_standard_streams()
+    try:
+        main()
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is kept, the same command continues from there")
+
+
+def terminal() -> TextIO:
+    """Where the user who started this looks: stderr, even beneath a notebook's capture of it."""
+    beneath = getattr(sys.stderr, "_original_stdstream_copy", None)
+    return sys.stderr if beneath is None else stream_to(os.dup(beneath), sys.__stderr__.encoding)
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """`did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
+    close = get_close_matches(name, known, n=3, cutoff=0.65)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"known: {', '.join(known)}"
+
+
+def require_once(names: Iterable[str], remedy: str = "name it once", what: str = "") -> None:
+    """Refuse the first of `names` that is given twice: what the user meant is not known."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError(f"{what}{name} is given twice", remedy)
+        seen.add(name)
+
+
+def work() -> Path:
+    """The folder of models/, submissions/ and runs: `PADDY_WORK`, else the repository."""
+    return Path(os.environ.get("PADDY_WORK") or ROOT).expanduser().resolve()
+
+
+def models_dir(models: str | Path = "") -> Path:
+    """`models`, if given, else models/ of the work folder."""
+    return Path(str(models)).expanduser().resolve() if models else work() / "models"
+
+
+def submissions_dir() -> Path:
+    """Where submissions and their provenance are written."""
+    return work() / "submissions"
+
+
+def cache_dir() -> Path:
+    """Where shrunk copies and unfinished predictions are kept; it may be deleted at any time."""
+    return work() / "cache"
+
+
+def runs_dir() -> Path:
+    """Where executed notebooks are kept, one per variant."""
+    return work() / "notebooks" / "runs"
+
+
+def _refuse_doubles(node: yaml.Node | None) -> None:
+    """A key written twice is a row copied and not renamed; YAML would take the last."""
+    seen = set()
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value in seen:
+            problem = f"{key.value!r} stands there a second time"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+        seen.add(key.value)
+        _refuse_doubles(value)
+
+
+@cache
+def load_params() -> dict[str, Any]:
+    """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
+    try:
+        loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        _refuse_doubles(node := loader.get_single_node())
+        params = loader.construct_document(node) if node else None
+    except yaml.MarkedYAMLError as error:
+        place = f"line {error.problem_mark.line + 1}"
+        raise UserError(f"params.yaml, {place}: {error.problem}; mend that line") from error
+    except yaml.YAMLError as error:
+        what = " ".join(str(error).split())
+        raise UserError(f"params.yaml is no readable YAML ({what}); mend that") from error
+    for table in ("train", "variants", "demo"):
+        if not isinstance(params, dict) or not isinstance(params.get(table), dict):
+            raise UserError(f"params.yaml has no rows under {table!r}; write them there")
+    for key, row in (params["variants"] | params["demo"]).items():
+        if not isinstance(row, dict):
+            raise UserError(f"params.yaml: row {key!r} has no fields; write them after the colon, "
+                            "{arch: vit_small, size: 224}")
+    return params

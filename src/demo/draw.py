@@ -1,0 +1,202 @@
+"""Draw the demo competition: files in exactly Kaggle's layout, from a seed and nothing else.
+
+    python -m src.demo demo/data --images 600 --seed 0
+
+The test set is a third as large. `solution.csv`, beside the sample, holds the test answers, so that
+a demo can say how many images it got right; Kaggle gives no such file.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+from dataclasses import asdict, dataclass
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from src.core.config import DEMO_MARKER, UserError, command
+from src.core.files import write_json
+from src.demo.leaves import photograph
+from src.core.listing import entries, is_empty, put_in_place
+from src.core.resources import cores
+
+VERSION = 1  # of the drawing: other pictures from the same seed need another number
+SIZE = (480, 640)  # width, height
+TURNED = 4  # photographs of the whole competition that lie on their side, as in the real one
+QUALITY = 88
+SHARES = {
+    "normal": 0.170,
+    "blast": 0.167,
+    "hispa": 0.153,
+    "dead_heart": 0.139,
+    "tungro": 0.104,
+    "brown_spot": 0.093,
+    "downy_mildew": 0.060,
+    "bacterial_leaf_blight": 0.046,
+    "bacterial_leaf_streak": 0.036,
+    "bacterial_panicle_blight": 0.032,
+}
+FIELDS = {  # variety → share of the photographs, ages in days
+    "ADT45": (0.67, (45, 50, 55, 60, 65, 67, 70, 72, 75)),
+    "KarnatakaPonni": (0.10, (50, 70, 75)),
+    "Ponni": (0.06, (47, 55, 60, 80)),
+    "AtchayaPonni": (0.05, (45, 57, 65)),
+    "Zonal": (0.04, (55, 70)),
+    "AndraPonni": (0.04, (45, 65)),
+    "Onthanel": (0.03, (50, 70)),
+    "IR20": (0.01, (50, 70)),
+}
+LEAST = 30  # below it the test set cannot hold all ten labels
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What decides every byte of a demo competition; its fields are the marker's."""
+
+    images: int
+    seed: int
+    tests: int
+    version: int = VERSION
+
+
+def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
+    """Draw `images` training photographs and a third as many for the test into a new `folder`.
+
+    Returns False when they are already there. The folder appears when it is complete; a killed
+    drawing stays beside it as .<folder>.<…>.part and is continued by the next call.
+    """
+    demo = Demo(images, seed, images // 3)
+    folder = _checked(Path(folder).expanduser().resolve(), demo)
+    if (folder / DEMO_MARKER).is_file():
+        return False
+    part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
+    drawn = tables(demo)
+    try:
+        _draw_images(part, drawn, seed)
+        _write_tables(part, drawn)
+        write_json(part / DEMO_MARKER, asdict(demo))
+        put_in_place(part, folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; free some space or name another "
+            f"folder (what was drawn so far lies in {part})"
+        ) from error
+    return True
+
+
+def _checked(folder: Path, demo: Demo) -> Path:
+    """`folder`, if it is free or holds this very `demo`; anything else in it is left alone."""
+    if demo.images < LEAST:
+        raise UserError(f"--images {demo.images} is too few for ten labels; give {LEAST} or more")
+    if demo.seed < 0:
+        raise UserError(f"--seed {demo.seed} is negative; give 0 or more")
+    if not folder.exists() or (folder.is_dir() and is_empty(folder)):
+        return folder
+    if not (folder / DEMO_MARKER).is_file():
+        raise UserError(f"{folder} holds something else; name a new folder for the demo")
+    if json.loads((folder / DEMO_MARKER).read_text(encoding="utf-8")) != asdict(demo):
+        raise UserError(f"{folder} holds another demo; remove it, or name a new folder")
+    if len(_photographs(folder)) != demo.images + demo.tests:
+        raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
+    return folder
+
+
+def _photographs(folder: Path) -> list[Path]:
+    """The pictures of a drawn competition."""
+    train = folder / "train_images"
+    places = [folder / "test_images", *(train / label for label in entries(train, folders=True))]
+    return [place / name for place in places for name in entries(place) if name.endswith(".jpg")]
+
+
+def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """train.csv and solution.csv, each with a column `size`, and the folder of each image."""
+    rng = np.random.default_rng([VERSION, demo.seed])
+    train = _labels(rng, demo.images, 100001, least=2)
+    test = _labels(rng, demo.tests, 200001, least=1)
+    train = train.join(_sessions(rng, train.label))
+    train = train.sort_values(["label", "variety", "age", "image_id"], ignore_index=True)
+    test = test.sort_values("image_id", ignore_index=True)
+    train["path"] = "train_images/" + train.label + "/" + train.image_id
+    test["path"] = "test_images/" + test.image_id
+    turned = rng.permutation(demo.images + demo.tests) < TURNED
+    train["turned"], test["turned"] = turned[: demo.images], turned[demo.images :]
+    return train, test
+
+
+def _labels(rng: np.random.Generator, count: int, first: int, least: int) -> pd.DataFrame:
+    """Ids from `first` on, shuffled among labels of the real shares, `least` or more of each."""
+    wanted = pd.Series(SHARES) / sum(SHARES.values()) * (count - least * len(SHARES))
+    counts = np.floor(wanted).astype(int)
+    missing = count - least * len(SHARES) - counts.sum()
+    counts[(wanted - counts).nlargest(missing).index] += 1
+    labels = rng.permutation(np.repeat(counts.index, counts + least))
+    return pd.DataFrame({"image_id": [f"{first + i}.jpg" for i in range(count)], "label": labels})
+
+
+def _sessions(rng: np.random.Generator, labels: pd.Series) -> pd.DataFrame:
+    """A variety and an age per label: every session in the field saw some labels more often."""
+    rows = [(v, age, share / len(ages)) for v, (share, ages) in FIELDS.items() for age in ages]
+    sessions = pd.DataFrame(rows, columns=["variety", "age", "share"])
+    liking = {label: rng.lognormal(0, 1.2, len(rows)) * sessions.share for label in SHARES}
+    picks = [rng.choice(len(rows), p=liking[name] / liking[name].sum()) for name in labels]
+    return sessions.loc[picks, ["variety", "age"]].set_index(labels.index)
+
+
+def _write_tables(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """The four tables of the competition; the sample's labels are empty."""
+    train, test = tables
+    train[["image_id", "label", "variety", "age"]].to_csv(part / "train.csv", index=False)
+    test[["image_id", "label"]].to_csv(part / "solution.csv", index=False)
+    test[["image_id"]].assign(label="").to_csv(part / "sample_submission.csv", index=False)
+
+
+def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
+    """Every photograph of `tables` that `part` lacks, on all cores this process may use."""
+    rows = pd.concat(tables)
+    for folder in {Path(path).parent for path in rows.path} | {Path("unfinished")}:
+        (part / folder).mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (part, row.path, row.label, bool(row.turned), [VERSION, seed, int(row.image_id[:-4])])
+        for row in rows.itertuples()
+        if not (part / row.path).exists()
+    ]
+    with Pool(cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        done = pool.imap_unordered(_draw_image, jobs, chunksize=4)
+        for _ in tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit=" images"):
+            pass
+    shutil.rmtree(part / "unfinished")
+
+
+def _draw_image(job: tuple[Path, str, str, bool, list[int]]) -> None:
+    """One photograph, from its own seed: whichever process draws it, the bytes are the same."""
+    part, path, label, turned, seed = job
+    image = photograph(label, np.random.default_rng(seed), SIZE[::-1] if turned else SIZE)
+    temporary = part / "unfinished" / f"{os.getpid()}.jpg"
+    image.save(temporary, quality=QUALITY)
+    os.replace(temporary, part / path)
+
+
+def main() -> None:
+    """Draw the demo competition into a folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.demo",
+        description="Draw a small competition of paddy leaves, in Kaggle's layout and offline.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--images", type=int, default=600, help="of the training set (600)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds draw other images (0)")
+    args = parser.parse_args()
+    new = draw(args.folder, args.images, args.seed)
+    size = sum(path.stat().st_size for path in _photographs(args.folder)) / 1e6
+    what = "drew" if new else "already there:"
+    count = f"{args.images} training and {args.images // 3} test photographs"
+    print(f"{what} {count}, {size:.0f} MB, in {args.folder}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,163 @@
+"""Where the weights of a Variant come from: a file, the cache of earlier downloads, or the hub."""
+
+from contextlib import redirect_stderr
+from pathlib import Path
+from textwrap import shorten
+from threading import Thread
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub import try_to_load_from_cache as cached_path
+from huggingface_hub.errors import EntryNotFoundError
+from timm.models import load_state_dict
+from timm.models._hub import download_cached_file, hf_split
+
+from src.competition import mounts
+from src.vision.backbone import pretrained_cfg, timm_name
+from src.core.config import UserError, terminal
+from src.core.variant import Variant
+
+FILES = ("model.safetensors", "pytorch_model.bin")  # of a repository, in the order timm takes them
+# Seconds for the hub to answer. Its client has a time limit for each address and none for the
+# name server: without a network that adds up to minutes.
+PATIENCE = 8
+
+
+class Weights(NamedTuple):
+    """The weights a training begins with."""
+
+    source: str  # random, file, cache or hub
+    file: Path | None  # None if random, or not downloaded yet
+
+
+def find(variant: Variant) -> Weights:
+    """The weights of `variant`, nothing downloaded yet; UserError if they cannot be had.
+
+    Only what is in no cache needs the network: one request, to see that the hub answers.
+    """
+    if not variant.pretrained:
+        return Weights("random", None)
+    if isinstance(variant.pretrained, str):
+        return Weights("file", _named_file(variant.pretrained))
+    cfg = pretrained_cfg(variant.arch)
+    if file := _cached(cfg):
+        return Weights("cache", file)
+    _require_hub(variant, cfg)
+    return Weights("hub", None)
+
+
+def fetch(variant: Variant) -> Weights:
+    """The same with the file in place, downloaded if need be: its progress is on the terminal."""
+    found = find(variant)
+    if found.source != "hub":
+        return found
+    cfg = pretrained_cfg(variant.arch)
+    try:
+        with redirect_stderr(terminal()):
+            return Weights("hub", _download(cfg))
+    except Exception as error:  # of the network, the disk or the hub: each has its own
+        raise _unavailable(variant, cfg, error) from error
+
+
+def _named_file(name: str) -> Path:
+    path = mounts.resolve(Path(name).expanduser()).resolve()
+    if not path.is_file():
+        raise UserError(
+            f"pretrained={name!r}: no such weights file; "
+            "write true (download), false (random weights) or the path of a file"
+        )
+    return path
+
+
+def _cached(cfg: Any) -> Path | None:
+    """The file timm would take, if an earlier download left it in the hub's or torch's cache."""
+    if cfg.hf_hub_id:
+        repo, revision = hf_split(cfg.hf_hub_id)
+        paths = [cached_path(repo, name, revision=revision) for name in FILES]
+        return next((Path(path) for path in paths if isinstance(path, str)), None)
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(cfg.url).path).name)
+    return path if path.is_file() else None
+
+
+def _download(cfg: Any) -> Path:
+    """The file timm would take, downloaded into the same cache."""
+    if not cfg.hf_hub_id:
+        return Path(download_cached_file(cfg.url, check_hash=False, progress=True))
+    repo, revision = hf_split(cfg.hf_hub_id)
+    try:
+        return Path(hf_hub_download(repo, FILES[0], revision=revision))
+    except EntryNotFoundError:
+        return Path(hf_hub_download(repo, FILES[1], revision=revision))
+
+
+def _require_hub(variant: Variant, cfg: Any) -> None:
+    """Refuse weights that nobody publishes, or whose hub is out of reach."""
+    if not cfg.hf_hub_id and not cfg.url:
+        raise _refusal(variant, "timm", "it has none for this architecture", "")
+    if constants.HF_HUB_OFFLINE:
+        raise _refusal(variant, "the cache", "HF_HUB_OFFLINE=1 allows no download", "unset it, ")
+    if error := _no_answer(cfg):
+        raise _unavailable(variant, cfg, error)
+
+
+def _no_answer(cfg: Any) -> Exception | None:
+    """Why the hub does not answer about the weights of `cfg`; None if it does."""
+    repo, revision = hf_split(cfg.hf_hub_id or "")
+    url = hf_hub_url(repo, FILES[0], revision=revision) if repo else cfg.url
+    errors: list[Exception | None] = []
+
+    def request() -> None:
+        try:
+            # The token of the hub is for no other host.
+            get_hf_file_metadata(url, token=None if repo else False, timeout=PATIENCE)
+            errors.append(None)
+        except EntryNotFoundError:  # it answers, and may have the other of FILES
+            errors.append(None)
+        except Exception as error:  # each kind of network fails in its own way
+            errors.append(error)
+
+    thread = Thread(target=request, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return errors[0] if errors else TimeoutError(f"no answer within {PATIENCE} s")
+
+
+def _unavailable(variant: Variant, cfg: Any, error: Exception) -> UserError:
+    place = constants.ENDPOINT if cfg.hf_hub_id else urlsplit(cfg.url).netloc
+    return _refusal(variant, place, error, "connect to the network or try again later, ")
+
+
+def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
+    """The one line for a file of weights that cannot be read or does not fit."""
+    again = "delete it, " if weights.source in ("cache", "hub") else ""
+    return _refusal(variant, weights.file, error, again)
+
+
+def _refusal(variant: Variant, place: Any, reason: Any, remedy: str) -> UserError:
+    lines = str(reason).splitlines() or [type(reason).__name__]
+    return UserError(
+        f"no weights for {timm_name(variant.arch)} from {place} "
+        f"({shorten(lines[0], 160, placeholder=' …')}); {remedy}give a file with -p pretrained "
+        "PATH (in a row: pretrained: PATH), or take random weights: -p pretrained false"
+    )
+
+
+def require_loaded(body: torch.nn.Module, weights: Weights) -> None:
+    """Refuse a file of another architecture: timm skips what does not fit, silently."""
+    if weights.source != "file":
+        return
+    tensors = [t for t in load_state_dict(weights.file).values() if hasattr(t, "shape")]
+    known = {(t.shape, t.float().sum().item()) for t in tensors}
+    parameters = [p for p in body.parameters() if p.ndim > 1]
+    found = sum((p.shape, p.sum().item()) in known for p in parameters)
+    if found < len(parameters) / 2:
+        raise ValueError(f"only {found} of {len(parameters)} weights of the file fit")
+
+
+def forget_file(body: torch.nn.Module, variant: Variant) -> None:
+    """Leave timm's own record of the weights in the model, no path of this machine."""
+    record = body.model.pretrained_cfg
+    record.pop("file", None)
+    record["custom_load"] = pretrained_cfg(variant.arch).custom_load
