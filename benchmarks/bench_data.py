@@ -7,8 +7,7 @@ training loader at 128 and 224 px, its start apart from its images/s: fastai's t
 fast`, that with `cache: 256`, and as a ceiling nothing but reading and decoding, at the scale the
 views need and at full scale, in as many processes. `epochs` trains and validates test_convnext at
 128 px, by fastai alone and as this project trains, and measures the most memory that all processes
-of one had at a time. Every row is a process of its own; all take turns, medians are printed.
-"""
+of one had at a time. Rows are processes that take turns; medians are printed."""
 
 import argparse
 import multiprocessing
@@ -61,9 +60,9 @@ def loaders_of(folder: Path, size: int, images: int, recipe: dict) -> tuple:
     """DataLoaders over `images` photographs, a fifth of them held out, their Variant and folds."""
     import pandas as pd
 
-    from src.competition import dataset as competition
+    from src import competition
+    from src.core import make_variant
     from src.vision import loaders as data
-    from src.core.variant import make_variant
 
     paths = competition.train_paths(folder).iloc[:images]
     competition.train_paths = lambda folder: paths
@@ -74,7 +73,7 @@ def loaders_of(folder: Path, size: int, images: int, recipe: dict) -> tuple:
 
 def rate(batches: object) -> tuple[float, float]:
     """Seconds until the first batch; images/s after those that were prepared meanwhile."""
-    from src.vision.loaders import workers
+    from src.vision import workers
 
     ahead, times, images = AHEAD * workers() + 1, [time.perf_counter()], []
     for batch in batches:
@@ -94,11 +93,10 @@ def decoding(folder: Path, size: int, reduced: bool) -> tuple[float, float]:
     """The same of decoding alone, at the scale that `size` needs or in full."""
     from torch.utils.data import DataLoader
 
-    from src.competition import dataset as competition
+    from src import competition
+    from src.core import make_variant
+    from src.vision import frame_of, open_image
     from src.vision import loaders as data
-    from src.vision.photograph import open_image
-    from src.core.variant import make_variant
-    from src.vision.views import frame_of
 
     frame = frame_of(make_variant(size=size)) if reduced else None
     files = Decoded(list(competition.train_paths(folder)), partial(open_image, frame=frame))
@@ -123,8 +121,8 @@ def training(folder: Path, way: str, line: object) -> None:
     """
     from fastai.vision.all import Callback
 
-    from src.notebook.start import Run
-    from src.training.fit import fit, get_learner
+    from src.notebook import Run
+    from src.training import fit, get_learner
 
     class Watch(Callback):
         order = 100
@@ -230,7 +228,7 @@ def main() -> None:
     """Draw the photographs once, then what was asked for."""
     import torch
 
-    from src.core.resources import cores
+    from src.core import cores
 
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -38,12 +38,11 @@ def epochs_of_head(folder: Path, arch: str, way: str) -> tuple[float, float]:
     from fastai.vision.all import Callback, CancelFitException
     from safetensors.torch import save_file
 
-    from src.competition import dataset as competition
-    from src.vision.backbone import timm_name
-    from src.vision.loaders import get_dls
-    from src.notebook.start import Run
-    from src.training.fit import fit, get_learner
-    from src.core.variant import make_variant
+    from src import competition
+    from src.core import make_variant
+    from src.notebook import Run
+    from src.training import fit, get_learner
+    from src.vision import get_dls, timm_name
 
     class Watch(Callback):
         order = 95
@@ -78,8 +77,8 @@ def main() -> None:
     """One table of all ways and architectures."""
     import torch
 
+    from src.core import cores
     from src.demo import draw as demo
-    from src.core.resources import cores
 
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

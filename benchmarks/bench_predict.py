@@ -43,10 +43,10 @@ CASES = {  # arch, resize, size
 
 def learners(case: str, folder: Path) -> tuple[dict, dict]:
     """Untrained Learners and their Variants, by name."""
-    from src.vision.loaders import get_dls
-    from src.competition.folds import get_folds
-    from src.training.fit import get_learner
-    from src.core.variant import make_variant
+    from src.competition import get_folds
+    from src.core import make_variant
+    from src.training import get_learner
+    from src.vision import get_dls
 
     made, variants = {}, {}
     for arch, resize, size in CASES[case]:
@@ -77,7 +77,7 @@ def with_fixed_views(made: dict, variants: dict, paths: dict) -> None:
 
 def with_predict(made: dict, variants: dict, paths: dict) -> None:
     """All models in one pass."""
-    from src.predict.tta import predict
+    from src.predict import predict
 
     predict(made, variants, paths)
 
@@ -87,9 +87,9 @@ WAYS = {"learn.tta": with_learn_tta, "fixed views": with_fixed_views, "predict":
 
 def measure(case: str, way: str, count: str, folder: Path) -> tuple[float, float, int]:
     """Seconds for `count` images, files decoded per image, peak MB; in a process of its own."""
-    from src.competition import dataset as competition
-    from src.vision import loaders as data
+    from src import competition
     from src.predict import tta
+    from src.vision import loaders as data
 
     decoded = multiprocessing.Value("i", 0)
     open_image = data.open_image
@@ -116,10 +116,10 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
     """Images/s of reading and cutting alone, and of the forward passes alone."""
     import torch
 
-    from src.competition import dataset as competition
+    from src import competition
     from src.predict import tta
-    from src.vision.loaders import item_tfms, workers
     from src.predict.forward import CHUNK, forward_of
+    from src.vision import item_tfms, workers
 
     made, variants = learners(case, folder)
     looks = {tta.look_of(variant): item_tfms(variant) for variant in variants.values()}

@@ -19,12 +19,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from simulated import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
 
-from src.ensemble import search
-from src.ensemble import worth  # noqa: E402
+from src.ensemble import search, worth  # noqa: E402
 from src.ensemble.blends import PLAIN  # noqa: E402
-from src.evidence.statistics import signed, wrong_of  # noqa: E402
-from src.evidence.probabilities import average  # noqa: E402
 from src.ensemble.report import as_text  # noqa: E402
+from src.evidence import (  # noqa: E402
+    average,  # noqa: E402
+    signed,
+    wrong_of,
+)
 
 SIZE = 10_407
 FRESH = 1_000_000  # seeds from here on draw images that no search has seen

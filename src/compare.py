@@ -14,24 +14,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import UserError, command, models_dir, nearest
-from src.evidence.statistics import signed, wrong_of
-from src.core.files import write_text
-from src.competition.folds import folds_path, get_folds, holdout_digest
-from src.competition.corrections import read_corrections
-from src.evidence.paired import (
+from src import bundle, competition
+from src.competition import folds_path, get_folds, holdout_digest, read_corrections
+from src.core import UserError, Variant, command, load_variants, models_dir, nearest, write_text
+from src.evidence import (
     Comparison,
     LogLoss,
+    blend,
     compare_repeats,
     gain_phrase,
     interval_phrase,
     log_loss_phrase,
+    read_probs,
+    signed,
+    wrong_of,
 )
-from src.evidence.probabilities import blend, read_probs
 from src.run import run_notebook
-from src.core.variant import Variant, load_variants
 
 
 def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
@@ -51,8 +49,7 @@ def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
 
 def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:
     """Refuse, before anything is trained, what the last training would be refused for."""
-    from src.vision import backbone
-    from src.vision import weights  # both need torch
+    from src.vision import backbone, weights  # both need torch
 
     for variant in rows:
         backbone.check_arch(variant)

@@ -15,20 +15,20 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import (
+from src import bundle, competition
+from src.core import (
     ROOT,
     UserError,
+    Variant,
     command,
     load_params,
+    load_variants,
     models_dir,
     nearest,
     require_once,
+    require_writable,
     runs_dir,
 )
-from src.core.files import require_writable
-from src.core.variant import Variant, load_variants
 
 TEMPLATE = "paddy_train"
 

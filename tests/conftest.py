@@ -13,8 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src.core import config
-from src.core.config import UserError, load_params
+from src.core import UserError, config, load_params
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"

@@ -11,9 +11,8 @@ import torch
 from conftest import TINY
 from small_training import run_of, untrained
 
-from src.core.config import UserError
-from src.training.export import export, holdout_probs
-from src.core.variant import make_variant
+from src.core import UserError, make_variant
+from src.training import export, holdout_probs
 
 VARIANT = make_variant(**TINY)
 

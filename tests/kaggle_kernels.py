@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.bundle import card as bundle
+from src import bundle
+from src.core import load_variants
+from src.evidence import write_probs
 from src.kaggle_api import session
-from src.evidence.probabilities import write_probs
-from src.core.variant import load_variants
 
 STORAGE = "http://storage.stand-in"
 ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"

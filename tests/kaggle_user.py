@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from src.core.config import ROOT
+from src.core import ROOT
 from tests.kaggle_stand_in import KEY, USER, StandIn
 
 SLUG = "paddy-disease-classification"

@@ -16,13 +16,10 @@ import numpy as np
 import pandas as pd
 from conftest import TINY
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import command
-from src.core.files import sha256, sha256_lines
-from src.competition.folds import digest, get_folds
-from src.evidence.probabilities import read_probs, write_probs
-from src.core.variant import Variant, make_variant
+from src import bundle, competition
+from src.competition import digest, get_folds
+from src.core import Variant, command, make_variant, sha256, sha256_lines
+from src.evidence import read_probs, write_probs
 
 CLASSES = ["disease_a", "disease_b", "disease_c"]  # of conftest's competition
 RESNET, VIT = "test_resnet_squish_32", "test_vit_squish_32"  # what its notebook trained
@@ -214,7 +211,7 @@ def weights_of(models):
 
 def predicted(trained: Path, folder: Path, work: Path) -> Path:
     """A copy of the folder `trained` at `work`, where both models have predicted the test set."""
-    from src.predict.bundles import main
+    from src.predict.__main__ import main
 
     shutil.copytree(trained, work)
     with patch.dict(os.environ, PADDY_WORK=str(work), PADDY_DATA=str(folder)):

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from src.submission.predicted import Members, Predicted, labels_of
-from src.evidence.probabilities import average
+from src.evidence import average
+from src.submission import Members, Predicted, labels_of
 
 CLASSES = ["blast", "hispa", "normal"]
 IDS = [f"2{number:05d}.jpg" for number in range(400)]

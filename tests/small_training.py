@@ -10,11 +10,11 @@ from conftest import TINY
 from fastai.vision.all import Callback, DataLoaders, Learner
 from safetensors.torch import save_file
 
-from src.vision.loaders import get_dls
-from src.competition.folds import get_folds
-from src.notebook.start import Run
-from src.training.fit import fit, get_learner
-from src.core.variant import Variant, make_variant
+from src.competition import get_folds
+from src.core import Variant, make_variant
+from src.notebook import Run
+from src.training import fit, get_learner
+from src.vision import get_dls
 
 
 def tiny(**changes) -> Variant:

@@ -9,14 +9,15 @@ import pytest
 from conftest import draw_competition
 from small_bundles import bundle_in, call, sure
 
-from src.competition import dataset as competition
+from src import competition
+from src.core import UserError
+from src.ensemble import open_vote, write_vote
+from src.evidence import write_probs
+from src.submission import release
+from src.submission.__main__ import main
 from src.submission.agreement import member_findings
-from src.core.config import UserError
 from src.submission.guard import guard
 from src.submission.predicted import Members, Predicted, read_members
-from src.evidence.probabilities import write_probs
-from src.submission.write import main, release
-from src.ensemble.vote import open_vote, write_vote
 from tests.small_submissions import (
     IDS,
     TRAINING,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from src.core import ROOT, UserError
 from src.kaggle_api import download as archive
-from src.core.config import ROOT, UserError
 from tests.kaggle_stand_in import CUT, HOLD, KEY, StandIn
 from tests.kaggle_user import (
     SLUG,

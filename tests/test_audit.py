@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
 from src.competition import dataset as competition
-from src.core.config import ROOT
+from src.core import ROOT
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from matplotlib import pyplot
 from PIL import Image
 from small_training import flat, tiny, train
 
+from src.core import CHOICES, make_variant
+from src.training import get_learner
 from src.vision import augment
 from src.vision import loaders as data
-from src.training.fit import get_learner
-from src.core.variant import CHOICES, make_variant
 from src.vision.views import Frame, frame_of, resize_map
 
 DRAWS = 160

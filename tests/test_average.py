@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from small_tables import PLAIN, VIEWS, probs_of
 
-from src.core.config import UserError
-from src.evidence.probabilities import average, join
+from src.core import UserError
+from src.evidence import average, join
 
 
 def test_shuffled_rows_and_reversed_columns_change_nothing():

@@ -6,8 +6,8 @@ import torch
 from conftest import refusal
 from timm.models import get_deprecated_models
 
+from src.core import load_variants, make_variant
 from src.vision import backbone
-from src.core.variant import load_variants, make_variant
 
 VARIANTS = load_variants()
 # The files that the names of the recipe meant in timm 0.6, with which it was published.

@@ -11,9 +11,9 @@ from conftest import ROOT, TINY, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, refused, snapshot, tables_of
 
+from src.core import make_variant
 from src.ensemble.__main__ import main as ensemble
-from src.notebook.start import start
-from src.core.variant import make_variant
+from src.notebook import start
 
 KINDS = ("truncated", "empty", "text", "huge")
 

@@ -6,10 +6,9 @@ import pytest
 from simulated import DESERVING, few, holdout, simulate
 from small_tables import table
 
-from src.ensemble import blends
-from src.ensemble import search
+from src.ensemble import blends, search
 from src.ensemble.blends import PLAIN
-from src.evidence.probabilities import average
+from src.evidence import average
 
 
 def test_simplex_weights_cannot_be_bettered():

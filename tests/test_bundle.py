@@ -11,15 +11,12 @@ import pytest
 from conftest import ROOT, TINY
 from small_bundles import RESNET, VIT, bundle_in, call, learner, refused, snapshot
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src import bundle, competition
 from src.bundle import versions
-from src.core.config import UserError
-from src.core.files import sha256
-from src.competition.folds import digest, get_folds
-from src.predict.bundles import main as predict
-from src.evidence.probabilities import blend, read_probs
-from src.core.variant import make_variant
+from src.competition import digest, get_folds
+from src.core import UserError, make_variant, sha256
+from src.evidence import blend, read_probs
+from src.predict.__main__ import main as predict
 
 
 @pytest.fixture

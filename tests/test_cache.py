@@ -11,10 +11,9 @@ import pytest
 from conftest import TINY
 from PIL import Image
 
+from src.core import UserError, make_variant
 from src.vision import cache
 from src.vision import loaders as data
-from src.core.config import UserError
-from src.core.variant import make_variant
 
 KEY = "0123456789abcdef"
 PHOTOS = 12

@@ -20,12 +20,9 @@ from small_training import (
 )
 
 from src.bundle import card as bundle
-from src.training import checkpoint
-from src.bundle import versions
-from src.bundle.card import checkpoint_path
-from src.core.config import UserError
-from src.training.export import export, holdout_probs
-from src.training.fit import fit
+from src.bundle import checkpoint_path, versions
+from src.core import UserError
+from src.training import checkpoint, export, fit, holdout_probs
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 # Everything that has a state of its own. 3 batches of 8 and steps of 16: at the end of an epoch
@@ -177,10 +174,10 @@ def test_other_code_versions_or_folds_begin_anew(
     assert again.trained == 6
 
 
-def test_the_rooms_that_decide_an_epoch_are_those_that_make_dvc_train_again():
+def test_the_wings_that_decide_an_epoch_are_those_that_make_dvc_train_again():
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     deps = {dep for dep in stages["train"]["do"]["deps"] if dep.startswith("src/")}
-    assert deps == {f"src/{room}.py" for room in (*checkpoint.CODE, "export")}
+    assert deps == {f"src/{wing}" for wing in checkpoint.CODE}
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x80\x04N."])

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from small_tables import table
 
+from src.core import UserError
 from src.ensemble import search
-from src.core.config import UserError
-from src.evidence.paired import comparison_of
 from src.ensemble.report import as_text
 from src.ensemble.search import STRICT, Trial
+from src.evidence import comparison_of
 
 
 def compared(gained, lost):

@@ -11,12 +11,11 @@ from conftest import TINY
 from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
+from src import compare, competition
 from src.bundle import card as bundle
-from src import compare
-from src.competition import dataset as competition
-from src.competition.folds import folds_path, get_folds
-from src.evidence.probabilities import read_probs, write_probs
-from src.core.variant import make_variant
+from src.competition import folds_path, get_folds
+from src.core import make_variant
+from src.evidence import read_probs, write_probs
 
 A, B = make_variant(**TINY, tta="none"), make_variant(**TINY, tta="none", desc="other")
 

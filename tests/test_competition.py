@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from src.competition import dataset as competition
-from src.core.config import ROOT, UserError
+from src.core import ROOT, UserError
 
 ROWS = "\n".join(
     f"10000{n}.jpg,{label},ADT45,{45 + n}" for n, label in enumerate(["blast"] * 3 + ["normal"] * 3)

@@ -6,10 +6,8 @@ import pytest
 import yaml
 from conftest import ROOT, run
 
-from src.competition import dataset as competition
-from src.core import config
-from src.core.config import UserError, load_params
-from src.core.variant import make_variant
+from src import competition
+from src.core import UserError, config, load_params, make_variant
 
 # params.yaml
 
@@ -84,7 +82,7 @@ def test_models_parameter_goes_before_paddy_work(tmp_path, monkeypatch):
 
 # commands
 
-FAILING = "from src.config import UserError, command\ndef main(): raise {}\ncommand(main)"
+FAILING = "from src.core import UserError, command\ndef main(): raise {}\ncommand(main)"
 
 
 @pytest.mark.parametrize("mistake", ["UserError('no rice; sow some')", "OSError('no rice; sow')"])

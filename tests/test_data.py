@@ -8,8 +8,8 @@ import pytest
 from conftest import draw_competition
 from small_training import loaders, tiny
 
+from src.core import UserError
 from src.vision import loaders as data
-from src.core.config import UserError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import run
 from PIL import Image
 
+from src.core import ROOT, UserError, load_params
 from src.demo import draw as demo
-from src.core.config import ROOT, UserError, load_params
 
 IMAGES, TESTS = 40, 13  # after the hold-out there is a batch of 32 left
 

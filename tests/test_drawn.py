@@ -8,13 +8,13 @@ import pytest
 from conftest import refusal
 from small_bundles import call, refused
 
-from src.bundle import card as bundle
+from src import bundle
 from src.competition import dataset as competition
-from src.kaggle_api import drawn
-from src.kaggle_api import __main__ as kaggle_api
-from src.core.config import DEMO_MARKER
+from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main as ensemble
-from src.submission.write import main as submission
+from src.kaggle_api import __main__ as kaggle_api
+from src.kaggle_api import drawn
+from src.submission.__main__ import main as submission
 
 WAY_BACK = "unset PADDY_DATA PADDY_WORK"
 

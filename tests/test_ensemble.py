@@ -22,9 +22,8 @@ from small_bundles import (
     weights_of,
 )
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import DEMO_MARKER
+from src import bundle, competition
+from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main
 
 # Weights

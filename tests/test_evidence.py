@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.evidence.cells import error_cell
-from src.core.config import ROOT, UserError
-from src.evidence.statistics import error_phrase, p_phrase, same_mix, signed, wilson, wrong_of
+from src.core import ROOT, UserError
+from src.evidence import error_cell, error_phrase, p_phrase, same_mix, signed, wilson, wrong_of
 
 LABELS = pd.Series("blast", [f"{number}.jpg" for number in range(100)])
 

@@ -11,8 +11,8 @@ from conftest import ROOT, cells, draw_competition, run
 from executed import as_text, last_line, outputs, said
 from small_bundles import strong_and_weak_in
 
+from src.ensemble import PARAMETERS
 from src.ensemble.blends import MEAN_METHODS, OTHERS, PLAIN
-from src.ensemble.vote import PARAMETERS
 
 ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
 

@@ -11,17 +11,14 @@ from fastai.learner import load_learner
 from small_bundles import snapshot
 from small_training import run_of, untrained
 
+from src import competition
 from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import UserError
-from src.vision.loaders import get_dls
-from src.training.export import export, holdout_probs, holdout_table
-from src.core.files import sha256
-from src.competition.folds import digest
-from src.notebook.start import Run
-from src.evidence.probabilities import blend, read_probs
-from src.training.fit import get_learner
-from src.core.variant import make_variant
+from src.competition import digest
+from src.core import UserError, make_variant, sha256
+from src.evidence import blend, read_probs
+from src.notebook import Run
+from src.training import export, get_learner, holdout_probs, holdout_table
+from src.vision import get_dls
 
 VARIANT = make_variant(**TINY)
 NAME = VARIANT.name

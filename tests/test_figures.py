@@ -11,10 +11,8 @@ from drawn_texts import overlapping, texts
 from simulated import few
 from small_tables import table
 
-from src.ensemble import figures
-from src.ensemble import report
-from src.evidence.statistics import LEAST, too_few, wilson, wrong_of
-from src.evidence.probabilities import average
+from src.ensemble import figures, report
+from src.evidence import LEAST, average, too_few, wilson, wrong_of
 
 LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(28)]
 

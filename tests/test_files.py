@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from src.core import files
-from src.core.config import UserError
+from src.core import UserError, files
 
 OLD = "the old file, whole\n"
 # Writes half of a big file, says so, and waits to be killed.

@@ -5,13 +5,12 @@ import torch
 from fastai.vision.all import Callback
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
-from src.bundle import card as bundle
+from src import bundle
+from src.core import UserError
+from src.training import export, fit, holdout_probs
 from src.training.callbacks import finder
-from src.core.config import UserError
-from src.training.curves import schedule_plot, search_plot
-from src.training.export import export, holdout_probs
 from src.training.callbacks.finder import curve, settled
-from src.training.fit import fit
+from src.training.curves import schedule_plot, search_plot
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -17,13 +17,13 @@ from small_bundles import (
     weights_of,
 )
 
+from src import competition
 from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src.core import make_variant
+from src.ensemble import ensemble_probs, find_trials, open_vote, reweigh, write_vote
 from src.ensemble.__main__ import main as ensemble
-from src.predict.bundles import main as predict
-from src.evidence.probabilities import read_probs
-from src.core.variant import make_variant
-from src.ensemble.vote import ensemble_probs, find_trials, open_vote, reweigh, write_vote
+from src.evidence import read_probs
+from src.predict.__main__ import main as predict
 
 NAME = "test_resnet_squish_32_all"
 UNKNOWN = "no hold-out, so no error is known"

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from small_tables import COUNTS, name
 
-from src.core.config import ROOT, UserError
 from src.competition.folds import (
     FOLDS,
     assign_folds,
@@ -18,6 +17,7 @@ from src.competition.folds import (
     identical_groups,
     session_groups,
 )
+from src.core import ROOT, UserError
 
 IDENTICAL = [("blast", 0, "blast", 22), ("normal", 3, "normal", 4), ("hispa", 2, "tungro", 1)]
 

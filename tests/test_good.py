@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.core.files import sha256
+from src.core import sha256
 from src.submission.finding import show
 from src.submission.good import changed_rows, reason_to_differ
 from src.submission.guard import guard

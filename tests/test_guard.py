@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from src.core.config import UserError
+from src.core import UserError
 from src.submission.guard import guard
 from src.submission.mix import label_findings
 from tests.small_submissions import IDS, TRAINING, TRUTH, csv_of, lines

@@ -17,10 +17,10 @@ from small_bundles import (
     sure,
 )
 
-from src.competition import dataset as competition
+from src import competition
+from src.core import make_variant
 from src.ensemble.__main__ import main
-from src.evidence.statistics import LEAST, too_few
-from src.core.variant import make_variant
+from src.evidence import LEAST, too_few
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def test_what_each_of_three_members_brings_is_told_without_a_search(models, sixt
 def test_a_vote_loads_nothing_that_takes_long_to_load(models, sixty):
     strong_and_weak_in(models, sixty)
     slow = {"torch", "fastai", "timm", "scipy.stats", "scipy.optimize", "sklearn", "matplotlib"}
-    done = run("-c", f"import sys; from src.ensemble import main; sys.argv = ['ensemble']; main(); "
-                     f"print({slow} & set(sys.modules))")
+    done = run("-c", "import sys; from src.ensemble.__main__ import main; sys.argv = ['ensemble']; "
+                     f"main(); print({slow} & set(sys.modules))")
     assert done.stdout.splitlines()[-1] == "set()", done.stderr
     assert "what they bring" in done.stdout
 

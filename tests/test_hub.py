@@ -13,13 +13,12 @@ from hub_stand_in import hub_stand_in, put_in_cache, weights_of
 from huggingface_hub import constants
 from small_training import loaders, tiny
 
-from src.vision import backbone
-from src.bundle import card as bundle
 from src import compare
+from src.bundle import card as bundle
+from src.core import make_variant
 from src.notebook import start as notebook
-from src.vision import weights
-from src.training.fit import get_learner
-from src.core.variant import make_variant
+from src.training import get_learner
+from src.vision import backbone, weights
 
 REPO = "timm/test_resnet.r160_in1k"
 FILE, OLDER = (f"/{REPO}/resolve/main/{name}" for name in weights.FILES)

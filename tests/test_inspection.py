@@ -7,9 +7,9 @@ import pytest
 from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
-from src.competition import dataset as competition
-from src.core.config import UserError
+from src import competition
 from src.competition.images import identical_files, look, require_images, verify_images
+from src.core import UserError
 
 HEADER = b"image_id,label,variety,age\n"
 

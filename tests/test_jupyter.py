@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from src.core.config import UserError
+from src.core import UserError
 from src.notebook.display import NO_BREAK, Text, as_table, printed_as_text, show_text
 
 

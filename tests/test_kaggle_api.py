@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from src.core import sha256
+from src.evidence import error_phrase
 from src.submission import sent
 from src.submission import write as submission
-from src.evidence.statistics import error_phrase
-from src.core.files import sha256
 from tests.kaggle_stand_in import CUT, FINE, StandIn, days_ago
 from tests.kaggle_user import (
     LABELS,

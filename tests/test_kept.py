@@ -3,9 +3,9 @@
 import pytest
 from small_training import flat, tiny, train
 
+from src.training.callbacks import kept
 from src.vision import augment
 from src.vision import loaders as data
-from src.training.callbacks import kept
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -10,12 +10,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from src.kaggle_api import kernel
 from src.competition import corrections as labels
-from src.kaggle_api import session
-from src.core.config import UserError
+from src.core import UserError, make_variant
+from src.kaggle_api import kernel, session
 from src.kaggle_api.kernel import Asked
-from src.core.variant import make_variant
 
 ATTACHED = {"pretrained": "/kaggle/input/timm-weights/vit.safetensors"}
 

@@ -6,15 +6,13 @@ from conftest import ROOT
 from fastai.vision.all import Callback
 from small_training import begun, run_of, tiny
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src import bundle, competition
 from src.competition import corrections as labels
-from src.core.config import UserError
-from src.vision.loaders import get_dls
-from src.training.export import export, holdout_probs
-from src.competition.corrections import digests, read_corrections
-from src.notebook.start import start
-from src.training.fit import fit
+from src.competition import digests, read_corrections
+from src.core import UserError
+from src.notebook import start
+from src.training import export, fit, holdout_probs
+from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

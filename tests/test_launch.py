@@ -4,8 +4,8 @@ import pytest
 from conftest import refusal, run
 
 from src.notebook import name as launch
+from src.notebook import notebook_name
 from src.notebook.name import input_of, notebook_stem
-from src.notebook.start import notebook_name
 
 DEFAULT = {"notebook": "paddy_train"}
 

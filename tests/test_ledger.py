@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from src.core import sha256
+from src.evidence import error_phrase
 from src.kaggle_api import ledger
 from src.submission import sent
-from src.evidence.statistics import error_phrase
-from src.core.files import sha256
 
 IDS = [f"2{n:05}.jpg" for n in range(20)]
 NOON = datetime(2026, 5, 1, 12, 0, 0)

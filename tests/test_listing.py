@@ -10,13 +10,12 @@ import pytest
 from conftest import ROOT, draw_competition
 from small_bundles import bundle_in
 
-from src.kaggle_api import download as archive
 from src.bundle import card as bundle
 from src.competition import dataset as competition
+from src.competition import get_folds
+from src.core import entries, ignored, is_left_by_system, put_in_place, write_json
 from src.demo import draw as demo
-from src.core.files import write_json
-from src.competition.folds import get_folds
-from src.core.listing import entries, ignored, is_left_by_system, put_in_place
+from src.kaggle_api import download as archive
 
 FILES = ["Thumbs.db", "THUMBS.DB", "ehthumbs.db", "desktop.ini", "._100001.jpg", ".DS_Store",
          "Icon\r"]

@@ -22,11 +22,9 @@ from small_bundles import (
     weights_of,
 )
 
-from src.bundle import card as bundle
+from src import bundle
 from src.competition import dataset as competition
 from src.ensemble.__main__ import main
-
-# Members
 
 
 def test_members_are_printed_with_their_errors_and_weights(family):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_training import Limit, Stop, StopAt, flat, tiny, train
 
-from src.core.config import UserError
+from src.core import UserError
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.competition import mounts
-from src.core.variant import make_variant
+from src.core import make_variant
 from src.vision.weights import find
 
 MODEL = "timm/vit/pytorch/small/1"

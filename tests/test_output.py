@@ -12,7 +12,7 @@ from conftest import ROOT, draw_competition
 from small_bundles import strong_and_weak_in
 from tqdm import tqdm
 
-from src.core.config import terminal
+from src.core import terminal
 
 ENSEMBLE = ("-m", "src.ensemble")
 LETTERS = {"−4 … → · × ±": "-4 ... -> - x +/-", "稻.jpg \udcff": "?.jpg ?"}

@@ -9,8 +9,8 @@ import pytest
 from small_tables import probs_of
 
 from src.compare import verdict
-from src.core.config import UserError
-from src.evidence.statistics import ALPHA
+from src.core import UserError
+from src.evidence import ALPHA
 from src.evidence.paired import (
     LogLoss,
     compare,

@@ -9,9 +9,8 @@ from fastai.vision.all import Learner
 from small_training import run_of, tiny, untrained
 from torch import backends
 
-from src.training import parity
-from src.training.export import export, holdout_probs
-from src.core.variant import make_variant
+from src.core import make_variant
+from src.training import export, holdout_probs, parity
 
 LEVELS = {
     "all": backends, "cuda": backends.cudnn, "conv": backends.cudnn.conv,

@@ -9,13 +9,11 @@ import torch
 from PIL import Image
 from small_training import loaders, tiny
 
-from src.vision import cache
-from src.vision import loaders as data
+from src.core import CHOICES, UserError, height_width
 from src.predict import tta
+from src.vision import cache, frame_of
+from src.vision import loaders as data
 from src.vision.augment import FastViews
-from src.core.config import UserError
-from src.core.variant import CHOICES, height_width
-from src.vision.views import frame_of
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)

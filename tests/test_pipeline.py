@@ -13,12 +13,10 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, draw_competition
 
-from src.bundle.card import TTA_FIELDS, read_card
-from src.competition.dataset import COMPETITION, sample
-from src.core.config import load_params
-from src.core.files import sha256
-from src.evidence.probabilities import read_probs
-from src.core.variant import Variant
+from src.bundle import TTA_FIELDS, read_card
+from src.competition import COMPETITION, sample
+from src.core import Variant, load_params, sha256
+from src.evidence import read_probs
 
 NAME = "test_resnet_squish_32"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from fastai.vision.all import Normalize, PILImage, Pipeline, TensorImage, image2tensor
 
-from src.vision.loaders import batch_tfms
-from src.vision.plain import operators, plain_view
+from src.core import make_variant
 from src.predict.tta import look_of
-from src.core.variant import make_variant
+from src.vision import batch_tfms
+from src.vision.plain import operators, plain_view
 
 
 def photo(height: int, width: int) -> PILImage:

@@ -12,12 +12,11 @@ import torch
 from conftest import run
 from small_training import run_of, saved_weights, tiny, train
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.training.export import export, holdout_probs
+from src import bundle, competition
+from src.core import Variant
+from src.evidence import read_probs
+from src.training import export, holdout_probs
 from src.training.parity import PARITY, plain_probs, sample_files
-from src.evidence.probabilities import read_probs
-from src.core.variant import Variant
 
 SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 1}
 KINDS = {

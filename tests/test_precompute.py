@@ -5,10 +5,9 @@ import torch
 from fastai.vision.all import Callback
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
+from src import bundle
+from src.training import export, fit, holdout_probs
 from src.vision import augment
-from src.bundle import card as bundle
-from src.training.export import export, holdout_probs
-from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 FROZEN = {"augment": "fast", "freeze_epochs": 3, "epochs": 1}

@@ -21,9 +21,8 @@ from small_bundles import (
 
 from src.bundle import card as bundle
 from src.competition import dataset as competition
-from src.predict import tta
-from src.predict.bundles import main
-from src.predict.tta import predict
+from src.predict import predict, tta
+from src.predict.__main__ import main
 
 
 @pytest.fixture

@@ -10,15 +10,14 @@ from conftest import draw_competition, run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, refused, settings, snapshot, tables_of
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src import bundle, competition
 from src.core import config
+from src.ensemble.__main__ import main as ensemble
+from src.evidence import is_fresh
 from src.predict import bundles as predict
 from src.predict import tta
-from src.ensemble.__main__ import main as ensemble
-from src.vision.photograph import open_image
-from src.predict.bundles import main
-from src.evidence.probabilities import is_fresh
+from src.predict.__main__ import main
+from src.vision import open_image
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from small_tables import PLAIN, VIEWS, probs_of
 
-from src.core.config import ROOT, UserError
-from src.evidence.probabilities import blend, check_probs, is_fresh, join, read_probs, write_probs
+from src.core import ROOT, UserError
+from src.evidence import blend, check_probs, is_fresh, join, read_probs, write_probs
 
 META = {
     "split": "test",

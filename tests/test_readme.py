@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, run
 
-from src.core.variant import load_variants
+from src.core import load_variants
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROW = "test_vit_squish_96"

@@ -11,11 +11,10 @@ from fastai.vision.all import Callback
 from small_training import begun, flat, run_of, saved_weights, tiny, train
 from torch import nn
 
+from src.bundle import load, read_card
+from src.training import export, fit, holdout_probs
 from src.training.callbacks import recipes
-from src.bundle.card import load, read_card
-from src.training.export import export, holdout_probs
 from src.training.schedule import EPOCHS_PER_SEED
-from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.kaggle_api import fetched
-from src.kaggle_api import kernel
-from src.kaggle_api import remote
-from src.core.config import ROOT, UserError
-from src.core.variant import load_variants
+from src.core import ROOT, UserError, load_variants
+from src.kaggle_api import fetched, kernel, remote
 from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import command, folder_of, refusal, run, run_each

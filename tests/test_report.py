@@ -6,10 +6,8 @@ import pytest
 from simulated import few
 from small_tables import table
 
-from src.ensemble import blends
-from src.ensemble import report
-from src.evidence.statistics import LEAST, error_phrase, too_few, wilson, wrong_of
-from src.evidence.paired import LogLoss
+from src.ensemble import blends, report
+from src.evidence import LEAST, LogLoss, error_phrase, too_few, wilson, wrong_of
 
 
 def test_text_is_aligned_at_the_left():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from src.competition import to_rgb
 from src.competition.images import look
-from src.competition.rgb import to_rgb
 
 
 def picture() -> Image.Image:

@@ -11,10 +11,8 @@ from conftest import ROOT, TINY
 from conftest import run as shell
 from nbformat import v4
 
-from src.core import config
 from src import run
-from src.core.config import UserError, load_params
-from src.core.variant import make_variant
+from src.core import UserError, config, load_params, make_variant
 
 DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
 

@@ -3,8 +3,8 @@
 import pytest
 from conftest import run
 
-from src.core.config import UserError
-from src.evidence.statistics import images_right, score_in_images
+from src.core import UserError
+from src.evidence import images_right, score_in_images
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,11 @@ from simulated import ALIKE, DESERVING, few, holdout, simulate
 from small_tables import table
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.ensemble import blends
-from src.ensemble import search
+from src.core import UserError
+from src.ensemble import blends, search
 from src.ensemble.blends import MEAN_METHODS, OTHERS, PLAIN
-from src.core.config import UserError
-from src.evidence.statistics import wrong_of
-from src.evidence.probabilities import average
 from src.ensemble.worth import error_correlation
+from src.evidence import average, wrong_of
 
 # The claim, at full size: 20 models, 10,407 images, 10 classes
 

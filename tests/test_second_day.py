@@ -10,10 +10,9 @@ import pytest
 from conftest import draw_competition
 from small_bundles import CLASSES, bundle_in, call, sure, three_in
 
-from src.submission import sent
-from src.core.config import ROOT
+from src.core import ROOT, sha256
 from src.ensemble.__main__ import main as ensemble
-from src.core.files import sha256
+from src.submission import sent
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import folder_of, refusal, run_each
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from src.core import sha256
 from src.submission import sent
-from src.core.files import sha256
 
 NOON = datetime(2022, 5, 1, 12, 0, 0)  # as Kaggle's client gives it, UTC without a zone
 

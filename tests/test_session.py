@@ -13,13 +13,11 @@ import papermill
 import pytest
 from small_training import train
 
-from src.core import config
-from src.kaggle_api import kernel
+from src.bundle import checkpoint_path
 from src.competition import mounts
-from src.kaggle_api import session
-from src.bundle.card import checkpoint_path
+from src.core import config, load_variants, make_variant
+from src.kaggle_api import kernel, session
 from src.kaggle_api.kernel import Asked
-from src.core.variant import load_variants, make_variant
 from tests.kaggle_kernels import ONE, trained
 from tests.kaggle_user import refusal, run_each
 

@@ -1,12 +1,8 @@
-"""The environment is pinned; the rooms keep to the house's order."""
+"""The environment is pinned."""
 
-import ast
 import os
 import re
-import sys
 import tomllib
-from functools import cache
-from graphlib import TopologicalSorter
 from importlib.metadata import PackageNotFoundError, requires
 
 import pytest
@@ -19,14 +15,6 @@ from packaging.utils import canonicalize_name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-ROOMS = sorted(path.stem for path in (ROOT / "src").glob("*.py") if path.stem != "__init__")
-# The rooms that open images or models; all others answer without torch.
-WITH_TORCH = {
-    "augment", "backbone", "cache", "checkpoint", "cuda_views", "data", "export", "finder",
-    "forward", "kept", "parity", "photograph", "plain", "portable", "precompute", "predict",
-    "recipes", "schedule", "snapshots", "targets", "train", "tta", "weights",
-}
-TORCH = {"torch", "torchvision", "fastai", "timm"}
 
 
 def locked() -> dict[str, Requirement]:
@@ -72,16 +60,6 @@ def test_what_the_dependencies_need_is_locked_too():
     assert missing == []
 
 
-def test_what_the_code_imports_is_a_dependency():
-    provided = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
-                "yaml": "pyyaml"}
-    known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
-    known |= {"ipython", "kagglesdk", "nbclient", "nbformat"}  # of ipykernel, kaggle, papermill
-    used = {name.split(".")[0] for room in ROOMS for name in imports(room, lazy=True)}
-    foreign = used - set(sys.stdlib_module_names) - {"src"}
-    assert {canonicalize_name(provided.get(name, name)) for name in foreign} <= known
-
-
 def test_conda_environment_has_the_pins_of_the_lock():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, pinned = conda["dependencies"]
@@ -102,123 +80,6 @@ def test_checks_run_make_test_and_nothing_else():
     commands = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
     assert commands == ["make test"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-
-
-# the house
-
-
-@cache
-def tree(room: str) -> ast.Module:
-    return ast.parse((ROOT / "src" / f"{room}.py").read_text(encoding="utf-8"))
-
-
-def imports(room: str, lazy: bool) -> set[str]:
-    """Modules `room` imports when it is imported itself; with `lazy` also those of its functions.
-
-    `from src import a` and `from src.a import b` both give `src.a`.
-    """
-    found, waiting = set(), list(tree(room).body)
-    while waiting:
-        node = waiting.pop()
-        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "src":
-            found |= {f"src.{name.name}" for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-        elif not checking and (lazy or not function):
-            waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def rooms_behind(room: str, lazy: bool) -> set[str]:
-    """The rooms that `room` imports directly."""
-    return {name.removeprefix("src.") for name in imports(room, lazy) if name.startswith("src.")}
-
-
-def test_rooms_import_in_one_direction_also_inside_functions():
-    order = TopologicalSorter({room: rooms_behind(room, lazy=True) for room in ROOMS})
-    assert set(order.static_order()) == set(ROOMS)  # a cycle raises CycleError, naming it
-
-
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in WITH_TORCH])
-def test_room_without_models_imports_no_torch(room):
-    seen, waiting = set(), {room}
-    while waiting:
-        room = waiting.pop()
-        seen.add(room)
-        assert not {name.split(".")[0] for name in imports(room, lazy=False)} & TORCH, room
-        waiting |= rooms_behind(room, lazy=False) - seen
-    assert not seen & WITH_TORCH
-
-
-def test_what_reads_tables_loads_no_torch_and_no_kaggle_in_fact():
-    rooms = sorted(set(ROOMS) - WITH_TORCH)
-    code = "\n".join(f"import src.{room}" for room in rooms)
-    code += "\nimport sys; print([m for m in {*sys.modules} if m in %s])" % (TORCH | {"kaggle"})
-    done = run("-c", code)
-    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
-
-
-def test_no_file_is_longer_than_250_lines():
-    paths = [path for folder in ("src", "tests", "benchmarks")
-             for path in (ROOT / folder).rglob("*.py")]
-    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
-             for path in paths}
-    assert {name: count for name, count in lines.items() if count > 250} == {}
-
-
-def functions(node: ast.AST) -> list[ast.FunctionDef]:
-    """The functions and methods of a room, without those inside functions."""
-    inner = [f for c in node.body if isinstance(c, ast.ClassDef) for f in functions(c)]
-    return inner + [child for child in node.body if isinstance(child, ast.FunctionDef)]
-
-
-def test_no_function_is_longer_than_40_lines():
-    lengths = {f"{room}.{f.name}": f.end_lineno - f.lineno + 1
-               for room in ROOMS for f in functions(tree(room))}
-    assert {name: length for name, length in lengths.items() if length > 40} == {}
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_public_functions_are_documented_and_annotated(room):
-    for function in functions(tree(room)):
-        if not function.name.startswith("_"):
-            assert function.returns, function.name
-            assert ast.get_docstring(function), function.name
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_nothing_is_imported_by_star_and_no_error_is_caught_blindly(room):
-    for node in ast.walk(tree(room)):
-        assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*")
-        assert not (isinstance(node, ast.ExceptHandler) and node.type is None)
-
-
-def in_the_locales_encoding(call: ast.Call) -> bool:
-    """Whether a call reads or writes text without saying in which encoding."""
-    name, given = ast.unparse(call.func), {keyword.arg for keyword in call.keywords}
-    if "encoding" in given or name == "files.write_text":  # which writes UTF-8
-        return False
-    if name == "open":
-        return not (len(call.args) > 1 and "b" in call.args[1].value)
-    if name.endswith((".read_text", ".write_text")):
-        return len(call.args) < (1 if name.endswith(".read_text") else 2)
-    return bool(given & {"text", "universal_newlines"})
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_no_file_is_read_or_written_in_the_encoding_of_the_locale(room):
-    calls = [node for node in ast.walk(tree(room)) if isinstance(node, ast.Call)]
-    assert [ast.unparse(call) for call in calls if in_the_locales_encoding(call)] == []
-
-
-@pytest.mark.parametrize("room", ROOMS)
-def test_every_command_tells_its_errors_in_one_line(room):
-    if any(function.name == "main" for function in functions(tree(room))):
-        assert ast.unparse(tree(room).body[-1]) == "if __name__ == '__main__':\n    command(main)"
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)

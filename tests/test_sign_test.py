@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from src.evidence.sign_test import sign_test
+from src.evidence import sign_test
 
 
 def gains_of(gained, lost, unchanged=7):

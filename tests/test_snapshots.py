@@ -9,11 +9,10 @@ from fastai.vision.all import Callback, CancelFitException, load_learner
 from small_training import StopAt, begun, flat, interrupted, run_of, saved_weights, tiny, train
 from torch import nn
 
-from src.bundle.card import read_card
-from src.training.export import export, holdout_probs
+from src.bundle import read_card
 from src.predict.forward import forward_of
+from src.training import export, fit, holdout_probs
 from src.training.schedule import make_plan
-from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 2}  # 1 + 2 epochs of 3 batches

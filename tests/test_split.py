@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from small_tables import COUNTS, name
 
-from src.core.config import UserError
 from src.competition.folds import FOLDS, assign_folds, assign_sessions, digest
+from src.core import UserError
 
 # Nearly as in the real competition: 41 sessions of different sizes, one larger than a fold.
 SIZES = [297, 139, 69, 58, 55, 40, 38, *range(34, 0, -1)]

@@ -3,9 +3,8 @@
 import pytest
 from conftest import TINY, bundle_files, refusal, run
 
+from src.core import PLACES, make_variant
 from src.notebook import start as notebook
-from src.core.config import PLACES
-from src.core.variant import make_variant
 
 
 def namespace(**injected) -> dict:

@@ -8,11 +8,10 @@ import sys
 import pandas as pd
 import pytest
 
-from src.core.config import ROOT, UserError
-from src.core.files import sha256
+from src.core import ROOT, UserError, sha256
+from src.evidence import read_probs
 from src.submission.guard import guard
 from src.submission.known_good import known_good
-from src.evidence.probabilities import read_probs
 from src.submission.sent import read_provenance, sent_dir
 from src.submission.write import check, submit_command, to_labels, write_submission
 from tests.small_submissions import (

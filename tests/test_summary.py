@@ -4,12 +4,10 @@ import shlex
 
 from small_bundles import variant_in
 
-from src.notebook import summary
-from src.bundle.card import pkl_path
-from src.competition.folds import get_folds
-from src.notebook.start import Run
-from src.notebook.summary import next_steps, variant_table
-from src.core.variant import make_variant
+from src.bundle import pkl_path
+from src.competition import get_folds
+from src.core import make_variant
+from src.notebook import Run, next_steps, summary, variant_table
 
 
 def run_of(folder, models, variant) -> Run:

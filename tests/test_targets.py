@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from fastai.vision.all import Callback, load_learner
 from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
 
-from src.vision import augment
-from src.bundle import card as bundle
+from src import bundle
+from src.evidence import read_probs
+from src.training import export, fit, holdout_probs
 from src.training.callbacks import targets
-from src.training.export import export, holdout_probs
-from src.evidence.probabilities import read_probs
 from src.training.callbacks.snapshots import Members
 from src.training.callbacks.targets import encoded
-from src.training.fit import fit
+from src.vision import augment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 ALL = "disease+variety+age"

@@ -8,8 +8,8 @@ import pytest
 from fastai.vision.all import Callback, CancelFitException
 from small_training import begun, run_of, tiny
 
+from src.training import fit
 from src.training.callbacks import recipes
-from src.training.fit import fit
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -11,10 +11,10 @@ from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, noop
 from small_training import begun, flat, run_of, tiny, train
 from torch import nn
 
-from src.evidence.cells import error_cell
-from src.vision.loaders import get_dls
+from src.evidence import error_cell
 from src.training.callbacks.recipes import recipe_cbs
 from src.training.fit import EpochLog, fit, get_learner
+from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 

@@ -5,8 +5,7 @@ import re
 import pandas as pd
 from small_bundles import CLASSES, call, probabilities, record, sure, variant_in
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src import bundle, competition
 from src.ensemble.__main__ import main
 
 VIT = "test_vit_squish_224"

@@ -19,14 +19,13 @@ from fastai.vision.all import (
 )
 from small_training import tiny, untrained
 
-from src.vision import augment
-from src.bundle import card as bundle
+from src import bundle
 from src.bundle import unpickling
-from src.core.config import UserError
-from src.training.parity import holdout_files, plain_probs
+from src.core import UserError, Variant
+from src.predict import predict
 from src.training.callbacks.snapshots import Members
-from src.predict.tta import predict
-from src.core.variant import Variant
+from src.training.parity import holdout_files, plain_probs
+from src.vision import augment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 VIEWS, MOVED = b"csrc.augment\nFastViews\n", b"csrc.rooms.long_gone\nQuickViews\n"

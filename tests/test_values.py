@@ -2,8 +2,7 @@
 
 import pytest
 
-from src.core.config import UserError
-from src.core.variant import make_variant
+from src.core import UserError, make_variant
 
 
 def one_line(error) -> str:

@@ -7,8 +7,15 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from src.core.config import PLACES, UserError, load_params
-from src.core.variant import Variant, height_width, load_variants, make_variant
+from src.core import (
+    PLACES,
+    UserError,
+    Variant,
+    height_width,
+    load_params,
+    load_variants,
+    make_variant,
+)
 
 TRAIN = ROOT / "notebooks" / "paddy_train.ipynb"
 FIELDS = [field.name for field in fields(Variant)]

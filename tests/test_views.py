@@ -22,10 +22,9 @@ from fastai.vision.all import (
 from PIL import Image
 from scipy.stats import ks_2samp
 
+from src.core import UserError
+from src.vision import Frame, View, views
 from src.vision import views_cuda as cuda_views
-from src.vision import views
-from src.core.config import UserError
-from src.vision.views import Frame, View
 
 N = 2000  # draws compared by their parameters; by their pixels, FEW
 FEW = 80

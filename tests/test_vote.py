@@ -16,11 +16,9 @@ from small_bundles import (
     weights_of,
 )
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import UserError
+from src import bundle, competition
+from src.core import UserError
 from src.ensemble.__main__ import holdout_text
-from src.evidence.statistics import wrong_of
 from src.ensemble.search import SELECT
 from src.ensemble.vote import (
     ensemble_probs,
@@ -31,6 +29,7 @@ from src.ensemble.vote import (
     search_text,
     write_vote,
 )
+from src.evidence import wrong_of
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +201,8 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials
 )
 def test_a_mistake_is_refused_before_any_work(models, drawn, given, told, monkeypatch):
     strong_and_weak_in(models, drawn)
-    monkeypatch.setattr("src.ensemble.vote.read_members", lambda *_: pytest.fail("models were asked"))
+    fail = lambda *_: pytest.fail("models were read")  # noqa: E731
+    monkeypatch.setattr("src.ensemble.vote.read_members", fail)
     with pytest.raises(UserError, match=told) as error:
         open_vote(**given)
     assert "\n" not in str(error.value)

@@ -19,7 +19,7 @@ from small_bundles import (
     weights_of,
 )
 
-from src.bundle import card as bundle
+from src import bundle
 from src.ensemble.__main__ import main
 
 VIT = "test_vit_squish_224"

@@ -1,15 +1,17 @@
 """Weights to begin with: of a file or random; a file that cannot be used is one line."""
 
+import sys
+
 import pytest
 import timm
 import torch
 from conftest import TINY, refusal
 from safetensors.torch import save_file
 
+from src.competition import get_folds
+from src.core import make_variant
+from src.training import get_learner
 from src.vision import loaders as data
-from src.competition.folds import get_folds
-from src.training.fit import get_learner
-from src.core.variant import make_variant
 from src.vision.weights import find
 
 
@@ -95,6 +97,7 @@ def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, 
 
 
 def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
-    monkeypatch.setattr("src.training.fit.create_kwargs", lambda *_: {"nonsense": 1})
+    room = sys.modules["src.training.fit"]
+    monkeypatch.setattr(room, "create_kwargs", lambda *_: {"nonsense": 1})
     with pytest.raises(TypeError):
         get_learner(dls, tiny())

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from src.bundle import card as bundle
-from src.core.config import ROOT
+from src import bundle
+from src.core import ROOT
 from tests.conftest import draw_competition
 from tests.kaggle_user import call, folder_of, run, zip_of
 

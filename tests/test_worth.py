@@ -9,9 +9,8 @@ from simulated import few
 from small_tables import table
 
 from src.ensemble import worth
-from src.evidence.statistics import LEAST, too_few, wrong_of
-from src.evidence.probabilities import average
 from src.ensemble.report import as_text
+from src.evidence import LEAST, average, too_few, wrong_of
 
 
 def test_contributions_by_hand():

@@ -12,12 +12,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from src.bundle import versions
-from src.core.config import UserError
-from src.evidence.statistics import error_phrase, wrong_of
-from src.core.files import sha256, write_json
-from src.competition.corrections import digests
-from src.evidence.probabilities import blend, is_fresh
-from src.core.variant import Variant, make_variant
+from src.competition import digests
+from src.core import UserError, Variant, make_variant, sha256, write_json
+from src.evidence import blend, error_phrase, is_fresh, wrong_of
 
 if TYPE_CHECKING:
     from fastai.learner import Learner

@@ -10,10 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from src.competition.dataset import classes, train_table
-from src.core.config import ROOT, UserError
-from src.core.files import sha256_lines
 from src.competition.images import read_csv, some
-from src.core.variant import Variant
+from src.core import ROOT, UserError, Variant, sha256_lines
 
 COLUMNS = {"exclude": ["image_id"], "relabel": ["image_id", "label"]}
 

@@ -1,11 +1,6 @@
-"""The competition's files: found, checked, read; never guessed.
+"""The competition's files: found, checked, read; never guessed."""
 
-python -m src.competition check [DIR] prints what is there and whether training may start.
-"""
-
-import argparse
 import os
-import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,11 +8,9 @@ import pandas as pd
 
 from src.competition import mounts
 from src.competition.audit import Report, report
-from src.core.config import DEMO_MARKER, ROOT, UserError, command
-from src.core.files import sha256_lines
 from src.competition.images import as_lines, faults, read_csv, some
-from src.core.listing import entries, ignored
 from src.competition.mismatches import test_mismatches, train_mismatches, train_sizes
+from src.core import DEMO_MARKER, ROOT, UserError, entries, ignored, sha256_lines
 
 COMPETITION = "paddy-disease-classification"
 LAYOUT = ("train.csv", "train_images", "test_images", "sample_submission.csv")
@@ -199,22 +192,3 @@ def _ignored(folder: Path) -> list[str]:
     places = [folder, root, *(root / label for label in entries(root, folders=True))]
     found = [place / name for place in [*places, folder / "test_images"] for name in ignored(place)]
     return [path.relative_to(folder).as_posix() for path in found]
-
-
-def main() -> None:
-    """The command: `python -m src.competition check [DIR]`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.competition",
-        description="Check the competition's files: exit code 0 when training may start.",
-        epilog="example: python -m src.competition check data/paddy-disease-classification",
-    )
-    parser.add_argument("action", choices=["check"], help="print what is there and what is wrong")
-    parser.add_argument("data", nargs="?", default="", metavar="DIR", help="the folder to check")
-    folder = locate(parser.parse_args().data)
-    found = check(folder)
-    print(f"competition in {folder}", "", *found.lines, sep="\n")
-    sys.exit(1 if found.obstacles else 0)
-
-
-if __name__ == "__main__":
-    command(main)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from src.competition.dataset import train_fingerprint, train_paths, train_table
-from src.core.config import UserError
-from src.core.files import sha256_lines, write_text
 from src.competition.images import identical_files, read_csv
+from src.core import UserError, sha256_lines, write_text
 
 FOLDS = 5
 DEALS = 20  # of which a grouped split is the most even one

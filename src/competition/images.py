@@ -13,9 +13,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from src.core.config import UserError
-from src.core.files import sha256
-from src.core.resources import cores
+from src.core import UserError, cores, sha256
 
 TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that exchange width and height
 

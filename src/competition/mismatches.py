@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.core.listing import entries
+from src.core import entries
 
 
 def train_sizes(folder: Path) -> dict[tuple[str, str], int]:

@@ -1,1 +1,91 @@
-"""."""
+"""Errors, paths, `params.yaml`, the `Variant`, atomic files, the limits of this machine.
+
+Every other wing stands on this one; it imports none of them and never torch.
+"""
+
+from src.core.config import (
+    DEMO_MARKER,
+    PLACES,
+    ROOT,
+    UserError,
+    cache_dir,
+    command,
+    load_params,
+    models_dir,
+    nearest,
+    require_once,
+    runs_dir,
+    submissions_dir,
+    terminal,
+    work,
+)
+from src.core.files import (
+    atomic_path,
+    commit,
+    is_plain_name,
+    require_writable,
+    sha256,
+    sha256_lines,
+    torch_writes,
+    write_json,
+    write_text,
+)
+from src.core.listing import entries, ignored, is_empty, is_left_by_system, put_in_place
+from src.core.resources import SHARED, cores, free_memory, shared_memory
+from src.core.variant import (
+    CHOICES,
+    DEFAULT_SEED,
+    FEWEST,
+    FIND,
+    Variant,
+    height_width,
+    load_variants,
+    make_variant,
+    split_sizes,
+    yes_or_no,
+)
+
+__all__ = [
+    "CHOICES",
+    "DEFAULT_SEED",
+    "DEMO_MARKER",
+    "FEWEST",
+    "FIND",
+    "PLACES",
+    "ROOT",
+    "SHARED",
+    "UserError",
+    "Variant",
+    "atomic_path",
+    "cache_dir",
+    "command",
+    "commit",
+    "cores",
+    "entries",
+    "free_memory",
+    "height_width",
+    "ignored",
+    "is_empty",
+    "is_left_by_system",
+    "is_plain_name",
+    "load_params",
+    "load_variants",
+    "make_variant",
+    "models_dir",
+    "nearest",
+    "put_in_place",
+    "require_once",
+    "require_writable",
+    "runs_dir",
+    "sha256",
+    "sha256_lines",
+    "shared_memory",
+    "split_sizes",
+    "submissions_dir",
+    "terminal",
+    "torch_writes",
+    "work",
+    "write_json",
+    "write_text",
+    "yes_or_no",
+]

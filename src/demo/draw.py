@@ -1,12 +1,9 @@
 """Draw the demo competition: files in exactly Kaggle's layout, from a seed and nothing else.
 
-    python -m src.demo demo/data --images 600 --seed 0
-
 The test set is a third as large. `solution.csv`, beside the sample, holds the test answers, so that
 a demo can say how many images it got right; Kaggle gives no such file.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -19,11 +16,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from src.core.config import DEMO_MARKER, UserError, command
-from src.core.files import write_json
+from src.core import (
+    DEMO_MARKER,
+    UserError,
+    cores,
+    entries,
+    is_empty,
+    put_in_place,
+    write_json,
+)
 from src.demo.leaves import photograph
-from src.core.listing import entries, is_empty, put_in_place
-from src.core.resources import cores
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
 SIZE = (480, 640)  # width, height
@@ -101,12 +103,12 @@ def _checked(folder: Path, demo: Demo) -> Path:
         raise UserError(f"{folder} holds something else; name a new folder for the demo")
     if json.loads((folder / DEMO_MARKER).read_text(encoding="utf-8")) != asdict(demo):
         raise UserError(f"{folder} holds another demo; remove it, or name a new folder")
-    if len(_photographs(folder)) != demo.images + demo.tests:
+    if len(drawn_photographs(folder)) != demo.images + demo.tests:
         raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
     return folder
 
 
-def _photographs(folder: Path) -> list[Path]:
+def drawn_photographs(folder: Path) -> list[Path]:
     """The pictures of a drawn competition."""
     train = folder / "train_images"
     places = [folder / "test_images", *(train / label for label in entries(train, folders=True))]
@@ -179,24 +181,3 @@ def _draw_image(job: tuple[Path, str, str, bool, list[int]]) -> None:
     temporary = part / "unfinished" / f"{os.getpid()}.jpg"
     image.save(temporary, quality=QUALITY)
     os.replace(temporary, part / path)
-
-
-def main() -> None:
-    """Draw the demo competition into a folder."""
-    parser = argparse.ArgumentParser(
-        prog="python -m src.demo",
-        description="Draw a small competition of paddy leaves, in Kaggle's layout and offline.",
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
-    parser.add_argument("--images", type=int, default=600, help="of the training set (600)")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds draw other images (0)")
-    args = parser.parse_args()
-    new = draw(args.folder, args.images, args.seed)
-    size = sum(path.stat().st_size for path in _photographs(args.folder)) / 1e6
-    what = "drew" if new else "already there:"
-    count = f"{args.images} training and {args.images // 3} test photographs"
-    print(f"{what} {count}, {size:.0f} MB, in {args.folder}")
-
-
-if __name__ == "__main__":
-    command(main)

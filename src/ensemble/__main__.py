@@ -12,14 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition import dataset as competition
-from src.evidence.cells import INTERVAL, error_cell
-from src.core.config import command
-from src.evidence.statistics import error_phrase, too_few, wrong_of
-from src.competition.images import some
+from src import competition
+from src.competition import some
+from src.core import command
 from src.ensemble.members import holdout_problem, members_sentence, members_table, unmeasured
-from src.evidence.paired import compare, compare_log_loss, log_loss_phrase, sentence
-from src.evidence.probabilities import average
 from src.ensemble.report import as_text
 from src.ensemble.search import SELECT, trials_table
 from src.ensemble.vote import (
@@ -35,6 +31,18 @@ from src.ensemble.vote import (
     write_vote,
 )
 from src.ensemble.worth import alike, contributions, contributions_table, worth
+from src.evidence import (
+    INTERVAL,
+    average,
+    compare,
+    compare_log_loss,
+    error_cell,
+    error_phrase,
+    log_loss_phrase,
+    sentence,
+    too_few,
+    wrong_of,
+)
 
 
 def few(vote: Vote) -> str:

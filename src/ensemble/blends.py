@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.core.config import UserError, nearest
-from src.evidence.statistics import columns_of
-from src.evidence.probabilities import FLOOR, join
+from src.core import UserError, nearest
 from src.ensemble.temperature import fit_temperature, logs, softmax, temper, temper_table
+from src.evidence import FLOOR, columns_of, join
 
 BAGS, PICKS = 20, 25  # of the greedy selection
 

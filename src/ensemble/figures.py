@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from src.notebook.drawing import BLUE, GREY, ORANGE, PALE, new_figure
-from src.evidence.statistics import too_few, wilson, wrong_of
 from src.ensemble.report import BINS, ENSEMBLE, confidence_bins, cooled
 from src.ensemble.worth import disagreement, error_correlation
+from src.evidence import too_few, wilson, wrong_of
+from src.notebook import BLUE, GREY, ORANGE, PALE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

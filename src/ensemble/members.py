@@ -11,17 +11,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.evidence.cells import INTERVAL, error_cell
-from src.evidence.statistics import too_few, wrong_of
-from src.competition.images import some
-from src.submission.predicted import Members, Predicted, labels_of
-from src.evidence.probabilities import average, blend, read_probs
+from src import bundle, competition
+from src.competition import some
+from src.core import DEFAULT_SEED
 from src.ensemble.search import use_tta
 from src.ensemble.temperature import temper_table
-from src.core.variant import DEFAULT_SEED
 from src.ensemble.voters import Card, Cards, holdout, title
+from src.evidence import INTERVAL, average, blend, error_cell, read_probs, too_few, wrong_of
+from src.submission import Members, Predicted, labels_of
 
 
 class Member(NamedTuple):
@@ -50,7 +47,7 @@ def read_members(
     known = {name: bundle.read_card(models, name, trust) for name in names}
     stale = [n for n, card in known.items() if not _is_predicted(models, card, images)]
     if stale:
-        from src.predict.bundles import predict_bundles  # the only branch that needs torch
+        from src.predict import predict_bundles  # the only branch that needs torch
 
         predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
         known |= {name: bundle.read_card(models, name, trust) for name in stale}

@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from src.ensemble.blends import calibrate, gather, tempered
-from src.evidence.statistics import (
+from src.ensemble.search import nested
+from src.evidence import (
     ALPHA,
+    compare_log_loss,
     error_phrase,
+    log_loss_phrase,
     p_phrase,
     right,
     same_mix,
@@ -17,8 +20,6 @@ from src.evidence.statistics import (
     wilson,
     wrong_of,
 )
-from src.evidence.paired import compare_log_loss, log_loss_phrase
-from src.ensemble.search import nested
 
 BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'

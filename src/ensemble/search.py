@@ -11,12 +11,21 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from src.core import UserError, nearest
 from src.ensemble.blends import MEAN_METHODS, OTHERS, PLAIN, Blend, Holdout, Method, apply, gather
-from src.evidence.cells import INTERVAL, error_cell
-from src.core.config import UserError, nearest
-from src.evidence.statistics import ALPHA, log_losses, too_few, wrong_of
-from src.evidence.paired import Comparison, compare, gain_phrase, sentence
-from src.evidence.probabilities import average
+from src.evidence import (
+    ALPHA,
+    INTERVAL,
+    Comparison,
+    average,
+    compare,
+    error_cell,
+    gain_phrase,
+    log_losses,
+    sentence,
+    too_few,
+    wrong_of,
+)
 
 PARTS, REPEATS = 5, 3
 SUBJECTS = {"geometric": "the geometric mean", "temperature": "a temperature for each model"}

@@ -6,7 +6,7 @@ SciPy is loaded by the function that minimises: it takes longer than averaging d
 import numpy as np
 import pandas as pd
 
-from src.evidence.probabilities import FLOOR
+from src.evidence import FLOOR
 
 COLDEST, HOTTEST = 0.1, 10.0
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from src.competition import dataset as competition
-from src.core.config import UserError, models_dir, nearest, require_once
-from src.evidence.statistics import LEAST, error_phrase, wrong_of
-from src.competition.images import some
+from src import competition
+from src.competition import some
+from src.core import UserError, models_dir, nearest, require_once
 from src.ensemble.members import (
     Member,
     common_holdout,
@@ -26,8 +25,9 @@ from src.ensemble.members import (
     voters_of,
 )
 from src.ensemble.search import SELECT, Trial, choose, search
-from src.submission.write import submit_command, write_submission
 from src.ensemble.voters import Cards, find_members
+from src.evidence import LEAST, error_phrase, wrong_of
+from src.submission import submit_command, write_submission
 
 # The parameters cell of paddy_ensemble.ipynb.
 PARAMETERS = (

@@ -8,11 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import UserError, require_once
-from src.competition.images import some
-from src.core.variant import make_variant
+from src import bundle, competition
+from src.competition import some
+from src.core import UserError, make_variant, require_once
 
 # A finished card of this data has a `base` too; a member's `models`, their cards, and `grouped`.
 Card = dict[str, Any]

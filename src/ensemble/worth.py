@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 
 from src.ensemble.blends import gather
-from src.evidence.cells import INTERVAL, error_cell
-from src.evidence.statistics import columns_of, error_phrase, too_few
-from src.evidence.paired import (
+from src.evidence import (
+    INTERVAL,
+    columns_of,
     compare,
     compare_log_loss,
     comparison_of,
+    error_cell,
+    error_phrase,
     gain_phrase,
+    join,
     log_loss_phrase,
     sentence,
+    too_few,
 )
-from src.evidence.probabilities import join
 
 
 def contributions(

@@ -1,1 +1,87 @@
-"""."""
+"""Tables of probabilities and what they prove: joins, errors in images, paired tests.
+
+Only tables; never torch.
+"""
+
+from src.evidence.cells import INTERVAL, error_cell
+from src.evidence.paired import (
+    Comparison,
+    LogLoss,
+    compare,
+    compare_log_loss,
+    compare_repeats,
+    comparison_of,
+    gain_phrase,
+    interval_phrase,
+    log_loss_phrase,
+    sentence,
+)
+from src.evidence.probabilities import (
+    FLOOR,
+    average,
+    blend,
+    check_probs,
+    is_fresh,
+    join,
+    read_probs,
+    write_probs,
+)
+from src.evidence.sign_test import sign_test
+from src.evidence.statistics import (
+    ALPHA,
+    LEAST,
+    PRIVATE,
+    PUBLIC,
+    columns_of,
+    error_phrase,
+    images_right,
+    log_losses,
+    p_phrase,
+    right,
+    same_mix,
+    score_in_images,
+    signed,
+    too_few,
+    wilson,
+    wrong_of,
+)
+
+__all__ = [
+    "ALPHA",
+    "Comparison",
+    "FLOOR",
+    "INTERVAL",
+    "LEAST",
+    "LogLoss",
+    "PRIVATE",
+    "PUBLIC",
+    "average",
+    "blend",
+    "check_probs",
+    "columns_of",
+    "compare",
+    "compare_log_loss",
+    "compare_repeats",
+    "comparison_of",
+    "error_cell",
+    "error_phrase",
+    "gain_phrase",
+    "images_right",
+    "interval_phrase",
+    "is_fresh",
+    "join",
+    "log_loss_phrase",
+    "log_losses",
+    "p_phrase",
+    "read_probs",
+    "right",
+    "same_mix",
+    "score_in_images",
+    "sentence",
+    "sign_test",
+    "signed",
+    "too_few",
+    "wilson",
+    "write_probs",
+    "wrong_of",
+]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.core.config import UserError
-from src.evidence.statistics import ALPHA, log_losses, p_phrase, right, signed
+from src.core import UserError
 from src.evidence.probabilities import join
 from src.evidence.sign_test import sign_test
+from src.evidence.statistics import ALPHA, log_losses, p_phrase, right, signed
 
 DRAWS, BLOCK = 1_000, 5  # samples, and how many at a time: fewer calls, still in the cache
 Pair = Sequence[pd.DataFrame]  # the new probabilities and the old, of the same images

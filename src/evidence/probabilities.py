@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.core.config import UserError, nearest
-from src.core.files import atomic_path
+from src.core import UserError, atomic_path, nearest
 
 # What a file must tell about itself before anybody may read it.
 KEYS = ("kind", "split", "model", "sha256", "tta", "images")

@@ -1,9 +1,5 @@
-"""Errors and scores in images, with their intervals, and the sentences made from them.
+"""Errors and scores in images, with their intervals, and the sentences made from them."""
 
-    python -m src.evidence 0.98846 0.98732   a public score, and its private one, in images
-"""
-
-import argparse
 import math
 from statistics import NormalDist
 
@@ -11,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
-from src.core.config import UserError, command
+from src.core import UserError
 from src.evidence.probabilities import FLOOR
 
 PUBLIC, PRIVATE = 2_601, 868  # test images behind Kaggle's public and private scores
@@ -118,20 +114,3 @@ def p_phrase(p: float, alpha: float = ALPHA) -> str:
 def signed(count: int) -> str:
     """+4, 0 or −6, with a true minus sign and thousands commas."""
     return f"{count:+,}".replace("-", "−") if count else "0"
-
-
-def main() -> None:
-    """The command: see the module's first lines."""
-    parser = argparse.ArgumentParser(prog="python -m src.evidence", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("public", help="a public score, all five digits")
-    parser.add_argument("private", nargs="?", help="a private one")
-    args = parser.parse_args()
-    lines = [f"public: {score_in_images(args.public)}"]
-    if args.private:
-        lines += [f"private: {score_in_images(args.private, PRIVATE)}"]
-    print("\n".join(lines))
-
-
-if __name__ == "__main__":
-    command(main)

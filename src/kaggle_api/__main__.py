@@ -16,17 +16,15 @@ from typing import Any
 
 import pandas as pd
 
+from src import submission
+from src.competition import COMPETITION, find
+from src.core import ROOT, UserError, command, submissions_dir
+from src.evidence import score_in_images
 from src.kaggle_api import download as archive
-from src.kaggle_api import drawn
-from src.kaggle_api import ledger
-from src.kaggle_api import remote
-from src.submission import sent
-from src.submission import write as submission
-from src.competition.dataset import COMPETITION, find
-from src.core.config import ROOT, UserError, command, submissions_dir
-from src.evidence.statistics import score_in_images
+from src.kaggle_api import drawn, ledger, remote
 from src.kaggle_api.client import ask, client, talk
 from src.kaggle_api.errors import pause
+from src.submission import sent
 
 PAGE_SIZE = 100
 

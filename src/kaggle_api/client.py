@@ -10,7 +10,7 @@ from typing import Any
 
 from requests.exceptions import RequestException
 
-from src.core.config import UserError
+from src.core import UserError
 from src.kaggle_api.errors import TOKEN, explain, pause
 
 DELAYS = (0.5, 2, 8)  # seconds before a failed question is asked again

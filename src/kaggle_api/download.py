@@ -10,10 +10,8 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from tqdm import tqdm
 
-from src.competition import dataset as competition
-from src.core.config import UserError
-from src.core.files import sha256, write_json
-from src.core.listing import is_empty, is_left_by_system, put_in_place
+from src import competition
+from src.core import UserError, is_empty, is_left_by_system, put_in_place, sha256, write_json
 
 NOTE = "archive.json"  # beside the data: where they came from
 PUBLISHED = (13_876, 10)  # images and classes of the real competition

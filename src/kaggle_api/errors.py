@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from requests.exceptions import HTTPError, RequestException
 
-from src.competition.dataset import COMPETITION
+from src.competition import COMPETITION
 
 PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}"
 TOKEN = "make a token at https://www.kaggle.com/settings and save it as ~/.kaggle/access_token"

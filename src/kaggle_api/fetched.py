@@ -5,17 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.kaggle_api import kernel
-from src.kaggle_api import session
+from src import bundle, competition
 from src.bundle import versions
-from src.core.config import UserError, models_dir
-from src.core.files import sha256, write_json
+from src.core import UserError, Variant, models_dir, sha256, write_json
+from src.evidence import read_probs
+from src.kaggle_api import kernel, session
 from src.kaggle_api.kernel import PUSHED
-from src.evidence.probabilities import read_probs
 from src.kaggle_api.session import Cut
-from src.core.variant import Variant
 
 
 def bring_home(variant: Variant, folder: Path) -> None:

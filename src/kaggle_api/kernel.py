@@ -17,13 +17,9 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.competition import mounts
-from src.competition.dataset import COMPETITION
-from src.core.config import ROOT, UserError, models_dir, runs_dir
-from src.core.files import commit, write_json, write_text
-from src.competition.corrections import file_of
+from src.competition import COMPETITION, file_of, mounts
+from src.core import ROOT, UserError, Variant, commit, models_dir, runs_dir, write_json, write_text
 from src.kaggle_api.session import Cut, limited
-from src.core.variant import Variant
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100
@@ -45,7 +41,7 @@ Path("push.json").write_text(json.dumps({{"push": "{push}"}}), encoding="utf-8")
 '''
 CONTINUE = """\
 # The checkpoint that an earlier kernel of this training has left.
-from src.session import fetch_checkpoint
+from src.kaggle_api.session import fetch_checkpoint
 
 fetch_checkpoint("{kernel}", "{name}")
 """

@@ -11,11 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from src.core.config import UserError
-from src.evidence.statistics import PRIVATE, PUBLIC, error_phrase, images_right
-from src.core.files import sha256, write_text
-from src.submission.known_good import ledger_path, read_ledger
-from src.submission.sent import by_digest, by_ref, read_provenance
+from src.core import UserError, sha256, write_text
+from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
+from src.submission import by_digest, by_ref, ledger_path, read_ledger, read_provenance
 
 BOARDS = {"public": PUBLIC, "private": PRIVATE}
 

@@ -10,15 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from src.bundle import card as bundle
-from src.kaggle_api import fetched
-from src.kaggle_api import kernel
-from src.kaggle_api import session
-from src.core.config import UserError, models_dir, nearest, require_once
-from src.core.files import write_json, write_text
+from src import bundle
+from src.core import (
+    UserError,
+    Variant,
+    load_variants,
+    models_dir,
+    nearest,
+    require_once,
+    write_json,
+    write_text,
+)
+from src.kaggle_api import fetched, kernel, session
 from src.kaggle_api.kernel import PUSHED, Asked
 from src.kaggle_api.session import Cut
-from src.core.variant import Variant, load_variants
 
 FAILED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 BUSY = "session count"  # what Kaggle says when no more of our kernels may run at once

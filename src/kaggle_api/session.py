@@ -12,11 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from src.bundle import checkpoint_path
 from src.competition import mounts
-from src.bundle.card import checkpoint_path
-from src.core.config import runs_dir, terminal
-from src.core.files import write_json
-from src.core.variant import Variant
+from src.core import Variant, runs_dir, terminal, write_json
 
 # Minutes. A session has 12 hours (https://www.kaggle.com/docs/notebooks, technical
 # specifications); the last one is for the test images and for Kaggle to store the output.

@@ -9,15 +9,20 @@ from typing import Any
 
 import pandas as pd
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core import files
-from src.core.config import PLACES, UserError, models_dir, nearest, terminal
-from src.competition.folds import get_folds
-from src.competition.images import require_images
-from src.competition.corrections import read_corrections
+from src import bundle, competition
+from src.competition import get_folds, read_corrections, require_images
+from src.core import (
+    PLACES,
+    UserError,
+    Variant,
+    files,
+    make_variant,
+    models_dir,
+    nearest,
+    terminal,
+    yes_or_no,
+)
 from src.notebook.name import notebook_stem
-from src.core.variant import Variant, make_variant, yes_or_no
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ def read_variant(namespace: dict[str, Any]) -> Variant:
 
 def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bool) -> Run:
     """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
-    from src.vision import backbone
-    from src.vision import weights  # need torch, which only the training notebook loads
+    from src.vision import (
+        backbone,
+        weights,  # need torch, which only the training notebook loads
+    )
 
     started = time.monotonic()
     backbone.check_arch(variant)

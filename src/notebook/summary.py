@@ -5,12 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import ROOT, UserError, models_dir
-from src.competition.corrections import read_corrections
+from src import bundle, competition
+from src.competition import read_corrections
+from src.core import ROOT, UserError, Variant, make_variant, models_dir
 from src.notebook.start import Run
-from src.core.variant import Variant, make_variant
 
 ENSEMBLE = "notebooks/paddy_ensemble.ipynb"
 

@@ -1,1 +1,10 @@
-"""."""
+"""Probabilities of finished models, with TTA, in one pass over the photographs."""
+
+from src.predict.bundles import predict_bundles
+from src.predict.tta import Tables, predict
+
+__all__ = [
+    "Tables",
+    "predict",
+    "predict_bundles",
+]

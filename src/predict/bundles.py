@@ -1,12 +1,5 @@
-"""Test probabilities of finished models, in one pass over the images; kept as .test.parquet.
+"""Test probabilities of finished models, in one pass over the images; saved as .test.parquet."""
 
-    python -m src.predict vit_small_squish_224 …           missing or stale probabilities
-    python -m src.predict vit_small_squish_224 --tta none  the same model, asked another way
-
-How a model is asked is, first of these that is there: the flags, its row of params.yaml, its card.
-"""
-
-import argparse
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,15 +9,19 @@ from typing import Any
 import pandas as pd
 import torch
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.core.config import UserError, cache_dir, command, models_dir, require_once
-from src.core.files import require_writable, sha256_lines, write_json
-from src.competition.folds import get_folds, holdout_digest
-from src.core.resources import free_memory
-from src.evidence.probabilities import write_probs
+from src import bundle, competition
+from src.competition import get_folds, holdout_digest
+from src.core import (
+    UserError,
+    cache_dir,
+    free_memory,
+    make_variant,
+    require_writable,
+    sha256_lines,
+    write_json,
+)
+from src.evidence import write_probs
 from src.predict.tta import Tables, predict
-from src.core.variant import CHOICES, load_variants, make_variant
 
 # Of the free memory, for the models' files: fused graphs are copies, and images need room too.
 SHARE = 0.2
@@ -131,31 +128,3 @@ def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:
     """image_id → file of every training image in `fold`, sorted by id."""
     paths = competition.train_paths(folder)
     return paths[folds.loc[paths.index] == fold].to_dict()
-
-
-def main() -> None:
-    """The command: see the module's first lines."""
-    parser = argparse.ArgumentParser(prog="python -m src.predict", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="finished models")
-    parser.add_argument("--tta", choices=CHOICES["tta"], help="the kind of augmented views")
-    parser.add_argument("--views", type=int, help="augmented views per image")
-    parser.add_argument("--beta", type=float, help="share of the plain view in the average")
-    parser.add_argument("--data", default="", help="the competition's folder")
-    parser.add_argument("--trust", action="store_true", help="load a .pkl of another sha256")
-    args = parser.parse_args()
-    require_once(args.names)
-    flags = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
-    tta = {name: _row_settings(name) | flags for name in args.names}
-    done = predict_bundles(tta, models_dir(), args.data, args.trust)
-    for name in args.names:
-        print(f"{name}: {'predicted' if name in done else 'up to date'}")
-
-
-def _row_settings(name: str) -> dict[str, Any]:
-    row = load_variants().get(name)
-    return {key: row.recipe[key] for key in bundle.TTA_FIELDS} if row else {}
-
-
-if __name__ == "__main__":
-    command(main)

@@ -7,7 +7,7 @@ import torch
 from fastai.vision.all import Learner
 from torch import Tensor, nn
 
-from src.core.config import terminal
+from src.core import terminal
 
 CHUNK = 16  # images at a time: the fused graph is made for one shape
 PARITY = 1e-4  # how far the fused graph's probabilities may be from the model's

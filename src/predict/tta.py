@@ -21,16 +21,24 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from src.vision import views_cuda as cuda_views
-from src.vision.backbone import stats
-from src.core.config import terminal
-from src.vision.loaders import item_tfms, workers
-from src.core.files import atomic_path
+from src.core import Variant, atomic_path, height_width, terminal
 from src.predict.forward import Forward, forward_of
-from src.vision.photograph import open_image
-from src.vision.plain import plain_view
-from src.core.variant import Variant, height_width
-from src.vision.views import Frame, View, cut, fixed_views, frame_of, sample_view, shrink, view_rng
+from src.vision import (
+    Frame,
+    View,
+    cut,
+    fixed_views,
+    frame_of,
+    item_tfms,
+    open_image,
+    plain_view,
+    sample_view,
+    shrink,
+    stats,
+    view_rng,
+    workers,
+)
+from src.vision import views_cuda as cuda_views
 
 Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the views' mean
 BATCH = 16  # images; what a core loses when it is killed

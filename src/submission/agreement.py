@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.evidence.statistics import too_few, wilson, wrong_of
+from src.competition import some
+from src.evidence import average, too_few, wilson, wrong_of
 from src.submission.finding import Finding
-from src.competition.images import some
 from src.submission.mishaps import exchanged, mishap, shifted
 from src.submission.predicted import Members, Predicted, labels_of
-from src.evidence.probabilities import average
 
 
 class Agreement(NamedTuple):

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition.dataset import SAMPLE_COLUMNS
-from src.core.config import UserError
+from src.competition import SAMPLE_COLUMNS, some
+from src.core import UserError
 from src.submission.finding import Finding
-from src.competition.images import some
 
 
 def read_submission(path: Path) -> tuple[pd.DataFrame | None, list[Finding]]:

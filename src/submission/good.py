@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.evidence.statistics import ALPHA, error_phrase, same_mix
+from src.evidence import ALPHA, error_phrase, same_mix
 from src.submission.finding import Finding
 from src.submission.form import aligned, read_submission
 from src.submission.known_good import own_provenance, submission_files

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from src.competition import sample, train_table
 from src.submission.agreement import member_findings, predicted_mix
-from src.competition.dataset import sample, train_table
 from src.submission.finding import Finding, in_order
 from src.submission.form import aligned, read_submission, row_findings
 from src.submission.good import earlier_findings

@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.core.config import submissions_dir
-from src.core.files import sha256
+from src.core import sha256, submissions_dir
 from src.submission.sent import read_provenance, sent_dir
 
 COLUMNS = [  # of the ledger

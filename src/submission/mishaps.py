@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from src.evidence.statistics import ALPHA
-from src.evidence.sign_test import sign_test
+from src.evidence import ALPHA, sign_test
 
 SURE = 1e-3  # p-value, times the number of ways that were tried
 

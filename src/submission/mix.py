@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from src.evidence.statistics import same_mix, signed
+from src.competition import some
+from src.evidence import same_mix, signed
 from src.submission.finding import Finding
-from src.competition.images import some
 
 REFUSE, REMARK = 1e-11, 1e-3  # p-values of the class statistics; a weak model is no mistake
 # Biased but honest models fail any test on 3,469 rows; only a mix this far off is a mishap.

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from src.competition.dataset import sample, test_fingerprint, train_table
-from src.core.config import UserError
-from src.evidence.probabilities import average, read_probs
+from src.competition import sample, test_fingerprint, train_table
+from src.core import UserError
+from src.evidence import average, read_probs
 
 TEST = ".test.parquet"
 

@@ -14,8 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from src.core.config import submissions_dir
-from src.core.files import atomic_path, sha256, write_json
+from src.core import atomic_path, sha256, submissions_dir, write_json
 
 STAMP = "%Y%m%dT%H%M%SZ"
 NAME = re.compile(r"(\d{8}T\d{6}Z)_([0-9a-f]{8})_(.+)\.json")

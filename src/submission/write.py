@@ -1,13 +1,7 @@
-"""Write submissions/<notebook>.csv with its provenance beside it, and check any submission.
+"""Write submissions/<notebook>.csv with its provenance beside it, and check any submission."""
 
-python -m src.submission check FILE [--good FILE ...] prints what is wrong or odd with a CSV, what
-its labels were compared with and what they could not be compared with.
-"""
-
-import argparse
 import json
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256 as sha256_of
@@ -16,14 +10,23 @@ from typing import Any
 
 import pandas as pd
 
-from src.competition.dataset import COMPETITION, find, is_drawn, sample
-from src.core.config import UserError, command, models_dir, submissions_dir
-from src.core.files import commit, is_plain_name, sha256, sha256_lines, write_json, write_text
+from src.competition import COMPETITION, is_drawn, sample
+from src.core import (
+    UserError,
+    commit,
+    is_plain_name,
+    models_dir,
+    sha256,
+    sha256_lines,
+    submissions_dir,
+    write_json,
+    write_text,
+)
+from src.evidence import check_probs, is_fresh, read_probs, write_probs
 from src.submission.finding import Finding, in_order, show
 from src.submission.guard import guard
 from src.submission.known_good import known_good
 from src.submission.predicted import Members, read_members
-from src.evidence.probabilities import check_probs, is_fresh, read_probs, write_probs
 from src.submission.sent import by_digest, keep, read_provenance
 
 
@@ -168,42 +171,3 @@ def _keep(probs: pd.DataFrame, path: Path, notebook: str, digest: str) -> None:
     images = sha256_lines(list(map(str, probs.index)))
     meta = {"split": "test", "model": notebook, "sha256": digest, "tta": {}, "images": images}
     write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m src.submission", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="check")
-    checker = commands.add_parser("check", help="check a CSV", description=check.__doc__)
-    checker.add_argument("file", type=Path, help="the CSV to be sent")
-    checker.add_argument(
-        "--good", nargs="+", type=Path, metavar="FILE",
-        help='CSVs known to be good (default: the best public score of submissions/ledger.csv, '
-        'and what has "good": true in its .json)',
-    )
-    checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
-    args = parser.parse_args()
-    folder = find(args.data)
-    findings = check(args.file, folder, args.good)
-    show(findings)
-    drawn = is_drawn(folder) or bool(read_provenance(args.file).get("drawn"))
-    print(f"{args.file}: {_verdict(findings, drawn)}")
-    sys.exit(any(finding.severity == "error" for finding in findings))
-
-
-def _verdict(findings: Sequence[Finding], drawn: bool) -> str:
-    """Whether a CSV is fit to submit, which only a comparison of its labels can show."""
-    kinds = [finding.severity for finding in findings]
-    if errors := kinds.count("error"):
-        verdict = f"not fit to submit, {errors} errors"
-    elif drawn:
-        verdict = "of a drawn competition, not for Kaggle"
-    elif "compared" in kinds:
-        verdict = "fit to submit"
-    else:
-        verdict = "only form and class mix were checked, labels in wrong rows would pass"
-    return f"{verdict}, {kinds.count('remark')} remarks"
-
-
-if __name__ == "__main__":
-    command(main)

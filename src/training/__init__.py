@@ -1,1 +1,13 @@
-"""."""
+"""A Variant is trained, resumed after a kill, exported, and proven to be the same when reloaded."""
+
+from src.training.export import export, holdout_probs, holdout_table, plot_mistakes
+from src.training.fit import fit, get_learner
+
+__all__ = [
+    "export",
+    "fit",
+    "get_learner",
+    "holdout_probs",
+    "holdout_table",
+    "plot_mistakes",
+]

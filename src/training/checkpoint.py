@@ -11,22 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from fastai.vision.all import Callback, Learner, to_device
 
-from src.bundle import card as bundle
-from src.competition import dataset as competition
-from src.competition import folds
+from src import bundle, competition
 from src.bundle import versions
-from src.core.config import ROOT, terminal
-from src.core.files import atomic_path, sha256, sha256_lines, torch_writes
-from src.competition.corrections import digests
-from src.notebook.start import Run
-from src.core.variant import Variant
+from src.competition import digests, folds
+from src.core import ROOT, Variant, atomic_path, sha256, sha256_lines, terminal, torch_writes
+from src.notebook import Run
 
-# The rooms that decide what an epoch does: what other code has begun is begun again.
-CODE = (
-    "augment", "backbone", "cache", "checkpoint", "data", "finder", "folds", "labels",
-    "photograph", "plain", "precompute", "recipes", "rgb", "schedule", "snapshots", "targets",
-    "train", "views", "weights",
-)
+# The wings that decide what an epoch does: a checkpoint of other code is not resumed.
+CODE = ("competition", "training", "vision")
 # These fields change no epoch, only how many there are or how the model is asked.
 FREE = ("time_limit", *bundle.TTA_FIELDS)
 State = dict[str, Any]
@@ -42,7 +34,7 @@ class Place(NamedTuple):
 def place_of(variant: Variant, run: Run) -> Place:
     """The place of a training: its key changes with recipe, data, split, code and versions."""
     recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
-    code = [sha256(ROOT / "src" / f"{room}.py") for room in CODE]
+    code = [sha256(path) for wing in CODE for path in sorted((ROOT / "src" / wing).rglob("*.py"))]
     data = [competition.train_fingerprint(run.folder), folds.digest(run.folds), digests(variant)]
     key = sha256_lines([json.dumps([recipe, code, data, versions.installed()])])
     return Place(bundle.checkpoint_path(run.models, variant.name), key)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from src.notebook.drawing import BLUE, GREY, ORANGE, PALE, new_figure
-from src.notebook.display import show_text
+from src.notebook import BLUE, GREY, ORANGE, PALE, new_figure, show_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

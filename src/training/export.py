@@ -9,20 +9,15 @@ import pandas as pd
 import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 
-from src.vision import backbone
-from src.bundle import card as bundle
-from src.competition import dataset as competition
+from src import bundle, competition
+from src.competition import digest, digests, holdout_digest
+from src.core import Variant, atomic_path, commit, sha256, torch_writes
+from src.evidence import INTERVAL, blend, error_cell, error_phrase, write_probs, wrong_of
+from src.notebook import Run
+from src.predict import Tables, predict
 from src.training import portable
-from src.evidence.cells import INTERVAL, error_cell
-from src.evidence.statistics import error_phrase, wrong_of
-from src.core.files import atomic_path, commit, sha256, torch_writes
-from src.competition.folds import digest, holdout_digest
-from src.competition.corrections import digests
-from src.notebook.start import Run
 from src.training.parity import check_parity, holdout_files, plain_probs, sample_files
-from src.evidence.probabilities import blend, write_probs
-from src.predict.tta import Tables, predict
-from src.core.variant import Variant
+from src.vision import backbone
 
 
 def holdout_probs(learn: Learner, variant: Variant) -> Tables:

@@ -18,21 +18,25 @@ from fastai.vision.all import (
 )
 from tqdm import tqdm
 
+from src.core import FEWEST, UserError, Variant, terminal
+from src.evidence import INTERVAL, error_cell, error_phrase
+from src.notebook import Run
 from src.training import checkpoint
 from src.training.callbacks import targets
-from src.vision.backbone import create_kwargs, timm_name
-from src.evidence.cells import INTERVAL, error_cell
-from src.training.checkpoint import Checkpoint, Place, State
-from src.core.config import UserError, terminal
-from src.vision.loaders import get_dls
-from src.evidence.statistics import error_phrase
 from src.training.callbacks.finder import settled
 from src.training.callbacks.kept import KeepHoldout
-from src.notebook.start import Run
 from src.training.callbacks.recipes import recipe_cbs
+from src.training.checkpoint import Checkpoint, Place, State
 from src.training.schedule import Course, make_plan
-from src.core.variant import FEWEST, Variant
-from src.vision.weights import fetch, forget_file, require_loaded, unusable
+from src.vision import (
+    create_kwargs,
+    fetch,
+    forget_file,
+    get_dls,
+    require_loaded,
+    timm_name,
+    unusable,
+)
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:

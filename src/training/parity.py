@@ -13,11 +13,10 @@ import pandas as pd
 from fastai.vision.all import Learner
 from torch import backends
 
-from src.bundle import card as bundle
-from src.core.config import UserError
-from src.evidence.probabilities import join
-from src.predict.tta import predict
-from src.core.variant import Variant
+from src import bundle
+from src.core import UserError, Variant
+from src.evidence import join
+from src.predict import predict
 
 PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
 SAMPLE = 64  # training images to compare on when nothing was held out

@@ -27,9 +27,9 @@ from fastai.vision.all import (
 )
 from torch import fx
 
-from src.vision.loaders import batch_tfms, item_tfms, workers
+from src.core import Variant
 from src.training.callbacks.snapshots import Members
-from src.core.variant import Variant
+from src.vision import batch_tfms, item_tfms, workers
 
 HERE = "."  # for Learner.path and dls.path: a string, `"." / Path` is the path
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
 from fastai.vision.all import Callback, DataLoaders, set_seed
 
-from src.core.variant import Variant, split_sizes
+from src.core import Variant, split_sizes
 
 Curve = Callable[[float], float]  # from the share of a phase that is over, 0 to 1
 FROZEN_MULT = 10  # the batch norms of a frozen body learn ten times slower, as in fastai

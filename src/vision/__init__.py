@@ -1,1 +1,32 @@
-"""."""
+"""From a photograph to what a model sees: backbones and weights, views, augmentation, loaders."""
+
+from src.vision.backbone import create_kwargs, stats, timm_name
+from src.vision.loaders import batch_tfms, get_dls, item_tfms, workers
+from src.vision.photograph import open_image
+from src.vision.plain import plain_view
+from src.vision.views import Frame, View, cut, fixed_views, frame_of, sample_view, shrink, view_rng
+from src.vision.weights import fetch, forget_file, require_loaded, unusable
+
+__all__ = [
+    "Frame",
+    "View",
+    "batch_tfms",
+    "create_kwargs",
+    "cut",
+    "fetch",
+    "fixed_views",
+    "forget_file",
+    "frame_of",
+    "get_dls",
+    "item_tfms",
+    "open_image",
+    "plain_view",
+    "require_loaded",
+    "sample_view",
+    "shrink",
+    "stats",
+    "timm_name",
+    "unusable",
+    "view_rng",
+    "workers",
+]

@@ -9,8 +9,7 @@ import timm
 import torch
 from timm.models import _registry as registry
 
-from src.core.config import UserError, nearest
-from src.core.variant import Variant, height_width, split_sizes
+from src.core import UserError, Variant, height_width, nearest, split_sizes
 
 # The names of the published recipe, at the weights it used; timm's own names work too.
 ALIASES = {

@@ -18,9 +18,7 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from src.core.config import cache_dir, terminal
-from src.core.files import atomic_path, require_writable, sha256
-from src.core.resources import cores
+from src.core import atomic_path, cache_dir, cores, require_writable, sha256, terminal
 from src.vision.photograph import open_image
 
 INDEX = "index.tsv"

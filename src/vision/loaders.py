@@ -24,15 +24,12 @@ from fastai.vision.all import (
     parent_label,
 )
 
-from src.vision import backbone
-from src.vision import cache
-from src.competition import dataset as competition
+from src import competition
+from src.competition import read_corrections
+from src.core import SHARED, UserError, Variant, cores, height_width, shared_memory, terminal
+from src.vision import backbone, cache
 from src.vision.augment import FastViews, NormalizeBytes
-from src.core.config import UserError, terminal
-from src.competition.corrections import read_corrections
-from src.core.resources import SHARED, cores, shared_memory
 from src.vision.photograph import open_image
-from src.core.variant import Variant, height_width
 from src.vision.views import frame_of
 
 METHODS = {

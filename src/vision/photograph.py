@@ -6,9 +6,8 @@ from pathlib import Path
 from fastai.vision.core import PILImage
 from PIL import Image, ImageOps
 
-from src.core.config import UserError
-from src.competition.images import problem_of
-from src.competition.rgb import to_rgb
+from src.competition import problem_of, to_rgb
+from src.core import UserError
 from src.vision.views import Frame, reduction
 
 ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side

@@ -20,8 +20,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from src.core.config import UserError
-from src.core.variant import Variant, height_width
+from src.core import UserError, Variant, height_width
 
 WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
 P_CHANGE = 0.75  # of each change but the flip

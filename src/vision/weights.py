@@ -15,9 +15,8 @@ from timm.models import load_state_dict
 from timm.models._hub import download_cached_file, hf_split
 
 from src.competition import mounts
+from src.core import UserError, Variant, terminal
 from src.vision.backbone import pretrained_cfg, timm_name
-from src.core.config import UserError, terminal
-from src.core.variant import Variant
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # of a repository, in the order timm takes them
 # Seconds for the hub to answer. Its client has a time limit for each address and none for the

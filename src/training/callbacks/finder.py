@@ -11,9 +11,8 @@ from fastai.callback.mixup import MixHandler
 from fastai.callback.schedule import valley
 from fastai.vision.all import GradientAccumulation, Learner, set_seed
 
-from src.core.config import UserError, terminal
+from src.core import FIND, UserError, Variant, split_sizes, terminal
 from src.training.callbacks.recipes import recipe_cbs
-from src.core.variant import FIND, Variant, split_sizes
 
 BATCHES = 100  # of the search, as in fastai; the rate grows from 1e-7 to 10
 SHAPE_GRADIENTS = (GradientAccumulation, MixHandler)  # other recipes follow epochs; this is none

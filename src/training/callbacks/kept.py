@@ -2,7 +2,7 @@
 
 from fastai.vision.all import Callback, to_detach
 
-from src.core.resources import free_memory
+from src.core import free_memory
 
 SHARE = 0.25  # of the free memory; a larger hold-out is read anew in every epoch
 

@@ -14,10 +14,10 @@ from fastai.callback.mixup import CutMix, MixUp
 from fastai.vision.all import Callback, CancelFitException, GradientAccumulation
 from timm.utils import ModelEmaV3
 
+from src.core import Variant, height_width
 from src.training.callbacks.precompute import Precompute
-from src.training.schedule import Epoch
 from src.training.callbacks.snapshots import Snapshots
-from src.core.variant import Variant, height_width
+from src.training.schedule import Epoch
 
 FLOOR = 0.1  # of the mean loss: no image is ever left out for good
 UNFROZEN = 3  # an epoch takes at most so many times as long once the body is trained too

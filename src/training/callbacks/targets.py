@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from fastai.vision.all import Callback, Learner
 from torch import Tensor, nn
 
-from src.competition.dataset import train_table
+from src.competition import train_table
+from src.core import CHOICES, Variant
 from src.training.callbacks.snapshots import Members
-from src.core.variant import CHOICES, Variant
 
 WEIGHT = 0.2  # of each auxiliary loss; that of the disease weighs 1
 

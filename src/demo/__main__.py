@@ -1,0 +1,28 @@
+"""Draw the demo competition into a folder: python -m src.demo demo/data --images 600 --seed 0."""
+
+import argparse
+from pathlib import Path
+
+from src.core import command
+from src.demo.draw import draw, drawn_photographs
+
+
+def main() -> None:
+    """Draw the demo competition into a folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.demo",
+        description="Draw a small competition of paddy leaves, in Kaggle's layout and offline.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
+    parser.add_argument("--images", type=int, default=600, help="of the training set (600)")
+    parser.add_argument("--seed", type=int, default=0, help="other seeds draw other images (0)")
+    args = parser.parse_args()
+    new = draw(args.folder, args.images, args.seed)
+    size = sum(path.stat().st_size for path in drawn_photographs(args.folder)) / 1e6
+    what = "drew" if new else "already there:"
+    count = f"{args.images} training and {args.images // 3} test photographs"
+    print(f"{what} {count}, {size:.0f} MB, in {args.folder}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,54 @@
+"""python -m src.submission check FILE [--good FILE ...] prints what is wrong or odd with a CSV.
+
+It says what its labels were compared with, and what they could not be compared with.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.competition import find, is_drawn
+from src.core import command
+from src.submission.finding import Finding
+from src.submission.sent import read_provenance
+from src.submission.write import check, show
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m src.submission", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="check")
+    checker = commands.add_parser("check", help="check a CSV", description=check.__doc__)
+    checker.add_argument("file", type=Path, help="the CSV to be sent")
+    checker.add_argument(
+        "--good", nargs="+", type=Path, metavar="FILE",
+        help='CSVs known to be good (default: the best public score of submissions/ledger.csv, '
+        'and what has "good": true in its .json)',
+    )
+    checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
+    args = parser.parse_args()
+    folder = find(args.data)
+    findings = check(args.file, folder, args.good)
+    show(findings)
+    drawn = is_drawn(folder) or bool(read_provenance(args.file).get("drawn"))
+    print(f"{args.file}: {_verdict(findings, drawn)}")
+    sys.exit(any(finding.severity == "error" for finding in findings))
+
+
+def _verdict(findings: Sequence[Finding], drawn: bool) -> str:
+    """Whether a CSV is fit to submit, which only a comparison of its labels can show."""
+    kinds = [finding.severity for finding in findings]
+    if errors := kinds.count("error"):
+        verdict = f"not fit to submit, {errors} errors"
+    elif drawn:
+        verdict = "of a drawn competition, not for Kaggle"
+    elif "compared" in kinds:
+        verdict = "fit to submit"
+    else:
+        verdict = "only form and class mix were checked, labels in wrong rows would pass"
+    return f"{verdict}, {kinds.count('remark')} remarks"
+
+
+if __name__ == "__main__":
+    command(main)
