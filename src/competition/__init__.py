@@ -5,51 +5,9 @@ Only tables and image files; never torch.
 
 from src.competition.corrections import digests, file_of, read_corrections
 from src.competition.dataset import (
-    COMPETITION,
-    SAMPLE_COLUMNS,
-    candidates,
-    classes,
-    find,
-    is_drawn,
-    missing_parts,
-    places,
-    sample,
-    solution,
-    test_fingerprint,
-    test_paths,
-    train_fingerprint,
-    train_paths,
-    train_table,
-)
+    COMPETITION, SAMPLE_COLUMNS, candidates, classes, find, is_drawn, missing_parts, places,
+    sample, solution, test_fingerprint, test_paths, train_fingerprint, train_paths, train_table,
+)  # fmt: skip
 from src.competition.folds import digest, folds_path, get_folds, holdout_digest
 from src.competition.images import problem_of, require_images, some
 from src.competition.rgb import to_rgb
-
-__all__ = [
-    "COMPETITION",
-    "SAMPLE_COLUMNS",
-    "candidates",
-    "classes",
-    "digest",
-    "digests",
-    "file_of",
-    "find",
-    "folds_path",
-    "get_folds",
-    "holdout_digest",
-    "is_drawn",
-    "missing_parts",
-    "places",
-    "problem_of",
-    "read_corrections",
-    "require_images",
-    "sample",
-    "solution",
-    "some",
-    "test_fingerprint",
-    "test_paths",
-    "to_rgb",
-    "train_fingerprint",
-    "train_paths",
-    "train_table",
-]

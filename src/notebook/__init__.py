@@ -7,22 +7,3 @@ from src.notebook.display import as_table, printed_as_text, show_text
 from src.notebook.drawing import BLUE, GREY, ORANGE, PALE, new_figure
 from src.notebook.start import Run, check_names, notebook_name, read_flag, read_variant, start
 from src.notebook.summary import next_steps, variant_table
-
-__all__ = [
-    "BLUE",
-    "GREY",
-    "ORANGE",
-    "PALE",
-    "Run",
-    "as_table",
-    "check_names",
-    "new_figure",
-    "next_steps",
-    "notebook_name",
-    "printed_as_text",
-    "read_flag",
-    "read_variant",
-    "show_text",
-    "start",
-    "variant_table",
-]

@@ -2,9 +2,3 @@
 
 from src.predict.bundles import predict_bundles
 from src.predict.tta import Tables, predict
-
-__all__ = [
-    "Tables",
-    "predict",
-    "predict_bundles",
-]

@@ -7,17 +7,3 @@ from src.submission.known_good import ledger_path, read_ledger
 from src.submission.predicted import Members, Predicted, labels_of
 from src.submission.sent import by_digest, by_ref, read_provenance
 from src.submission.write import release, submit_command, write_submission
-
-__all__ = [
-    "Members",
-    "Predicted",
-    "by_digest",
-    "by_ref",
-    "labels_of",
-    "ledger_path",
-    "read_ledger",
-    "read_provenance",
-    "release",
-    "submit_command",
-    "write_submission",
-]

@@ -2,12 +2,3 @@
 
 from src.training.export import export, holdout_probs, holdout_table, plot_mistakes
 from src.training.fit import fit, get_learner
-
-__all__ = [
-    "export",
-    "fit",
-    "get_learner",
-    "holdout_probs",
-    "holdout_table",
-    "plot_mistakes",
-]

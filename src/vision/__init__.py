@@ -6,27 +6,3 @@ from src.vision.photograph import open_image
 from src.vision.plain import plain_view
 from src.vision.views import Frame, View, cut, fixed_views, frame_of, sample_view, shrink, view_rng
 from src.vision.weights import fetch, forget_file, require_loaded, unusable
-
-__all__ = [
-    "Frame",
-    "View",
-    "batch_tfms",
-    "create_kwargs",
-    "cut",
-    "fetch",
-    "fixed_views",
-    "forget_file",
-    "frame_of",
-    "get_dls",
-    "item_tfms",
-    "open_image",
-    "plain_view",
-    "require_loaded",
-    "sample_view",
-    "shrink",
-    "stats",
-    "timm_name",
-    "unusable",
-    "view_rng",
-    "workers",
-]
