@@ -11,8 +11,7 @@ from conftest import TINY
 from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
-from src import compare, competition
-from src.bundle import card as bundle
+from src import bundle, compare, competition
 from src.competition import folds_path, get_folds
 from src.core import make_variant
 from src.evidence import read_probs, write_probs

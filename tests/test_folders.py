@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from src.bundle import card as bundle
+from src import bundle
 from src.core import files
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")

@@ -8,7 +8,7 @@ import pandas as pd
 from src import bundle, competition
 from src.competition import read_corrections
 from src.core import ROOT, UserError, Variant, make_variant, models_dir
-from src.notebook.start import Run
+from src.notebook.run import Run
 
 ENSEMBLE = "notebooks/paddy_ensemble.ipynb"
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, draw_competition
 from small_bundles import bundle_in
 
-from src.bundle import card as bundle
+from src import bundle
 from src.competition import dataset as competition
 from src.competition import get_folds
 from src.core import entries, ignored, is_left_by_system, put_in_place, write_json

@@ -17,8 +17,7 @@ from small_bundles import (
     weights_of,
 )
 
-from src import competition
-from src.bundle import card as bundle
+from src import bundle, competition
 from src.core import make_variant
 from src.ensemble import ensemble_probs, find_trials, open_vote, reweigh, write_vote
 from src.ensemble.__main__ import main as ensemble

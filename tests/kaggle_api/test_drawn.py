@@ -8,8 +8,8 @@ import pytest
 from conftest import refusal
 from small_bundles import call, refused
 
-from src import bundle
-from src.competition import dataset as competition
+from src import bundle, competition
+from src.competition import dataset
 from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main as ensemble
 from src.kaggle_api import __main__ as kaggle_api
@@ -67,7 +67,8 @@ def test_a_drawn_folder_is_not_taken_for_a_download(data, monkeypatch):
 def test_a_drawn_folder_in_the_real_ones_place_is_to_be_moved_away(data, monkeypatch):
     draw(data)
     monkeypatch.delenv("PADDY_DATA")
-    monkeypatch.setattr(competition, "places", lambda: [data])
+    for module in (competition, dataset):
+        monkeypatch.setattr(module, "places", lambda: [data])
     assert "move it away and get the real one" in refusal(drawn.require_real)
 
 

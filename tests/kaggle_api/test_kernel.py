@@ -112,7 +112,7 @@ def test_the_package_holds_the_code_the_rows_and_the_saved_split(work):
     (work / "models" / "folds_01234567_seed7.csv").write_text("image_id,fold\n")
     content = base64.b64decode(kernel.package(make_variant()))
     names = zipfile.ZipFile(io.BytesIO(content)).namelist()
-    assert {"src/__init__.py", "src/train.py", "params.yaml"} < set(names)
+    assert {"src/__init__.py", "src/training/fit.py", "params.yaml"} < set(names)
     assert [n for n in names if n.startswith("models/f")] == ["models/folds_01234567_seed42.csv"]
 
 

@@ -143,7 +143,7 @@ def on_kaggle(kaggle, root: Path, competition: Path, request: dict[str, Any]) ->
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
     notebook = nbformat.reads(request["text"], 4)
-    there = f"from src import mounts\nmounts.KAGGLE_INPUT = Path({str(inputs)!r})"
+    there = f"from src.competition import mounts\nmounts.KAGGLE_INPUT = Path({str(inputs)!r})"
     notebook.cells.insert(1, nbformat.v4.new_code_cell(there))
     nbformat.write(notebook, root / "pushed.ipynb")
     papermill.execute_notebook(root / "pushed.ipynb", root / "executed.ipynb", cwd=working,

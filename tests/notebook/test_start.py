@@ -4,7 +4,7 @@ import pytest
 from conftest import TINY, bundle_files, refusal, run
 
 from src.core import PLACES, make_variant
-from src.notebook import start as notebook
+from src.notebook import run as notebook
 
 
 def namespace(**injected) -> dict:

@@ -19,7 +19,7 @@ from small_bundles import (
     variant,
 )
 
-from src.bundle import card as bundle
+from src import bundle
 from src.competition import dataset as competition
 from src.predict import predict, tta
 from src.predict.__main__ import main

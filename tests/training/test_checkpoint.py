@@ -19,7 +19,7 @@ from small_training import (
     train,
 )
 
-from src.bundle import card as bundle
+from src import bundle
 from src.bundle import checkpoint_path, versions
 from src.core import UserError
 from src.training import checkpoint, export, fit, holdout_probs

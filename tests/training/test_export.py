@@ -11,8 +11,7 @@ from fastai.learner import load_learner
 from small_bundles import snapshot
 from small_training import run_of, untrained
 
-from src import competition
-from src.bundle import card as bundle
+from src import bundle, competition
 from src.competition import digest
 from src.core import UserError, make_variant, sha256
 from src.evidence import blend, read_probs

@@ -13,10 +13,9 @@ from hub_stand_in import hub_stand_in, put_in_cache, weights_of
 from huggingface_hub import constants
 from small_training import loaders, tiny
 
-from src import compare
-from src.bundle import card as bundle
+from src import bundle, compare
 from src.core import make_variant
-from src.notebook import start as notebook
+from src.notebook import run as notebook
 from src.training import get_learner
 from src.vision import backbone, weights
 
