@@ -58,7 +58,9 @@ def submit(
     name: str, message: str, wait: bool, every: float, patience: float, force: bool, again: bool
 ) -> None:
     """Guard, upload, and believe only Kaggle's own list; then wait for the score."""
-    path = submissions_dir() / f"{Path(name).name.removesuffix('.csv')}.csv"
+    if Path(name).name != name:
+        raise UserError(f"{name!r} names a folder; name a submission of {submissions_dir()} alone")
+    path = submissions_dir() / f"{name.removesuffix('.csv')}.csv"
     forced = _release(path, force)
     entries = listed(pages=1)
     _take_in(entries)
@@ -96,11 +98,13 @@ def _send(
     copy = sent.put_aside(path, datetime.now(UTC), forced)
     trouble = _upload(path, message)
     entry = _confirmed(path, known, trouble, every)
-    if entry is None:
+    if entry is None and trouble:
         sent.discard(copy)
-        raise trouble or UserError(
-            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; "
-            "it does not count as submitted"
+        raise trouble
+    if entry is None:  # the copy waits: a slow list may still show it
+        raise UserError(
+            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; until it "
+            "does it is not submitted: python -m src.kaggle_api scores reads the list again"
         )
     sent.confirm(copy, entry)
     ledger.record([entry])

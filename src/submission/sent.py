@@ -1,9 +1,10 @@
 """submissions/sent/: every CSV that was sent, byte for byte and read-only, with its provenance.
 
 A copy is <time>_<digest>_<file>: the UTC time it was sent at, as 20260501T120000Z, the first 8
-digits of its sha256, and the name it was sent under. It is made before the upload; its .json gets
-`submitted`, `ref` (Kaggle's number) and `sent` (Kaggle's time) when Kaggle's list shows it. The
-CSV beside sent/ stays the current one, which the next ensemble replaces.
+digits of its sha256, and the name it was sent under. It is made before the upload, and of what the
+next ensemble replaces, which the plain client may have sent; its .json gets `submitted`, `ref`
+(Kaggle's number) and `sent` (Kaggle's time) when Kaggle's list shows it, else the copy is removed.
+The CSV beside sent/ stays the current one.
 """
 
 import json
@@ -108,10 +109,15 @@ def discard(copy: Path) -> None:
 
 
 def keep(path: Path) -> None:
-    """Put the CSV at `path` aside, before it is replaced, if it was sent and no copy is there."""
-    record = read_provenance(path)
-    if record.get("submitted") and not by_digest(sha256(path)):
-        _store(path, _stamp(path), record)
+    """Put the CSV at `path` aside before it is replaced, unless a copy of it is there.
+
+    Only Kaggle's list tells whether the plain client has sent it: until then the copy waits.
+    """
+    record, digest = read_provenance(path), sha256(path)
+    if record.get("sha256") != digest:  # a run was killed before it wrote its CSV
+        record = {"notebook": path.stem}
+    if not record.get("drawn") and not by_digest(digest):
+        _store(path, _stamp(path), {"submitted": False, **record})
 
 
 def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
@@ -130,15 +136,18 @@ def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> N
 
 
 def _adopt(entry: Mapping[str, Any], digest: str) -> None:
-    """Join an entry that has no copy yet to the file that was sent, if that is still here."""
-    waiting = [path for path, record in copies().items() if "ref" not in record]
-    found = [path for path in waiting if _was_sent(path, entry, digest)]
+    """Join an entry that has no copy yet to the file that was sent, if that is still here.
+
+    Of several that could be it, the latest of those made before it was sent.
+    """
     current = submissions_dir() / Path(entry["name"]).name
+    waiting = [path for path, record in copies().items() if "ref" not in record]
+    found = [path for path in (*waiting, current) if _was_sent(path, entry, digest)]
+    time = _utc(entry["time"])
+    earlier = [path for path in found if _stamp(path) <= time]
     if found:
-        time = _utc(entry["time"])
-        confirm(min(found, key=lambda path: abs(_stamp(path) - time)), entry)
-    elif _was_sent(current, entry, digest):
-        confirm(put_aside(current, _utc(entry["time"])), entry)
+        path = max(earlier, key=_stamp) if earlier else min(found, key=_stamp)
+        confirm(put_aside(path, time) if path == current else path, entry)
 
 
 def _was_sent(path: Path, entry: Mapping[str, Any], digest: str) -> bool:

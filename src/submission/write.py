@@ -75,7 +75,7 @@ def write_submission(
     provenance["drawn"] = is_drawn(folder)
     if now == digest == record.get("sha256") and _says(record, provenance):
         return path
-    if now:
+    if now not in ("", digest):
         keep(path)
     about = {"notebook": notebook, "rows": len(table), "sha256": digest, "replaces": now or None}
     record = {**provenance, **commit(), **about, **_outcome(findings, forced)}

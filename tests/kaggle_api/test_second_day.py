@@ -19,10 +19,11 @@ from tests.kaggle_user import folder_of, refusal, run_each
 SUBMIT = "submit paddy_train --every 0.05"
 KILLED = """
 import os, signal, sys
-from src import kaggle_api, sent
+from src.kaggle_api.__main__ import main
+from src.submission import sent
 sent.confirm = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 sys.argv = ["", "submit", "paddy_train", "--every", "0.05"]
-kaggle_api.main()
+main()
 """
 
 

@@ -149,8 +149,23 @@ def test_a_sent_file_without_a_copy_is_put_aside_and_gets_its_number_from_the_li
     assert texts() == {1: "one"}
 
 
-def test_a_file_that_was_not_sent_is_not_kept(folder):
+def test_a_replaced_file_that_the_plain_client_sent_is_found_on_the_list(folder):
+    sent.keep(write(folder, made="11:00"))
+    sent.keep(write(folder, "two", made="11:58"))
+    path = write(folder, "six", made="12:03")  # within the clocks' difference, yet later
+    sent.adopt([entry(path)], {})
+    assert texts() == {1: "two"}
+
+
+def test_a_replaced_file_is_no_longer_kept_once_the_list_does_not_show_it(folder):
     sent.keep(write(folder))
+    assert texts() == {None: "one"}
+    sent.adopt([], {})
+    assert texts() == {}
+
+
+def test_a_replaced_file_of_a_drawn_competition_is_not_kept(folder):
+    sent.keep(write(folder, drawn=True))
     assert texts() == {}
 
 

@@ -158,12 +158,12 @@ def test_a_name_that_is_no_file_name_is_refused(folder, name):
 KILLED = """
 import os, pathlib, signal, sys
 import pandas as pd
-from src import submission
+from src.submission import write
 def die(path, text):
     os.kill(os.getpid(), signal.SIGKILL)
-submission.write_text = die
+write.write_text = die
 probs = pd.read_parquet(sys.argv[2])
-submission.write_submission(probs, pathlib.Path(sys.argv[1]), "paddy_train", {"why": "new"})
+write.write_submission(probs, pathlib.Path(sys.argv[1]), "paddy_train", {"why": "new"})
 """
 
 
