@@ -16,6 +16,9 @@ from src.submission.finding import Finding
 from src.submission.mishaps import exchanged, mishap, shifted
 from src.submission.predicted import Members, Predicted, labels_of
 
+LOST = 0.2  # of the agreement beyond chance; fewer rows in wrong places cannot be told from drift
+LOST_UNKNOWN = 0.5  # where the CSV says nothing of its members: it may be a much weaker file
+
 
 class Agreement(NamedTuple):
     """The share of the test images on which the labels and a member agree."""
@@ -76,33 +79,38 @@ def _agreement(
 ) -> Agreement:
     """How often `labels` and `member` agree, and how often they must.
 
-    They must reach half the way from chance to what the hold-out lets expect: below it, more rows
-    are in the wrong place than in the right one. The upper end of the agreement's 95 % interval
-    counts, so that few images refuse nothing; where even chance would pass, the member cannot tell.
+    Of the way from chance to what the hold-out lets expect, all but `LOST` must be reached: as
+    many rows may be in the wrong place. The upper end of the agreement's 95 % interval counts, so
+    that few images refuse nothing; where even chance would pass, the member cannot tell.
     """
     picks, images = labels_of(member.test.loc[labels.index]), len(labels)
     same = int((picks == labels).sum())
     mixes = (column.value_counts(normalize=True) for column in (labels, picks))
     chance = float(np.prod(pd.concat(mixes, axis=1).fillna(0), axis=1).sum())
-    least = (_expected(member, origin, truth) + chance) / 2
+    expected, known = _expected(member, origin, truth)
+    least = expected - (expected - chance) * (LOST if known else LOST_UNKNOWN)
     low, high = wilson(same, images)
     telling = not too_few(images) and wilson(round(chance * images), images)[1] < least
     return Agreement(member.name, same / images, chance, least, high < least, low >= least, telling)
 
 
-def _expected(member: Predicted, origin: Mapping[str, Any], truth: pd.Series) -> float:
-    """The share of images on which a right submission and `member` should agree; 0 if unknown.
+def _expected(
+    member: Predicted, origin: Mapping[str, Any], truth: pd.Series
+) -> tuple[float, bool]:
+    """The least share of images on which a right submission and `member` should agree; 0: unknown.
 
-    It is the ensemble's own agreement on the hold-out, if its provenance knows that. An unknown
-    file may be always right, or confuse classes like the member but in other images: the lesser.
+    It is the ensemble's own agreement on the hold-out, if its provenance knows that, as the second
+    value says. An unknown file may be always right, or confuse classes like the member but in other
+    images: the lesser.
     """
     known = origin.get("expected", {})
     if member.name in known.get("agree", {}):
-        return 0.0 if too_few(known["images"]) else known["agree"][member.name] / known["images"]
+        same, images = known["agree"][member.name], known["images"]
+        return (0.0 if too_few(images) else wilson(same, images)[0]), True
     if too_few(len(member.holdout)):
-        return 0.0
+        return 0.0, False
     wrong, images = wrong_of(member.holdout, truth)
-    return min(1 - wrong / images, _same_by_class(labels_of(member.holdout), truth))
+    return min(1 - wrong / images, _same_by_class(labels_of(member.holdout), truth)), False
 
 
 def _same_by_class(picks: pd.Series, truth: pd.Series) -> float:

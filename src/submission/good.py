@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from src.evidence import ALPHA, error_phrase, same_mix
+from src.evidence import ALPHA, error_phrase, same_mix, wilson
 from src.submission.finding import Finding
 from src.submission.form import aligned, read_submission
 from src.submission.known_good import own_provenance, submission_files
@@ -25,7 +25,7 @@ def earlier_findings(
 ) -> list[Finding]:
     """`labels` beside the known good files, and which earlier file says the same."""
     findings, ids = [], labels.index.tolist()
-    near = sorted(itself.parent.glob("*.csv")) if itself else []
+    near = sorted(itself.parent.glob("[!.]*.csv")) if itself else []
     for path in dict.fromkeys([*good, *(p.resolve() for p in [*submission_files(), *near])]):
         if itself and path == itself.resolve():
             continue
@@ -67,9 +67,13 @@ def _beside(
     changes = changed_rows(labels, known, probs)
     if same.mean() >= AGREEMENT:
         return Finding("remark", text, changes)
-    if reason := reason_to_differ(origin, own_provenance(path)):
+    before = own_provenance(path)
+    reason, most = reason_to_differ(origin, before), most_different(origin, before)
+    if reason and wilson((~same).sum(), len(same))[0] <= most:
         return Finding("remark", f"{text}; there is a reason to differ: {reason}", changes)
     rule = f"at least {AGREEMENT:.0%} must, without more models or a clearly smaller hold-out error"
+    if reason:
+        rule = f"by their hold-out errors at most {most:.0%} can, also with {reason}"
     remedy = f'if that file is the bad one, put "good": false into {path.with_suffix(".json").name}'
     return Finding("error", f"{text}; {rule}; {remedy}", changes)
 
@@ -85,6 +89,15 @@ def reason_to_differ(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
     if clear and wrong / images < before / of:
         return f"hold-out {error_phrase(wrong, images)}, not {error_phrase(before, of)}"
     return f"{models} models instead of {fewer}" if models > fewer > 0 and not clear else ""
+
+
+def most_different(new: Mapping[str, Any], old: Mapping[str, Any]) -> float:
+    """The largest share of rows in which two files can differ, by their hold-out errors.
+
+    Where they differ, one of them is wrong; the upper ends of the 95 % intervals count.
+    """
+    errors = [_holdout(new), _holdout(old)]
+    return sum(wilson(wrong, images)[1] if images else 1.0 for wrong, images in errors)
 
 
 def _holdout(origin: Mapping[str, Any]) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def own_provenance(path: Path) -> dict[str, Any]:
 
 def submission_files() -> list[Path]:
     """Every submission here: the copies of what was sent first, then the current ones."""
-    found = [*sorted(sent_dir().glob("*.csv")), *sorted(submissions_dir().glob("*.csv"))]
+    found = [*sorted(sent_dir().glob("[!.]*.csv")), *sorted(submissions_dir().glob("[!.]*.csv"))]
     return [path for path in found if path != ledger_path()]
 
 

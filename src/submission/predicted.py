@@ -42,7 +42,7 @@ def read_members(origin: Mapping[str, Any], folder: Path, models: Path) -> Membe
     """
     listed = [member for member in origin.get("members") or [] if "models" in member]
     named = {member["name"]: member["models"] for member in listed}
-    there = {path.name.removesuffix(TEST) for path in models.glob(f"*{TEST}")}
+    there = {path.name.removesuffix(TEST) for path in models.glob(f"[!.]*{TEST}")}
     wanted = named or {name: {name: {}} for name in sorted(there)}
     if not wanted:
         text = f"the CSV names none and {models} has no predictions of test images"

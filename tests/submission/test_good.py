@@ -106,6 +106,14 @@ def test_a_weak_first_submission_does_not_refuse_a_better_one(folder, sent):
     assert line.startswith("error: ") and line.endswith('put "good": false into weak.json')
 
 
+def test_no_reason_excuses_more_than_both_hold_out_errors_allow(folder, sent):
+    known = csv_of(sent / "known.csv", mistaken(TRUTH, 0.02, seed=1))
+    origin(known, wrong=2)
+    new = csv_of(folder.parent / "new.csv", mistaken(TRUTH, 0.4, seed=2))
+    found = guard(new, folder, [known], origin(new, models=3, wrong=2))
+    assert found[0].severity == "error" and "hold-out errors at most 14%" in found[0].text
+
+
 def test_reasons_are_a_clearly_smaller_error_or_more_models(tmp_path):
     path = csv_of(tmp_path / "a.csv", TRUTH)
     old = origin(path, models=2, wrong=40)
