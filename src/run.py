@@ -39,12 +39,13 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     output = runs_dir() / f"{variant.name}.ipynb"
     require_writable(output.parent)
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
-    given = {**variant.recipe, **places, "notebook": TEMPLATE}
+    given = {**variant.recipe, **places}
     try:
         papermill.execute_notebook(
             template,
             output,
-            parameters=changes(template, given),
+            # Its name is always given: else the notebook would ask what file it runs from.
+            parameters={**changes(template, given), "notebook": TEMPLATE},
             progress_bar=False,
             cwd=ROOT,
             # Nobody can act on its warning that no notebook encrypts what it says to its kernel.

@@ -186,7 +186,9 @@ def test_notebook_is_given_exactly_the_fields_and_the_places(
     assert given == DONE.recipe | places | {"overwrite": True}
     assert capfd.readouterr().err == ""  # the kernel has no warnings for the user
     kept = nbformat.read(config.runs_dir() / f"{DONE.name}.ipynb", as_version=4)
-    assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in kept.cells)
+    (injected,) = [cell for cell in kept.cells
+                   if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert 'notebook = "paddy_train"' in injected.source  # so that it is no copy of unknown name
 
 
 def test_only_what_differs_from_the_cell_is_given_to_the_notebook(monkeypatch, own_params):
