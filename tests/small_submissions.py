@@ -77,10 +77,10 @@ def ensemble_of(wrong=0.45, count=3, seed=0):
 
 def lines(findings):
     """Errors and remarks as the lines a user reads."""
-    return [f"{f.severity}: {f.text}" for f in findings if f.severity in ("error", "remark")]
+    return [f"{f.kind}: {f.text}" for f in findings if f.kind in ("error", "remark")]
 
 
 def compared(findings):
     """What was compared, and what was not."""
     kinds = ("compared", "not compared")
-    return ["; ".join(f.text for f in findings if f.severity == kind) for kind in kinds]
+    return ["; ".join(f.text for f in findings if f.kind == kind) for kind in kinds]

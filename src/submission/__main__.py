@@ -10,9 +10,9 @@ from pathlib import Path
 
 from src.competition import find, is_drawn
 from src.core import command
-from src.submission.finding import Finding
+from src.submission.finding import Finding, show
+from src.submission.guard import check
 from src.submission.sent import read_provenance
-from src.submission.write import check, show
 
 
 def main() -> None:
@@ -33,12 +33,12 @@ def main() -> None:
     show(findings)
     drawn = is_drawn(folder) or bool(read_provenance(args.file).get("drawn"))
     print(f"{args.file}: {_verdict(findings, drawn)}")
-    sys.exit(any(finding.severity == "error" for finding in findings))
+    sys.exit(any(finding.kind == "error" for finding in findings))
 
 
 def _verdict(findings: Sequence[Finding], drawn: bool) -> str:
     """Whether a CSV is fit to submit, which only a comparison of its labels can show."""
-    kinds = [finding.severity for finding in findings]
+    kinds = [finding.kind for finding in findings]
     if errors := kinds.count("error"):
         verdict = f"not fit to submit, {errors} errors"
     elif drawn:

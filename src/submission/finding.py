@@ -1,40 +1,29 @@
 """Findings about a submission, one line each, and how they are printed."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pandas as pd
-
 KINDS = ("error", "remark", "compared", "not compared")  # in the order they are printed
-LISTED = 20  # changed rows shown below a remark
+LISTED = 20  # changed rows printed below a remark
 
 
 class Finding(NamedTuple):
-    """One line about a submission; `changes` are the rows that differ from a known good file."""
+    """One line about a submission."""
 
-    severity: str  # a word of KINDS; an error refuses the file, the others do not
+    kind: str  # one of KINDS; only an error refuses the file
     text: str
-    changes: pd.DataFrame | None = None  # image_id: before, after, margin
+    rows: Sequence[str] = ()  # what changed against a known good file, one line per image
 
 
 def in_order(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors first; what was compared, and what was not, in one line each at the end."""
-    ordered = [f for kind in KINDS[:2] for f in findings if f.severity == kind]
-    for kind in KINDS[2:]:
-        texts = [finding.text for finding in findings if finding.severity == kind]
-        ordered += [Finding(kind, "; ".join(texts))] if texts else []
-    return ordered
+    """Errors first, at the end what was compared and what was not."""
+    return sorted(findings, key=lambda finding: KINDS.index(finding.kind))
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """Print each finding on its line, and below it the rows that changed, of a remark the first."""
+    """Print each finding with its changed rows: of an error all, of a remark the first."""
     for finding in findings:
-        print(f"{finding.severity}: {finding.text}")
-        rows = [] if finding.changes is None else list(finding.changes.itertuples())
-        shown = len(rows) if finding.severity == "error" else LISTED
-        for image, before, after, margin in rows[:shown]:
-            known = "" if math.isnan(margin) else f"  margin {margin:+.3f}"
-            print(f"  {image}  {before} → {after}{known}")
-        if len(rows) > shown:
-            print(f"  … and {len(rows) - shown:,} more")
+        shown = finding.rows if finding.kind == "error" else finding.rows[:LISTED]
+        print(f"{finding.kind}: {finding.text}", *shown, sep="\n  ")
+        if hidden := len(finding.rows) - len(shown):
+            print(f"  … and {hidden:,} more")

@@ -18,13 +18,13 @@ from typing import Any
 from src.core import atomic_path, sha256, submissions_dir, write_json
 
 STAMP = "%Y%m%dT%H%M%SZ"
-NAME = re.compile(r"(\d{8}T\d{6}Z)_([0-9a-f]{8})_(.+)\.json")
+NAME = re.compile(r"(\d{8}T\d{6}Z)_[0-9a-f]{8}_(.+)")  # of a copy, without suffix
 # A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
 CLOCKS = timedelta(minutes=5)
 
 
 def sent_dir() -> Path:
-    """Where the sent files are kept."""
+    """Where the copies are."""
     return submissions_dir() / "sent"
 
 
@@ -39,9 +39,8 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def copies() -> dict[Path, dict[str, Any]]:
     """Every copy's CSV with its provenance, oldest first."""
-    names = sorted(p.name for p in sent_dir().glob("*.json") if NAME.fullmatch(p.name))
-    paths = [(sent_dir() / name).with_suffix(".csv") for name in names]
-    return {path: read_provenance(path) for path in paths}
+    records = sorted(path for path in sent_dir().glob("*.json") if NAME.fullmatch(path.stem))
+    return {path.with_suffix(".csv"): read_provenance(path) for path in records}
 
 
 def by_ref(ref: object) -> Path | None:
@@ -69,34 +68,26 @@ def put_aside(path: Path, when: datetime, forced: Sequence[str] = ()) -> Path:
 def _store(path: Path, when: datetime, record: Mapping[str, Any]) -> Path:
     """The .json comes first and the CSV last: a copy without its CSV was never finished."""
     digest = sha256(path)
-    while (copy := _named(path, when, digest)).exists():  # the same bytes twice in one second
-        when += timedelta(seconds=1)
+    while (copy := sent_dir() / f"{when:{STAMP}}_{digest[:8]}_{path.name}").exists():
+        when += timedelta(seconds=1)  # the same bytes twice in one second
     write_json(copy.with_suffix(".json"), {**record, "sha256": digest})
     for suffix in (".parquet", ".csv"):
-        if path.with_suffix(suffix).is_file():
-            _copy(path.with_suffix(suffix), copy.with_suffix(suffix))
+        if (source := path.with_suffix(suffix)).is_file():
+            with atomic_path(copy.with_suffix(suffix)) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.chmod(0o444)
     # Earlier versions made the sent file itself read-only, which Windows does not replace.
     path.chmod(path.stat().st_mode | 0o200)
     return copy
 
 
-def _named(path: Path, when: datetime, digest: str) -> Path:
-    return sent_dir() / f"{when.astimezone(UTC):{STAMP}}_{digest[:8]}_{path.name}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
-        temporary.chmod(0o444)
-
-
 def confirm(copy: Path, entry: Mapping[str, Any]) -> None:
-    """Kaggle lists `copy` as `entry`: said in its .json, and in the current one of those bytes."""
+    """Write that Kaggle lists `copy` as `entry` into its .json, and into the current one's."""
     sent = _utc(entry["time"]).isoformat(timespec="seconds")
     record = read_provenance(copy) | {"submitted": True, "ref": entry["ref"], "sent": sent}
     write_json(copy.with_suffix(".json"), record)
-    current = submissions_dir() / _file(copy)
-    if current.is_file() and sha256(current) == record["sha256"]:
+    current = submissions_dir() / _origin(copy)[1]
+    if current.is_file() and sha256(current) == record["sha256"]:  # it has not moved on
         write_json(current.with_suffix(".json"), record)
 
 
@@ -111,13 +102,13 @@ def discard(copy: Path) -> None:
 def keep(path: Path) -> None:
     """Put the CSV at `path` aside before it is replaced, unless a copy of it is there.
 
-    Only Kaggle's list tells whether the plain client has sent it: until then the copy waits.
+    Only Kaggle's list knows whether the plain client has sent it: until then the copy waits.
     """
     record, digest = read_provenance(path), sha256(path)
     if record.get("sha256") != digest:  # a run was killed before it wrote its CSV
         record = {"notebook": path.stem}
     if not record.get("drawn") and not by_digest(digest):
-        _store(path, _stamp(path), {"submitted": False, **record})
+        _store(path, _origin(path)[0], {"submitted": False, **record})
 
 
 def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
@@ -131,7 +122,7 @@ def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> N
         if (ref := str(entry["ref"])) not in known:
             _adopt(entry, digests.get(ref, ""))
     for copy, record in copies().items():
-        if record.get("submitted") is False and _stamp(copy) < datetime.now(UTC) - CLOCKS:
+        if record.get("submitted") is False and _origin(copy)[0] < datetime.now(UTC) - CLOCKS:
             discard(copy)
 
 
@@ -140,13 +131,13 @@ def _adopt(entry: Mapping[str, Any], digest: str) -> None:
 
     Of several that could be it, the latest of those made before it was sent.
     """
-    current = submissions_dir() / Path(entry["name"]).name
+    time, current = _utc(entry["time"]), submissions_dir() / Path(entry["name"]).name
     waiting = [path for path, record in copies().items() if "ref" not in record]
     found = [path for path in (*waiting, current) if _was_sent(path, entry, digest)]
-    time = _utc(entry["time"])
-    earlier = [path for path in found if _stamp(path) <= time]
+    made = {path: _origin(path)[0] for path in found}
+    earlier = [path for path in found if made[path] <= time]
     if found:
-        path = max(earlier, key=_stamp) if earlier else min(found, key=_stamp)
+        path = max(earlier, key=made.__getitem__) if earlier else min(found, key=made.__getitem__)
         confirm(put_aside(path, time) if path == current else path, entry)
 
 
@@ -156,25 +147,21 @@ def _was_sent(path: Path, entry: Mapping[str, Any], digest: str) -> bool:
         return False
     if digest:
         return sha256(path) == digest
-    same_size = not entry["bytes"] or entry["bytes"] == path.stat().st_size
-    same = _file(path) == Path(entry["name"]).name and same_size
-    return same and _stamp(path) <= _utc(entry["time"]) + CLOCKS
+    made, name = _origin(path)
+    same_size = entry["bytes"] in (0, None, path.stat().st_size)
+    same_name = name == Path(entry["name"]).name
+    return same_name and same_size and made <= _utc(entry["time"]) + CLOCKS
 
 
-def _file(path: Path) -> str:
-    """The name under which the file at `path`, current or copy, is sent."""
-    match = NAME.fullmatch(path.with_suffix(".json").name)
-    return f"{match[3]}.csv" if match and path.parent == sent_dir() else path.name
-
-
-def _stamp(path: Path) -> datetime:
-    """When a copy was put aside; when a current file was made."""
-    match = NAME.fullmatch(path.with_suffix(".json").name)
+def _origin(path: Path) -> tuple[datetime, str]:
+    """When a copy was put aside, or a current file made; and the name it is sent under."""
+    match = NAME.fullmatch(path.stem)
     if match and path.parent == sent_dir():
-        return datetime.strptime(match[1], STAMP).replace(tzinfo=UTC)
+        time = datetime.strptime(match[1], STAMP).replace(tzinfo=UTC)
+        return time, f"{match[2]}.csv"
     made = read_provenance(path).get("created")
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    return _utc(datetime.fromisoformat(made)) if made else modified
+    return _utc(datetime.fromisoformat(made)) if made else modified, path.name
 
 
 def _utc(time: datetime) -> datetime:

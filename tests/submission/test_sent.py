@@ -81,7 +81,9 @@ def test_the_same_list_twice_changes_nothing_and_a_second_sending_is_a_second_co
     path = write(folder)
     for _ in range(2):
         sent.adopt([entry(path)], {})
-    assert texts() == {1: "one"}
+    assert texts() == {1: "one"} and len(sent.copies()) == 1
+    assert sent.by_digest(sha256(path)) == sent.by_ref(1) == sent.by_ref("1")
+    assert sent.by_digest("0" * 64) is None and sent.by_ref(2) is None
     sent.adopt([entry(path), entry(path, ref=2)], {})  # in the same second, too
     assert texts() == {1: "one", 2: "one"}
 
@@ -157,15 +159,12 @@ def test_a_replaced_file_that_the_plain_client_sent_is_found_on_the_list(folder)
     assert texts() == {1: "two"}
 
 
-def test_a_replaced_file_is_no_longer_kept_once_the_list_does_not_show_it(folder):
+def test_a_replaced_file_is_kept_until_the_list_does_not_show_it_a_drawn_one_never(folder):
+    sent.keep(write(folder, drawn=True))
+    assert texts() == {}
     sent.keep(write(folder))
     assert texts() == {None: "one"}
     sent.adopt([], {})
-    assert texts() == {}
-
-
-def test_a_replaced_file_of_a_drawn_competition_is_not_kept(folder):
-    sent.keep(write(folder, drawn=True))
     assert texts() == {}
 
 
@@ -176,13 +175,6 @@ def test_a_copy_that_lost_its_provenance_is_not_removed(folder):
     copy.with_suffix(".json").write_text("<<<<<<< half a merge")
     sent.adopt([], {})
     assert copy.read_text() == "one"
-
-
-def test_a_copy_is_found_by_its_bytes_and_by_its_number(folder):
-    path = write(folder)
-    sent.adopt([entry(path)], {})
-    assert sent.by_digest(sha256(path)) == sent.by_ref(1) == sent.by_ref("1")
-    assert sent.by_digest("0" * 64) is None and sent.by_ref(2) is None
 
 
 def test_other_files_in_the_folder_are_left_alone(folder):

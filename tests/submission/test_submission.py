@@ -1,27 +1,20 @@
 """What is written to submissions/, with which provenance, and the command that checks it."""
 
 import json
-import signal
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
+from small_bundles import call, refused
 
-from src.core import ROOT, UserError, sha256
+from src.core import UserError, sha256
 from src.evidence import read_probs
-from src.submission.guard import guard
+from src.submission import write
+from src.submission.__main__ import main
+from src.submission.guard import check, guard
 from src.submission.known_good import known_good
 from src.submission.sent import read_provenance, sent_dir
-from src.submission.write import check, submit_command, to_labels, write_submission
-from tests.small_submissions import (
-    IDS,
-    TRUTH,
-    csv_of,
-    lines,
-    probs_of,
-    with_changes,
-)
+from src.submission.write import submit_command, to_labels, write_submission
+from tests.small_submissions import IDS, TRUTH, csv_of, lines, probs_of, with_changes
 
 # Labels from probabilities
 
@@ -55,11 +48,7 @@ def test_the_csv_is_in_the_samples_order_with_its_provenance_beside_it(folder):
     assert record["sha256"] == sha256(path) and record["submitted"] is False
     assert {"commit", "dirty", "created", "notebook"} <= set(record)
     assert record["drawn"] is False and record["forced"] == []
-    assert [line.partition(": ")[0] for line in record["findings"]] == ["not compared"]
-
-
-def test_the_probabilities_are_kept_for_later_margins(folder):
-    path = write_submission(probs_of(TRUTH), folder, "paddy_train", {})
+    assert {line.partition(": ")[0] for line in record["findings"]} == {"not compared"}
     table = read_probs(path.with_suffix(".parquet"), {"sha256": sha256(path)})[0]["plain"]
     assert table.loc[IDS[0], TRUTH.iloc[0]] == pytest.approx(0.8)
 
@@ -97,21 +86,16 @@ def test_a_csv_that_was_sent_is_put_aside_before_it_is_replaced(folder):
     assert line == f"remark: identical to {copy}; it would score the same"
 
 
-def test_a_csv_that_was_not_submitted_is_replaced(folder):
-    path = write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": 1})
-    write_submission(probs_of(with_changes(TRUTH, 3)), folder, "paddy_train", {"why": 2})
-    assert json.loads(path.with_suffix(".json").read_text())["why"] == 2
-    assert lines(guard(path, folder)) == []
-
-
-def test_the_same_submission_again_changes_no_file(folder):
+def test_only_another_submission_replaces_one_that_was_not_sent(folder):
     path = write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": ("vit", "swin")})
     mark(path, created="long ago")
     before = files_of(path)
     write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": ("vit", "swin")})
     assert files_of(path) == before
     write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": ("vit",)})
-    assert json.loads(path.with_suffix(".json").read_text())["why"] == ["vit"]
+    assert read_provenance(path)["why"] == ["vit"]
+    write_submission(probs_of(with_changes(TRUTH, 3)), folder, "paddy_train", {"why": ("vit",)})
+    assert path.read_bytes() != before[path.name] and lines(guard(path, folder)) == []
 
 
 @pytest.mark.parametrize("spoil", ["edit the csv", "lose the json"])
@@ -144,7 +128,7 @@ def test_what_is_written_is_compared_with_files_known_to_be_good(folder):
         for n, name in enumerate(["good", "sent"])
     )
     mark(good, good=True)
-    mark(sent, submitted=True)  # which says nothing of its worth
+    mark(sent, submitted=True)  # which does not make it good
     with pytest.raises(UserError, match=r"60 of 400 rows differ from .*good.csv .*; --force"):
         write_submission(probs_of(with_changes(TRUTH, 60)), folder, "new", {})
 
@@ -155,28 +139,16 @@ def test_a_name_that_is_no_file_name_is_refused(folder, name):
         write_submission(probs_of(TRUTH), folder, name, {})
 
 
-KILLED = """
-import os, pathlib, signal, sys
-import pandas as pd
-from src.submission import write
-def die(path, text):
-    os.kill(os.getpid(), signal.SIGKILL)
-write.write_text = die
-probs = pd.read_parquet(sys.argv[2])
-write.write_submission(probs, pathlib.Path(sys.argv[1]), "paddy_train", {"why": "new"})
-"""
-
-
 @pytest.mark.parametrize("earlier", [True, False])
-def test_a_kill_between_provenance_and_csv_is_seen_and_mended_by_the_next_run(folder, earlier):
-    if earlier:
-        path = write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": "old"})
-        old = path.read_bytes()
+def test_a_stop_between_provenance_and_csv_is_seen_and_repaired(folder, monkeypatch, earlier):
     path = folder.parent / "work" / "submissions" / "paddy_train.csv"
-    new, stored = probs_of(with_changes(TRUTH, 3)), folder.parent / "new.parquet"
-    new.to_parquet(stored)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(stored)], cwd=ROOT)
-    assert killed.returncode == -signal.SIGKILL
+    if earlier:
+        write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": "old"})
+        old = path.read_bytes()
+    new = probs_of(with_changes(TRUTH, 3))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(write, "write_text", interrupt)
+        write_submission(new, folder, "paddy_train", {"why": "new"})
     if earlier:
         assert path.read_bytes() == old
         assert "is not the CSV that paddy_train.json describes" in lines(check(path, folder))[0]
@@ -184,25 +156,21 @@ def test_a_kill_between_provenance_and_csv_is_seen_and_mended_by_the_next_run(fo
         assert not path.exists()
     write_submission(new, folder, "paddy_train", {"why": "new"})
     assert lines(check(path, folder)) == []
-    assert not [file for file in path.parent.iterdir() if file.suffix == ".tmp"]
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 # The command
 
 
-def run(*arguments):
-    """`python -m src.submission` with `arguments`: exit code, standard output, standard error."""
-    command = [sys.executable, "-m", "src.submission", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
-
-
 def test_check_passes_a_sound_file_and_knows_one_that_was_sent(folder):
     path = write_submission(probs_of(TRUTH), folder, "paddy_train", {})
     mark(path, submitted=True)
-    code, out, err = run("check", path, "--data", folder)
-    assert (code, err) == (0, "")
-    remark, _, verdict = out.splitlines()
+    done = call(main, "check", path, "--data", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    remark, *_, verdict = done.stdout.splitlines()
     assert remark == "remark: was submitted already; it would score the same"
     assert verdict.startswith(f"{path}: only form and class mix were checked")
 
@@ -210,10 +178,10 @@ def test_check_passes_a_sound_file_and_knows_one_that_was_sent(folder):
 def test_check_refuses_and_lists_changed_rows_with_labels_and_margin(folder, tmp_path):
     good = csv_of(tmp_path / "good.csv", with_changes(TRUTH, 50))
     path = write_submission(probs_of(TRUTH), folder, "paddy_train", {})
-    code, out, err = run("check", path, "--good", good, "--data", folder)
-    assert (code, err) == (1, "")
-    first, *rows, done, _, verdict = out.splitlines()
-    assert done == f"compared: with {good}, known to be good"
+    done = call(main, "check", path, "--good", good, "--data", folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    first, *rows, known, _, verdict = done.stdout.splitlines()
+    assert known == f"compared: with {good}, known to be good"
     assert first.startswith(f"error: 50 of 400 rows differ from {good}")
     assert len(rows) == 50 and all(row.endswith("margin +0.700") for row in rows)
     assert rows[0].split()[:4] == [IDS[0], with_changes(TRUTH, 1).iloc[0], "→", TRUTH.iloc[0]]
@@ -221,9 +189,8 @@ def test_check_refuses_and_lists_changed_rows_with_labels_and_margin(folder, tmp
 
 
 def test_check_of_nothing_gives_one_line_and_no_traceback(folder, tmp_path):
-    code, out, err = run("check", tmp_path / "none.csv", "--data", folder)
-    assert code == 1 and out == ""
-    assert err.startswith("error: ") and err.count("\n") == 1
+    done = call(main, "check", tmp_path / "none.csv", "--data", folder)
+    assert done.stdout == "" and "none.csv is missing; python -m src.ensemble" in refused(done)
 
 
 def test_the_submit_line_is_ready_to_paste(tmp_path, monkeypatch):

@@ -1,23 +1,24 @@
-"""Right labels in wrong rows, recognised beside labels that are strong, weak or of no use."""
+"""Right labels in wrong rows, found beside labels that are strong, weak or useless."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.submission.mishaps import exchanged, mishap, reverse, shifted
+from src.submission.misalignment import exchanged, misalignment, reversed_rows, shifted
 from tests.small_submissions import IDS, TRUTH, mistaken, with_changes
 
 WEAK = mistaken(TRUTH, 0.45, seed=3)
 
 
+@pytest.mark.parametrize("known", [with_changes(TRUTH, 8), WEAK], ids=["strong", "weak"])
 @pytest.mark.parametrize(("step", "way", "other"), [(1, "down", "before"), (-1, "up", "after")])
-def test_rows_shifted_by_one_are_recognised_and_named(step, way, other):
-    line = shifted(pd.Series(np.roll(TRUTH, step), IDS), with_changes(TRUTH, 8))
+def test_rows_shifted_by_one_are_found_and_named(known, step, way, other):
+    line = shifted(pd.Series(np.roll(TRUTH, step), IDS), known)
     assert line.startswith(f"rows are shifted {way} by one from row")
     assert line.endswith(f"each image carries the label of the one {other} it")
 
 
-def test_a_shift_from_the_middle_on_tells_the_row(folder):
+def test_a_shift_from_the_middle_on_names_the_row():
     labels = TRUTH.copy()
     labels.iloc[100:] = np.roll(TRUTH, 1)[100:]
     # Rows right by luck around the break leave it open where exactly it is.
@@ -25,19 +26,15 @@ def test_a_shift_from_the_middle_on_tells_the_row(folder):
     assert 95 <= row <= 101
 
 
-def test_unlike_files_are_not_taken_for_shifted_ones():
+def test_another_order_is_no_shift():
     other = pd.Series(np.random.default_rng(1).permutation(TRUTH), IDS)
-    assert shifted(other, TRUTH) == ""
-
-
-def test_a_shift_is_told_from_labels_of_which_half_are_wrong():
-    assert shifted(pd.Series(np.roll(TRUTH, 1), IDS), WEAK).startswith("rows are shifted down")
-    assert shifted(TRUTH, WEAK) == ""
+    assert shifted(other, TRUTH) == shifted(TRUTH, WEAK) == ""
 
 
 def test_the_reverse_order_is_recognised():
-    assert reverse(pd.Series(TRUTH.to_numpy()[::-1], IDS), WEAK).startswith("rows are in reverse")
-    assert reverse(TRUTH, WEAK) == ""
+    turned = pd.Series(TRUTH.to_numpy()[::-1], IDS)
+    assert reversed_rows(turned, WEAK).startswith("rows are in reverse")
+    assert reversed_rows(TRUTH, WEAK) == ""
 
 
 def test_exchanged_class_names_are_named_two_or_all():
@@ -52,9 +49,9 @@ def test_a_model_that_prefers_one_class_is_not_taken_for_an_exchange():
     rare = TRUTH.replace({"blast": "normal", "normal": "blast"})
     for collapsed in (pd.Series(name, IDS) for name in ("blast", "normal")):
         for known in (TRUTH, rare):
-            assert mishap(known, collapsed) == mishap(collapsed, known) == ""
+            assert misalignment(known, collapsed) == misalignment(collapsed, known) == ""
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_honest_weak_labels_are_no_mishap(seed):
-    assert mishap(mistaken(TRUTH, 0.6, seed), mistaken(TRUTH, 0.6, seed + 100)) == ""
+def test_honest_weak_labels_are_aligned(seed):
+    assert misalignment(mistaken(TRUTH, 0.6, seed), mistaken(TRUTH, 0.6, seed + 100)) == ""

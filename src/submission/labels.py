@@ -9,18 +9,18 @@ from src.competition import some
 from src.evidence import same_mix, signed
 from src.submission.finding import Finding
 
-REFUSE, REMARK = 1e-11, 1e-3  # p-values of the class statistics; a weak model is no mistake
-# Biased but honest models fail any test on 3,469 rows; only a mix this far off is a mishap.
+REFUSE, REMARK = 1e-11, 1e-3  # p-values; only what no weak model does is refused
+# Biased but honest models fail any test on 3,469 rows; an error moves more rows than this share.
 MOVED = 0.1
 
 
 def label_findings(
     labels: pd.Series, train: pd.Series, predicted: pd.Series | None = None
 ) -> list[Finding]:
-    """Unknown labels, one class only, a class missing, or another mix than is to be expected.
+    """Unknown labels, one class only, a class missing, or another mix of classes than expected.
 
-    A right file has the mix of the training labels `train`, a weak model's that of its predictions
-    of the hold-out, `predicted`, where it shows the same bias: what is far from both is refused.
+    Expected is the mix of the training labels `train` or, of a biased model, that of the labels it
+    `predicted` on the hold-out (label → count): the closer of the two decides.
     """
     known = train.value_counts().sort_index()
     unknown = labels[~labels.isin(known.index)]
@@ -64,11 +64,8 @@ def _mix(counts: pd.Series, mixes: Mapping[str, pd.Series]) -> list[Finding]:
         return []
     excess = counts - mixes[source] / mixes[source].sum() * counts.sum()
     moved = excess.clip(lower=0).sum() / counts.sum()
-    text = (
-        f"class mix differs from {source} (chi-square p = {p:.1g}, {moved:.0%} of the rows): "
-        f"{excess.idxmax()} {signed(round(excess.max()))}, "
-        f"{excess.idxmin()} {signed(round(excess.min()))}"
-    )
-    if p < REFUSE and moved > MOVED:
-        return [Finding("error", f"{text}; see whether class names were exchanged")]
-    return [Finding("remark", text)]
+    most, least = (f"{c} {signed(round(excess[c]))}" for c in (excess.idxmax(), excess.idxmin()))
+    refused = p < REFUSE and moved > MOVED
+    remedy = "; see whether class names were exchanged" if refused else ""
+    text = f"class mix differs from {source} (chi-square p = {p:.1g}, {moved:.0%} of the rows)"
+    return [Finding("error" if refused else "remark", f"{text}: {most}, {least}{remedy}")]
