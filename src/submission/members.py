@@ -18,7 +18,7 @@ from src.submission.finding import Finding
 from src.submission.misalignment import exchanged, misalignment, shifted
 
 TEST = ".test.parquet"
-LOST = 0.2  # of the agreement beyond chance; fewer rows in wrong places cannot be told from drift
+LOST = 0.2  # of the agreement beyond chance; fewer rows in wrong places look like drift
 LOST_UNKNOWN = 0.5  # where the CSV says nothing of its members: it may be a much weaker file
 
 

@@ -65,7 +65,7 @@ def files_of(path):
 
 
 def test_a_csv_that_was_sent_is_put_aside_before_it_is_replaced(folder):
-    """As earlier versions left it: read-only, said to be submitted, and no copy of it."""
+    """As earlier versions left it: read-only, marked as submitted, and no copy of it."""
     path = write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": 1})
     mark(path, submitted=True, created="2026-05-01T11:00:00+00:00")
     path.chmod(0o444)
