@@ -13,9 +13,8 @@ from src.competition import sample, train_table
 from src.core import UserError, models_dir, sha256
 from src.evidence import is_fresh, read_probs
 from src.submission.finding import Finding, in_order, show
-from src.submission.form import aligned, read_submission, row_findings
+from src.submission.form import aligned, label_findings, read_submission, row_findings
 from src.submission.known_good import earlier_findings, known_good
-from src.submission.labels import label_findings
 from src.submission.members import Members, member_findings, predicted_mix, read_members
 from src.submission.sent import by_digest, read_provenance
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from src.submission.form import label_findings
 from src.submission.guard import guard
-from src.submission.labels import label_findings
 from tests.small_submissions import IDS, TRAINING, TRUTH, lines
 
 ROWS = TRUTH.rename_axis("image_id").reset_index(name="label")
