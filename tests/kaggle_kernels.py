@@ -13,7 +13,7 @@ import pandas as pd
 from src import bundle
 from src.core import load_variants
 from src.evidence import write_probs
-from src.kaggle_api import session
+from src.kaggle_api import kernel
 
 STORAGE = "http://storage.stand-in"
 ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"
@@ -67,7 +67,7 @@ def trained(home: Path, request: dict[str, Any], **facts: Any) -> dict[str, byte
     name = ONE if ONE.replace("_", "-") in request["slug"] else TWO
     push = re.search(r'push\\": \\"([0-9a-f]{32})', text)[1]
     pkl = b"a model's bytes"
-    recipe = session.limited(load_variants()[name]).recipe
+    recipe = kernel.limited(load_variants()[name]).recipe
     card = {"name": name, "variant": recipe, "notebook": "paddy_train"}
     card |= {"family": "vit", "classes": ["a", "b"], "data": "0" * 64, "commit": "", "dirty": True}
     card |= {"held_out": "1" * 64, "holdout": {"images": 4, "wrong_plain": 1, "wrong_tta": 1}}

@@ -1,6 +1,7 @@
-"""Kaggle's official client: logged in, its chatter swallowed, its failures one line."""
+"""Kaggle's official client: logged in, its output swallowed, its errors one line with a remedy."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -8,19 +9,37 @@ from functools import cache
 from io import StringIO
 from typing import Any
 
-from requests.exceptions import RequestException
+from requests.exceptions import HTTPError, RequestException
 
+from src.competition import COMPETITION
 from src.core import UserError
-from src.kaggle_api.errors import TOKEN, explain, pause
 
-DELAYS = (0.5, 2, 8)  # seconds before a failed question is asked again
+PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}"
+TOKEN = "make a token at https://www.kaggle.com/settings and save it as ~/.kaggle/access_token"
+RULES = f"join the competition and accept its rules at {PAGE}/rules, then try again"
+REMEDIES = {
+    401: f"the credentials are wrong or out of date; {TOKEN}",
+    403: f"{RULES}, with the account these credentials belong to",
+    404: "nothing there by that name, or it is closed",
+    429: "too many requests; wait {wait} seconds",
+}
+# Kaggle's text is more precise than its status code; the first that matches decides.
+KEYWORDS = {
+    r"\brules?\b": RULES,
+    r"\bphone\b": "verify your phone number at https://www.kaggle.com/settings, then try again",
+    r"\b(deadline|closed|ended|no longer)\b": f"the competition takes no submissions; see {PAGE}",
+    r"\b(limit|maximum)\b": "the daily allowance is used up; it is renewed at midnight UTC",
+}
+TRANSIENT = (429, 500, 502, 503, 504)
+DELAYS = (0.5, 2, 8)  # seconds before each retry
+LONGEST_WAIT = 60  # seconds; a longer Retry-After is left to the user
 
 
 @cache
 def client() -> Any:
-    """The official client, logged in with the credentials it finds where it always looks."""
+    """The official client, logged in with the credentials it finds in its usual places."""
     for name in ("VERBOSE", "VERBOSE_OUTPUT"):
-        os.environ.pop(name, None)  # else the client tells its request headers, with the key
+        os.environ.pop(name, None)  # else the client prints its request headers, with the key
     try:
         with redirect_stdout(StringIO()):
             from kaggle import api
@@ -29,28 +48,67 @@ def client() -> Any:
     except SystemExit:
         raise UserError(f"no Kaggle credentials found; {TOKEN}") from None
     except RequestException as error:
-        raise UserError(explain(error)) from None
+        raise UserError(_explain(error)) from None
     return api
 
 
-def talk(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """One call of the client, its chatter swallowed; whatever fails becomes one line."""
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a `function` of the client; UserError, with the client's error as its cause."""
     try:
         with redirect_stdout(StringIO()):
-            return call(*args, **kwargs)
+            return function(*args, **kwargs)
     except (RequestException, ValueError, KeyError) as error:
-        secrets = [client().config_values.get(name) for name in ("key", "token")]
-        raise UserError(explain(error, filter(None, secrets))) from error
+        keys = [client().config_values.get(name) for name in ("key", "token")]
+        raise UserError(_explain(error, *filter(None, keys))) from error
 
 
-def ask(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`talk`, tried again after a passing trouble; only for calls that change nothing."""
+def call_with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`call`, repeated after a transient error; only for calls that change nothing.
+
+    The client's own `with_retry` gives up at once on 5xx and on a read timeout, waits out a
+    Retry-After of hours, and prints Kaggle's text with whatever secret is in it.
+    """
     for delay in DELAYS:
         try:
-            return talk(call, *args, **kwargs)
+            return call(function, *args, **kwargs)
         except UserError as error:
-            wait = pause(error.__cause__, delay)
+            wait = retry_delay(error, delay)
             if wait is None:
                 raise
             time.sleep(wait)
-    return talk(call, *args, **kwargs)
+    return call(function, *args, **kwargs)
+
+
+def retry_delay(error: UserError, default: float) -> float | None:
+    """Seconds before a retry, `default` or Kaggle's Retry-After; None where none can help."""
+    cause = error.__cause__
+    response = getattr(cause, "response", None)
+    if response is None:
+        return default if isinstance(cause, RequestException) else None
+    header = response.headers.get("Retry-After", "")
+    wait = float(header) if header.isdigit() else default
+    return wait if response.status_code in TRANSIENT and wait <= LONGEST_WAIT else None
+
+
+def _explain(error: Exception, *secrets: str) -> str:
+    """One line for the user, without the `secrets` that Kaggle's answer may repeat."""
+    text = re.sub(r"\s+", " ", str(error)).strip(" .")[:200]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    if not isinstance(error, RequestException):
+        return f"Kaggle's client: {text}"
+    if not isinstance(error, HTTPError) or error.response is None:
+        return "no connection to Kaggle, or it broke off; run the same command again"
+    return f"Kaggle refuses ({error.response.status_code}: {text}): {_remedy(error, text)}"
+
+
+def _remedy(error: HTTPError, text: str) -> str:
+    code = error.response.status_code
+    if code not in (401, 429):
+        for pattern, remedy in KEYWORDS.items():
+            if re.search(pattern, text, re.I):
+                return remedy
+    if code >= 500:
+        return "run the same command again later"
+    remedy = REMEDIES.get(code, "fix what it names, then run the same command again")
+    return remedy.format(wait=error.response.headers.get("Retry-After", "some"))

@@ -1,8 +1,8 @@
-"""The competition's zip becomes the data folder: room, checksums, tables, then one rename."""
+"""The competition's zip becomes the data folder: disk space, checksums, tables, then one rename."""
 
+import os
 import shutil
 import zlib
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,52 +11,78 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from tqdm import tqdm
 
 from src import competition
-from src.core import UserError, is_empty, is_left_by_system, put_in_place, sha256, write_json
+from src.core import ROOT, UserError, is_empty, is_left_by_system, put_in_place, sha256, write_json
+from src.kaggle_api import drawn
+from src.kaggle_api.client import call, call_with_retry, client
 
-NOTE = "archive.json"  # beside the data: where they came from
+NOTE = "archive.json"  # in the data folder: which zip it was unpacked from
 PUBLISHED = (13_876, 10)  # images and classes of the real competition
-GB = 1e9
 
 
-class Damaged(Exception):
-    """The zip is half or broken; its text says how."""
+class Damaged(UserError):
+    """The zip is incomplete or broken."""
 
 
-def bring(folder: Path, zip_file: Path | None, fetch: Callable[[Path], None]) -> None:
-    """Unpack `zip_file`, or what `fetch` downloads: once more if the first turns out damaged.
+def download(data: str = "", zip_file: str = "") -> None:
+    """Fill the folder `data` from Kaggle or from `zip_file`; nothing is done where it is whole."""
+    named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / competition.COMPETITION
+    folder = Path(named).expanduser().resolve()
+    remedy = drawn.WAY_BACK if os.environ.get("PADDY_DATA") else drawn.MOVE
+    drawn.require_real_data(folder, "name another folder with --data" if data else remedy)
+    fill(folder, Path(zip_file).expanduser() if zip_file else None)
 
-    Nothing is done when `folder` holds the whole competition.
-    """
+
+def fill(folder: Path, zip_file: Path | None) -> None:
+    """Unpack `zip_file`, or the download, unless `folder` holds the whole competition."""
     if folder.is_dir() and not is_empty(folder):
-        print(f"{_still_whole(folder)}: already here, nothing to do")
-        return
-    path = zip_file or folder.with_name(f"{competition.COMPETITION}.zip")
-    remedy = "download it again in the browser" if zip_file else "run the same command again"
-    for last in (bool(zip_file), True):
-        if not zip_file and not is_zipfile(path):
-            fetch(path)
         try:
-            unpack(path, folder)
-            break
-        except Damaged as error:
-            if last:
-                raise UserError(f"{path} is damaged ({error}); {remedy}") from error
-            print(f"{path} is damaged ({error}); downloading it again", flush=True)
-            path.unlink()
-    if not zip_file:
-        path.unlink()
-    print(describe(folder))
+            print(f"{_describe(folder)}: already here, nothing to do")
+        except UserError as error:
+            remedy = f"or delete {folder} and run the same command again"
+            raise UserError(str(error), remedy) from error
+        return
+    if zip_file:
+        _unpack(zip_file, folder)
+    else:
+        _download_and_unpack(folder.with_name(f"{competition.COMPETITION}.zip"), folder)
+    print(_describe(folder))
 
 
-def _still_whole(folder: Path) -> str:
-    """The line on a folder that was there before; how to begin anew when it is not whole."""
+def _download_and_unpack(zip_file: Path, folder: Path) -> None:
+    """A damaged zip, which an earlier call may have left, is downloaded once more."""
+    if not is_zipfile(zip_file):
+        _fetch(zip_file)
     try:
-        return describe(folder)
-    except UserError as error:
-        raise UserError(f"{error}; or delete {folder} and run the same command again") from error
+        _unpack(zip_file, folder)
+    except Damaged as error:
+        print(f"{error.problem}; downloading it again", flush=True)
+        zip_file.unlink()
+        _fetch(zip_file)
+        _unpack(zip_file, folder)
+    zip_file.unlink()
 
 
-def unpack(zip_file: Path, folder: Path) -> None:
+def _fetch(zip_file: Path) -> None:
+    """Download the archive with the client's progress bar; a partial file is continued.
+
+    The client's `competition_download_files` never compares the size with the free space.
+    """
+    from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
+
+    api, request = client(), ApiDownloadDataFilesRequest()
+    request.competition_name = competition.COMPETITION
+    with api.build_kaggle_client() as kaggle:
+        service = kaggle.competitions.competition_api_client
+        response = call_with_retry(service.download_data_files, request)
+        size = int(response.headers.get("Content-Length", 0))
+        already = zip_file.stat().st_size if zip_file.exists() else 0
+        # Photographs do not shrink in a zip, so the unpacked files need about as much again.
+        _require_space(zip_file.parent, max(2 * size - already, size), "to download and unpack it")
+        print(f"{zip_file.name}: {size / 1e6:,.1f} MB, {already / 1e6:,.1f} MB here", flush=True)
+        call(api.download_file, response, str(zip_file), kaggle.http_client(), False, True)
+
+
+def _unpack(zip_file: Path, folder: Path) -> None:
     """Unpack beside `folder`, check everything, then rename: `folder` is whole or not there.
 
     Raises Damaged for a broken zip, UserError for a full disk or a zip of something else.
@@ -65,10 +91,7 @@ def unpack(zip_file: Path, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _extract(zip_file, temporary)
-        counts = _counts(zip_file, temporary)
-        source = {"archive": zip_file.name, "sha256": sha256(zip_file)}
-        when = {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_json(temporary / NOTE, source | {"bytes": zip_file.stat().st_size} | counts | when)
+        write_json(temporary / NOTE, _origin(zip_file, temporary))
         put_in_place(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -78,35 +101,36 @@ def _extract(zip_file: Path, folder: Path) -> None:
     """Every member of the zip that no operating system left there, its checksum compared."""
     try:
         with ZipFile(zip_file) as archive:
-            members = [m for m in archive.infolist() if not _is_left(m.filename)]
-            need_room(folder.parent, sum(m.file_size for m in members), "to unpack it")
+            members = [m for m in archive.infolist()
+                       if not any(map(is_left_by_system, PurePosixPath(m.filename).parts))]
+            _require_space(folder.parent, sum(m.file_size for m in members), "to unpack it")
             for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
                 archive.extract(member, folder)
     except (BadZipFile, zlib.error, EOFError) as error:
-        raise Damaged(str(error)) from error
+        again = "download it again, in the browser or with python -m src.kaggle_api download"
+        raise Damaged(f"{zip_file} is damaged ({error})", again) from error
 
 
-def _is_left(member: str) -> bool:
-    return any(map(is_left_by_system, PurePosixPath(member).parts))
+def _origin(zip_file: Path, folder: Path) -> dict[str, Any]:
+    """The zip and its counts, for NOTE; an error names the zip, not the temporary `folder`."""
+    try:
+        counts = count(folder)
+    except UserError as error:
+        raise UserError(str(error).replace(str(folder), zip_file.name)) from error
+    origin = {"archive": zip_file.name, "sha256": sha256(zip_file)}
+    origin |= {"bytes": zip_file.stat().st_size} | counts
+    return origin | {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def need_room(folder: Path, size: int, purpose: str) -> None:
+def _require_space(folder: Path, size: int, purpose: str) -> None:
     """Refuse when the disk of `folder` has less than `size` bytes (and 1 % more) free."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size * 1.01:
         raise UserError(
-            f"{folder} has {free / GB:.1f} GB free, {size / GB:.1f} GB are needed {purpose}; "
-            "free some space, or name another folder with PADDY_DATA"
+            f"{folder} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed {purpose}",
+            "free some space, or name another folder with PADDY_DATA",
         )
-
-
-def _counts(zip_file: Path, folder: Path) -> dict[str, Any]:
-    """The counts of what was unpacked; a complaint names the zip, not the temporary folder."""
-    try:
-        return count(folder)
-    except UserError as error:
-        raise UserError(str(error).replace(str(folder), zip_file.name)) from error
 
 
 def count(folder: Path) -> dict[str, Any]:
@@ -118,10 +142,10 @@ def count(folder: Path) -> dict[str, Any]:
     return {"images": images, "classes": len(competition.classes(folder))}
 
 
-def describe(folder: Path) -> str:
+def _describe(folder: Path) -> str:
     """One line on a whole data folder: its counts, and whether they are the published ones."""
-    counts = count(folder)
-    line = f"{folder}: {counts['images']:,} images, {counts['classes']} classes"
-    if (counts["images"], counts["classes"]) == PUBLISHED:
-        return f"{line}, as published"
-    return f"{line} (the real competition has {PUBLISHED[0]:,} and {PUBLISHED[1]})"
+    images, classes = count(folder).values()
+    published = ", as published"
+    if (images, classes) != PUBLISHED:
+        published = f" (the real competition has {PUBLISHED[0]:,} and {PUBLISHED[1]})"
+    return f"{folder}: {images:,} images, {classes} classes{published}"

@@ -13,13 +13,13 @@ MOVE = "move it away and get the real one: python -m src.kaggle_api download"
 
 
 def require_real() -> None:
-    """Refuse to talk to Kaggle where the data, or the work folder they lie in, are drawn."""
+    """Refuse where the data, or those in the work folder, are drawn."""
     for folder in (*competition.candidates(), work() / "data"):
         require_real_data(folder, MOVE if folder in competition.places() else WAY_BACK)
 
 
 def require_real_data(folder: Path, remedy: str) -> None:
-    """Refuse the drawn competition in `folder`; the `remedy` is for the user who named it."""
+    """Refuse the drawn competition in `folder`; the `remedy` depends on who named it."""
     if competition.is_drawn(folder):
         problem = f"{folder} is a drawn competition ({DEMO_MARKER}), which Kaggle does not know"
         raise UserError(problem, remedy)
@@ -43,8 +43,10 @@ def require_real_file(path: Path, folder: Path) -> None:
 def _trained_elsewhere(record: Mapping[str, Any], folder: Path) -> str:
     """A model of an older submission whose card names other images than those in `folder`."""
     cards, _ = bundle.survey(models_dir())
-    voted = [m.get("models", {}).items() for m in record.get("members", [])]
-    digests = {name: facts["sha256"] for models in voted for name, facts in models}
-    data = {n: cards[n]["data"] for n, digest in digests.items()
-            if n in cards and cards[n]["sha256"] == digest}
-    return next((n for n in data if data[n] != competition.train_fingerprint(folder)), "")
+    here = competition.train_fingerprint(folder)
+    for member in record.get("members", []):
+        for name, facts in member.get("models", {}).items():
+            card = cards.get(name, {})
+            if card.get("sha256") == facts["sha256"] and card["data"] != here:
+                return name
+    return ""

@@ -4,6 +4,10 @@ Kaggle takes one file a kernel, so the package travels inside the notebook, as a
 cell; `notebooks/paddy_train.ipynb` itself goes unchanged, with the variant as its parameters.
 Kaggle keeps what the kernel leaves in its current folder: the bundle, and the checkpoint of an
 unfinished training. Everything else, such as shrunken copies, goes to a temporary folder.
+
+A session that Kaggle stops may lose its output, so a long training ends in time. The kernel that
+continues it is a new one with that output attached: users report that Kaggle does not attach a
+kernel's output to itself.
 """
 
 import base64
@@ -13,18 +17,26 @@ import re
 import shutil
 import uuid
 import zipfile
-from hashlib import sha256 as sha256_of
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from src.bundle import checkpoint_path
 from src.competition import COMPETITION, file_of, mounts
-from src.core import ROOT, UserError, Variant, commit, models_dir, runs_dir, write_json, write_text
-from src.kaggle_api.session import Cut, limited
+from src.core import ROOT, UserError, Variant, commit, models_dir, runs_dir, terminal, write_json
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100
-PUSHED = "pushed.json"  # beside the kernel while it runs on Kaggle
 SOURCE_LIMIT = 1_000_000  # bytes of source Kaggle takes for one kernel
+# Minutes. A session has 12 hours (https://www.kaggle.com/docs/notebooks, technical
+# specifications); the last one is for the test images and for Kaggle to store the output.
+TIME_LIMIT = 11 * 60
+PUSHED = "{}/pushed.json"  # the push that runs on Kaggle: push, kernel, part, commit, dirty, url
+# A kernel that ended before its training: kernel (its output holds the checkpoint), part (1 for
+# the first kernel of a training), after ("after epoch 7 of 13", empty when that is not known).
+CUT = "{}.cut.json"
 
 UNPACK = '''\
 # The package this notebook calls, of commit {commit}.
@@ -41,7 +53,7 @@ Path("push.json").write_text(json.dumps({{"push": "{push}"}}), encoding="utf-8")
 '''
 CONTINUE = """\
 # The checkpoint that an earlier kernel of this training has left.
-from src.kaggle_api.session import fetch_checkpoint
+from src.kaggle_api.kernel import fetch_checkpoint
 
 fetch_checkpoint("{kernel}", "{name}")
 """
@@ -53,25 +65,55 @@ predict_bundles({variant.name: {}}, run.models, data)
 """
 
 
-class Asked(NamedTuple):
-    """What the user wants beside the variants."""
-
-    datasets: list[str]  # OWNER/NAME, to be attached
-    internet: bool | None  # None: only where weights must be fetched
-    every: float  # seconds between two looks
+def limited(variant: Variant) -> Variant:
+    """`variant` with a time limit that lets it end before Kaggle's session does."""
+    return replace(variant, time_limit=min(variant.time_limit or TIME_LIMIT, TIME_LIMIT))
 
 
-def folder_of(variant: Variant) -> Path:
-    """Where the kernel of `variant` is built, and remembered while it runs."""
-    return runs_dir() / "kaggle" / variant.name
+def is_cut(variant: Variant, card: Mapping[str, Any]) -> bool:
+    """Whether epochs are left because of Kaggle's session, not of the row's own time limit."""
+    training = card.get("training", {})
+    return limited(variant) != variant and training.get("epochs") != training.get("planned")
 
 
-def build(variant: Variant, asked: Asked, owner: str, cut: Cut | None = None) -> dict[str, Any]:
-    """Write notebook and kernel-metadata.json; return what is to be remembered of this push.
+def kernels_dir() -> Path:
+    """Where kernels are built and notes on them are kept."""
+    return runs_dir() / "kaggle"
 
-    The kernel continues the training of `cut`.
+
+def read_note(note: str, name: str) -> dict[str, Any]:
+    """What is noted of variant `name`, PUSHED or CUT; empty if nothing is."""
+    path = kernels_dir() / note.format(name)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_note(note: str, name: str, facts: Mapping[str, Any]) -> None:
+    """Note `facts` of variant `name`; without any the note is removed."""
+    path = kernels_dir() / note.format(name)
+    if facts:
+        write_json(path, facts)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fetch_checkpoint(kernel: str, name: str) -> None:
+    """In a kernel: copy the checkpoint of the attached `kernel` to where training expects it."""
+    path = checkpoint_path(Path("models"), name)
+    attached = mounts.resolve(mounts.KAGGLE_INPUT / "notebooks" / kernel / path)
+    if attached.is_file():
+        shutil.copyfile(attached, path)
+    else:
+        print(f"no checkpoint at {attached}; training begins anew", file=terminal())
+
+
+def build(
+    variant: Variant, owner: str, datasets: list[str], internet: bool | None, cut: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write notebook and kernel-metadata.json, which continue the training of `cut`; what to note.
+
+    `internet` None: only where weights must be fetched.
     """
-    folder, part = folder_of(variant), cut.part + 1 if cut else 1
+    folder, part = kernels_dir() / variant.name, cut.get("part", 0) + 1
     title = _title(variant.name, part)
     slug = f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower())}"
     push = {"push": uuid.uuid4().hex, "kernel": slug, "part": part, **commit()}
@@ -79,18 +121,22 @@ def build(variant: Variant, asked: Asked, owner: str, cut: Cut | None = None) ->
     if len(text.encode()) > SOURCE_LIMIT:
         raise UserError(f"{variant.name}: {len(text):,} bytes of notebook, Kaggle takes 1 MB")
     shutil.rmtree(folder, ignore_errors=True)
-    write_text(folder / f"{TEMPLATE}.ipynb", text)
-    facts = {"id": slug, "title": title, "kernel_sources": [cut.kernel] if cut else []}
-    write_json(folder / "kernel-metadata.json", facts | _metadata(variant, asked))
+    facts = {"id": slug, "title": title, "kernel_sources": [cut["kernel"]] if cut else []}
+    facts |= _metadata(variant, datasets, internet)
+    write_json(folder / "kernel-metadata.json", facts)
+    (folder / f"{TEMPLATE}.ipynb").write_text(text, encoding="utf-8")
     return push
 
 
-def pushed(folder: Path) -> dict[str, Any]:
-    """What is remembered of the push of the kernel in `folder`, while it runs."""
-    return json.loads((folder / PUSHED).read_text(encoding="utf-8"))
+def _title(name: str, part: int) -> str:
+    """A kernel's title, of which Kaggle makes its address: at most 50 characters."""
+    name += f" part {part}" if part > 1 else ""
+    title = f"paddy {name}".replace("_", " ")
+    digest = sha256(name.encode()).hexdigest()
+    return title if len(title) <= 50 else f"{title[:41].rstrip()} {digest[:8]}"
 
 
-def _notebook(variant: Variant, push: dict[str, Any], cut: Cut | None) -> str:
+def _notebook(variant: Variant, push: dict[str, Any], cut: Mapping[str, Any]) -> str:
     """The training notebook with its parameters, between unpacking and prediction."""
     import nbformat
     from papermill.iorw import load_notebook_node
@@ -105,7 +151,7 @@ def _notebook(variant: Variant, push: dict[str, Any], cut: Cut | None) -> str:
     facts = {"commit": push["commit"] or "unknown", "push": push["push"]}
     before = [UNPACK.format(package=package(variant), **facts)]
     if cut:
-        before.append(CONTINUE.format(kernel=cut.kernel, name=variant.name))
+        before.append(CONTINUE.format(kernel=cut["kernel"], name=variant.name))
     code = nbformat.v4.new_code_cell
     notebook.cells = [*map(code, before), *notebook.cells, code(PREDICT)]
     return nbformat.writes(notebook)
@@ -113,19 +159,19 @@ def _notebook(variant: Variant, push: dict[str, Any], cut: Cut | None) -> str:
 
 def package(variant: Variant) -> str:
     """src/, params.yaml, the saved split and the corrections as a zip in base64."""
+    corrections = [name for name in (variant.exclude, variant.relabel) if name]
+    sent = [*sorted((ROOT / "src").rglob("*.py")), ROOT / "params.yaml", *map(_inside, corrections)]
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in [*sorted((ROOT / "src").rglob("*.py")), ROOT / "params.yaml"]:
+        for path in sent:
             archive.write(path, path.relative_to(ROOT))
         archive.mkdir("models")
         for path in sorted(models_dir().glob(f"folds_*_seed{variant.seed}.csv")):
             archive.write(path, f"models/{path.name}")
-        for path in map(_packed, filter(None, (variant.exclude, variant.relabel))):
-            archive.write(path, path.relative_to(ROOT))
     return base64.b64encode(content.getvalue()).decode()
 
 
-def _packed(name: str) -> Path:
+def _inside(name: str) -> Path:
     """The file `name` of a recipe, which Kaggle finds at the same place in the repository."""
     path = file_of(name)
     if not path.is_relative_to(ROOT) or not path.is_file():
@@ -133,10 +179,10 @@ def _packed(name: str) -> Path:
     return path
 
 
-def _metadata(variant: Variant, asked: Asked) -> dict[str, Any]:
+def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> dict[str, Any]:
     """kernel-metadata.json without its name: private, on a GPU, with the competition's data."""
     fetches = variant.pretrained is True
-    if fetches and asked.internet is False:
+    if fetches and internet is False:
         raise UserError(
             f"{variant.name} fetches its weights from the internet; attach them with --dataset and "
             f"name the file in its row, pretrained: {mounts.KAGGLE_INPUT}/…, or leave out "
@@ -149,38 +195,29 @@ def _metadata(variant: Variant, asked: Asked) -> dict[str, Any]:
         "is_private": True,
         "enable_gpu": True,
         "machine_shape": GPU,
-        "enable_internet": fetches if asked.internet is None else asked.internet,
+        "enable_internet": fetches if internet is None else internet,
         "competition_sources": [COMPETITION],
-        "dataset_sources": asked.datasets,
-        "model_sources": _models(variant, asked.datasets),
+        "dataset_sources": datasets,
+        "model_sources": _models(variant, datasets),
     }
 
 
 def _models(variant: Variant, datasets: list[str]) -> list[str]:
     """The model to attach for `pretrained`; UserError if neither it nor a data set holds the file.
 
-    A model's path says all of its name, OWNER/NAME/FRAMEWORK/VARIATION/VERSION.
+    A model's path names OWNER/NAME/FRAMEWORK/VARIATION/VERSION.
     """
     if not isinstance(variant.pretrained, str):
         return []
     below = mounts.parts(variant.pretrained)
     if below[:1] == ("models",) and len(below) > 6:
         return ["/".join(below[1:6])]
-    attached = [tuple(name.split("/")[:2]) for name in datasets]
-    forms = {form for owner, name in attached for form in ((name,), ("datasets", owner, name))}
-    if not any(below[: len(form)] == form for form in forms):
-        raise UserError(
-            f"{variant.name}: pretrained={variant.pretrained} is in no attached data set; attach "
-            "the one that holds it with --dataset OWNER/NAME and write its path as "
-            f"{mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE, or name a file of a model, "
-            f"{mounts.KAGGLE_INPUT}/models/OWNER/NAME/FRAMEWORK/VARIATION/VERSION/FILE"
-        )
-    return []
-
-
-def _title(name: str, part: int) -> str:
-    """A kernel's title, of which Kaggle makes its address: at most 50 characters."""
-    name += f" part {part}" if part > 1 else ""
-    title = f"paddy {name}".replace("_", " ")
-    digest = sha256_of(name.encode()).hexdigest()
-    return title if len(title) <= 50 else f"{title[:41].rstrip()} {digest[:8]}"
+    for owner, name in (dataset.split("/")[:2] for dataset in datasets):
+        if below[:1] == (name,) or below[:3] == ("datasets", owner, name):
+            return []
+    raise UserError(
+        f"{variant.name}: pretrained={variant.pretrained} is in no attached data set; attach the "
+        "one that holds it with --dataset OWNER/NAME and write its path as "
+        f"{mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE, or name a file of a model, "
+        f"{mounts.KAGGLE_INPUT}/models/OWNER/NAME/FRAMEWORK/VARIATION/VERSION/FILE"
+    )

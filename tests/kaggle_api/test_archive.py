@@ -88,10 +88,10 @@ def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggl
 
 def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(tmp_path):
     unpack(tmp_path / SLUG)
-    archive.bring(tmp_path / SLUG, None, lambda path: pytest.fail("nothing to fetch"))
+    archive.fill(tmp_path / SLUG, None)
     (tmp_path / SLUG / "test_images" / "200002.jpg").unlink()
     with pytest.raises(UserError, match="200002.jpg.*delete .* and run the same command again"):
-        archive.bring(tmp_path / SLUG, None, lambda path: pytest.fail("nothing to fetch"))
+        archive.fill(tmp_path / SLUG, None)
 
 
 def test_a_damaged_archive_is_said_so_and_downloaded_again(kaggle, tmp_path):

@@ -8,12 +8,12 @@ import pytest
 from conftest import refusal
 from small_bundles import call, refused
 
-from src import bundle, competition
-from src.competition import dataset
+from src import bundle
+from src.competition import dataset as competition
 from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main as ensemble
 from src.kaggle_api import __main__ as kaggle_api
-from src.kaggle_api import drawn
+from src.kaggle_api import download, drawn, push, submit
 from src.submission.__main__ import main as submission
 
 WAY_BACK = "unset PADDY_DATA PADDY_WORK"
@@ -22,8 +22,8 @@ WAY_BACK = "unset PADDY_DATA PADDY_WORK"
 @pytest.fixture(autouse=True)
 def no_kaggle(monkeypatch) -> None:
     """Nothing here may get as far as a call."""
-    for name in ("client", "ask", "talk"):
-        monkeypatch.setattr(kaggle_api, name, lambda *_: pytest.fail("Kaggle was called"))
+    for room in (download, push, submit):
+        monkeypatch.setattr(room, "client", lambda: pytest.fail("Kaggle was called"))
 
 
 def draw(data: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_drawn_folder_is_not_taken_for_a_download(data, monkeypatch):
 def test_a_drawn_folder_in_the_real_ones_place_is_to_be_moved_away(data, monkeypatch):
     draw(data)
     monkeypatch.delenv("PADDY_DATA")
-    for module in (competition, dataset):
-        monkeypatch.setattr(module, "places", lambda: [data])
+    for room in (competition, drawn.competition):
+        monkeypatch.setattr(room, "places", lambda: [data])
     assert "move it away and get the real one" in refusal(drawn.require_real)
 
 

@@ -12,8 +12,7 @@ import pytest
 
 from src.competition import corrections as labels
 from src.core import UserError, make_variant
-from src.kaggle_api import kernel, session
-from src.kaggle_api.kernel import Asked
+from src.kaggle_api import kernel
 
 ATTACHED = {"pretrained": "/kaggle/input/timm-weights/vit.safetensors"}
 
@@ -25,13 +24,13 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def metadata(variant, datasets=(), internet=None) -> dict:
-    kernel.build(variant, Asked(list(datasets), internet, 60), "someone")
-    return json.loads((kernel.folder_of(variant) / "kernel-metadata.json").read_text())
+    kernel.build(variant, "someone", list(datasets), internet, {})
+    return json.loads((kernel.kernels_dir() / variant.name / "kernel-metadata.json").read_text())
 
 
 def notebook(variant) -> nbformat.NotebookNode:
     metadata(variant)
-    return nbformat.read(kernel.folder_of(variant) / "paddy_train.ipynb", 4)
+    return nbformat.read(kernel.kernels_dir() / variant.name / "paddy_train.ipynb", 4)
 
 
 def test_a_kernel_is_private_on_a_gpu_and_has_the_competition():
@@ -96,7 +95,7 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     assert len(cells) == len(original) + 3 and sources.index(parameters) == at[1] + 1
     given: dict = {}
     exec(parameters, given)
-    ends = make_variant(arch="vit_small", epochs=3, time_limit=session.LIMIT)
+    ends = make_variant(arch="vit_small", epochs=3, time_limit=kernel.TIME_LIMIT)
     assert ends == make_variant(**{k: given[k] for k in variant.recipe})
     assert given["notebook"] == "paddy_train"
 

@@ -99,8 +99,8 @@ def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(fold
     two = record(entries[:2])
     assert "three" in ledger.relation(two)
     line = ledger.relation(record(entries))
-    assert "foretells 50.0 of 2,601 wrong, the public score shows 43.7 ± 6.6" in line
-    assert "correlate 0.98" in line
+    assert "predicts 50.0 of 2,601 wrong, the public score shows 43.7 ± 6.6" in line
+    assert "correlation is 0.98" in line
 
 
 def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folder):

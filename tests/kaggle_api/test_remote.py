@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.core import ROOT, UserError, load_variants
-from src.kaggle_api import fetched, kernel, remote
+from src.kaggle_api import install, kernel
+from src.kaggle_api import push as pushing
 from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import command, folder_of, refusal, run, run_each
@@ -70,7 +71,7 @@ def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path):
             (output / path).write_bytes(b"b" * len(content) if path == name else content)
         push = json.loads(whole["push.json"])["push"]
         with pytest.raises(UserError, match=said):
-            fetched.check(load_variants()[ONE], output, push)
+            install.check(load_variants()[ONE], output, push)
 
 
 def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.CompletedProcess[str]:
@@ -85,7 +86,7 @@ def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.Comple
 def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     variant = load_variants()[ONE]
-    folder, number = kernel.folder_of(variant), "0" * 32
+    folder, number = kernel.kernels_dir() / ONE, "0" * 32
     older = {**variant.recipe, "epochs": 99}
     text = f'push\\": \\"{number}'
     made = trained(tmp_path, {"slug": ONE.replace("_", "-"), "text": text}, variant=older)
@@ -93,10 +94,10 @@ def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(tmp_path, m
         path = folder / "output" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    (folder / kernel.PUSHED).write_text(json.dumps({"push": number}))
+    (folder / "pushed.json").write_text(json.dumps({"push": number}))
     with pytest.raises(UserError, match="another recipe"):
-        fetched.bring_home(variant, folder)
-    assert models(tmp_path) == [] and not (folder / kernel.PUSHED).exists()
+        install.install(variant, kernel.read_note(kernel.PUSHED, ONE))
+    assert models(tmp_path) == [] and not (folder / "pushed.json").exists()
 
 
 def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path):
@@ -139,6 +140,6 @@ def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
 
 
 def test_a_row_named_twice_is_refused_before_kaggle_is_asked(monkeypatch):
-    monkeypatch.setattr(remote, "train", lambda *_: pytest.fail("pushed"))
+    monkeypatch.setattr(pushing, "client", lambda: pytest.fail("pushed"))
     with pytest.raises(UserError, match=f"{ONE} is given twice"):
-        remote.train_rows([ONE, TWO, ONE], None, None)
+        pushing.push([ONE, TWO, ONE], [], None, 1)

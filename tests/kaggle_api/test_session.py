@@ -16,8 +16,7 @@ from small_training import train
 from src.bundle import checkpoint_path
 from src.competition import mounts
 from src.core import config, load_variants, make_variant
-from src.kaggle_api import kernel, session
-from src.kaggle_api.kernel import Asked
+from src.kaggle_api import kernel
 from tests.kaggle_kernels import ONE, trained
 from tests.kaggle_user import refusal, run_each
 
@@ -54,10 +53,10 @@ def in_turn(kaggle, *runs) -> None:
 @pytest.mark.parametrize(("own", "given"), [(0, 660), (90, 90), (5000, 660)])
 def test_a_pushed_training_ends_before_the_session_does(own, given):
     variant = make_variant(time_limit=own)
-    assert session.limited(variant).recipe == {**variant.recipe, "time_limit": given}
+    assert kernel.limited(variant).recipe == {**variant.recipe, "time_limit": given}
     card = {"training": training(7)}
-    assert session.is_cut(variant, card) is (own != given)
-    assert not session.is_cut(variant, {"training": training(13)})
+    assert kernel.is_cut(variant, card) is (own != given)
+    assert not kernel.is_cut(variant, {"training": training(13)})
 
 
 # the output
@@ -67,8 +66,8 @@ def test_only_models_are_written_to_the_kernels_output(tmp_path, monkeypatch):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "home"))
     monkeypatch.setattr(sys, "path", [*sys.path])
     variant = make_variant()
-    kernel.build(variant, Asked([], None, 60), "someone")
-    notebook = nbformat.read(kernel.folder_of(variant) / "paddy_train.ipynb", 4)
+    kernel.build(variant, "someone", [], None, {})
+    notebook = nbformat.read(kernel.kernels_dir() / variant.name / "paddy_train.ipynb", 4)
     (tmp_path / "working").mkdir()
     monkeypatch.chdir(tmp_path / "working")
     exec(notebook.cells[0].source, {})
@@ -119,12 +118,12 @@ def test_a_kernel_finds_the_checkpoint_that_is_attached(tmp_path, monkeypatch, c
     monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
-    session.fetch_checkpoint("someone/paddy", ONE)
+    kernel.fetch_checkpoint("someone/paddy", ONE)
     assert "training begins anew" in capsys.readouterr().err and not Path(HIDDEN).exists()
     attached = tmp_path / "input" / place / HIDDEN
     attached.parent.mkdir(parents=True)
     attached.write_bytes(b"state")
-    session.fetch_checkpoint("someone/paddy", ONE)
+    kernel.fetch_checkpoint("someone/paddy", ONE)
     assert Path(HIDDEN).read_bytes() == b"state"
 
 

@@ -1,0 +1,157 @@
+"""A submission: checked, uploaded, confirmed by Kaggle's own list, scored."""
+
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src import submission
+from src.competition import COMPETITION, find
+from src.core import UserError, submissions_dir
+from src.evidence import score_in_images
+from src.kaggle_api import drawn, ledger
+from src.kaggle_api.client import call, call_with_retry, client, retry_delay
+from src.submission import sent
+
+PAGE_SIZE = 100
+
+
+def submit(
+    name: str, message: str, wait: bool, every: float, patience: float, force: bool, again: bool
+) -> None:
+    """Check the submission `name`, upload it and wait for its score.
+
+    `force` overrides the guard, `again` sends bytes that were sent before.
+    """
+    if Path(name).name != name:
+        raise UserError(f"{name!r} names a folder; name a submission of {submissions_dir()} alone")
+    path = submissions_dir() / f"{name.removesuffix('.csv')}.csv"
+    drawn.require_real()
+    drawn.require_real_file(path, folder := find())
+    forced = submission.release(path, folder, force)
+    entries = _list_submissions(pages=1)
+    _update_ledger(entries)
+    if not again and (before := ledger.sent_before(path)):
+        raise UserError(f"the bytes of {path.name} were sent already, {before}; --again sends them "
+                        "once more, which spends one of the day's submissions")
+    message = message or ledger.default_message(path)
+    entry = _send(path, message, forced, {entry["ref"] for entry in entries}, every)
+    print(f"{path.name} is on Kaggle's list as {entry['ref']}: {message}", flush=True)
+    if wait:
+        _wait_for_score(entry, every, patience)
+
+
+def scores() -> None:
+    """Fill the ledger from Kaggle's list and print the board."""
+    drawn.require_real()
+    table = _update_ledger(_list_submissions())
+    if table.empty:
+        raise UserError("Kaggle lists no submission of yours; python -m src.kaggle_api submit NAME")
+    print(ledger.board(table), ledger.relation(table), ledger.choose(table), sep="\n\n")
+
+
+def _update_ledger(entries: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Put what Kaggle lists into sent/ and the ledger, which is returned."""
+    sent.adopt(entries, ledger.read_ledger().sha256.to_dict())
+    return ledger.record(entries)
+
+
+def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:
+    """Kaggle's list of our submissions, newest first, at most `pages` of it."""
+    entries: dict[int, dict[str, Any]] = {}
+    for page in range(1, pages + 1):
+        listed = call_with_retry(client().competition_submissions, COMPETITION,
+                                 page_number=page, page_size=PAGE_SIZE)
+        new = {s.ref: _entry(s) for s in listed or []}
+        if not new.keys() - entries.keys():
+            break
+        entries |= new
+    return list(entries.values())
+
+
+def _entry(s: Any) -> dict[str, Any]:
+    """What is used of the client's submission object."""
+    facts = {"ref": s.ref, "name": s.file_name, "time": s.date, "bytes": s.total_bytes}
+    marks = {"public": s.public_score or "", "private": s.private_score or ""}
+    return facts | marks | {"status": s.status.name, "error": s.error_description or ""}
+
+
+def _send(
+    path: Path, message: str, forced: list[str], known: set[int], every: float
+) -> dict[str, Any]:
+    """Upload the file; its entry on Kaggle's list, which is not among the `known` ones.
+
+    The copy is made first: if this is killed, the next command looks for it on Kaggle's list.
+    """
+    copy = sent.put_aside(path, datetime.now(UTC), forced)
+    error = _upload(path, message)
+    entry = _find_entry(path, known, error, every)
+    if entry is None and error:
+        sent.discard(copy)
+        raise error
+    if entry is None:  # the copy stays: a later list may still show it
+        raise UserError(
+            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; until it "
+            "does it is not submitted: python -m src.kaggle_api scores reads the list again"
+        )
+    sent.confirm(copy, entry)
+    ledger.record([entry])
+    return entry
+
+
+def _upload(path: Path, message: str) -> UserError | None:
+    """Send the file; an error is returned, for it may have arrived all the same."""
+    api = client()
+    try:
+        answer = call(api.competition_submit, str(path), message, COMPETITION)
+    except UserError as error:
+        return error
+    if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+        return UserError("the upload broke off, nothing was submitted; run the same command again")
+    return None
+
+
+def _find_entry(
+    path: Path, known: set[int], error: UserError | None, every: float
+) -> dict[str, Any] | None:
+    """The new entry of Kaggle's list for `path`; listed once only after a lasting `error`."""
+    lasting = error is not None and retry_delay(error, every) is None
+    for delay in [0] if lasting else [0, every, every, every]:
+        time.sleep(delay)
+        for entry in _list_submissions(pages=1):
+            if entry["ref"] not in known and entry["name"] == path.name:
+                return entry
+    return None
+
+
+def _allowance() -> str:
+    """Kaggle's count of today's remaining submissions, in brackets; empty if it gives none."""
+    try:
+        limits = call_with_retry(client().competition_get_submission_limits, COMPETITION)
+    except UserError:
+        return ""
+    if limits.num_allowed_now == 0:
+        return " (the daily limit is reached: none left today, renewed at midnight UTC)"
+    return f" ({limits.num_allowed_now} submissions are left today)"
+
+
+def _wait_for_score(entry: dict[str, Any], every: float, patience: float) -> None:
+    """Poll the list until the score is there, at most `patience` seconds."""
+    start = time.monotonic()
+    while entry["status"] == "PENDING" and (waited := time.monotonic() - start) < patience:
+        print(f"\rwaiting for the score {waited:4.0f} s", end="", flush=True, file=sys.stderr)
+        time.sleep(every)
+        entry = next(e for e in [*_list_submissions(pages=1), entry] if e["ref"] == entry["ref"])
+    print(file=sys.stderr)
+    ledger.record([entry])
+    if entry["status"] == "ERROR":
+        raise UserError(f"Kaggle cannot score {entry['name']}: {entry['error'] or 'no reason'}")
+    if entry["status"] == "PENDING":
+        print(f"submitted, but no score after {patience:.0f} s; python -m src.kaggle_api scores "
+              "will fetch it")
+    else:
+        print(f"public: {score_in_images(entry['public'])}")
