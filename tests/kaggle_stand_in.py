@@ -51,12 +51,14 @@ class StandIn:
         self.kernel_states = ["QUEUED", "RUNNING", "COMPLETE"]
         self.session_limit = 2
         self.seen: list[tuple[str, dict[str, str], Any]] = []  # call, headers, body
+        self.slept: list[float] = []  # seconds, by the user's commands
         self.release = threading.Event()
 
     def __enter__(self) -> "StandIn":
         handler = type("Bound", (Handler,), {"kaggle": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
+        self.server.handle_error = lambda *_: None  # a user who is killed hangs up
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
         self.thread.start()
         return self

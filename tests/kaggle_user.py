@@ -2,21 +2,28 @@
 
 import base64
 import io
-import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
+
+import small_bundles
 
 from src.core import ROOT
+from src.kaggle_api.__main__ import main
+from src.kaggle_api.client import client
 from tests.kaggle_stand_in import KEY, USER, StandIn
 
 SLUG = "paddy-disease-classification"
 SECRETS = (KEY, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
+PLAIN_CLIENT = [sys.executable, "-m", "kaggle", "competitions"]
 LABELS = ("blast", "hispa", "normal")
 
 
@@ -60,61 +67,49 @@ def zip_of(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-# Several command lines in one process: the client takes half a second to import.
-IN_TURN = """
-import json, runpy, sys
-for line in json.loads(sys.argv[1]):
-    sys.argv, code = ["", *line], 0
-    try:
-        runpy.run_module("src.kaggle_api", run_name="__main__")
-    except SystemExit as end:
-        code = end.code
-    for stream in (sys.stdout, sys.stderr):
-        print(code, "<end>", sep="", flush=True, file=stream)
-"""
+def run(kaggle: StandIn, home: Path, words: str) -> subprocess.CompletedProcess[str]:
+    """`python -m src.kaggle_api` with its data and work below `home`, in this process.
+
+    Its seconds of sleep are noted in `kaggle.slept` and cut short.
+    """
+    sleep = time.sleep
+
+    def doze(seconds: float) -> None:
+        kaggle.slept.append(seconds)
+        sleep(min(seconds, 0.02))
+
+    client.cache_clear()
+    with patch.dict(os.environ, environment(kaggle, home), clear=True), patch("time.sleep", doze):
+        return _checked(small_bundles.call(main, *shlex.split(words)))
 
 
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "src.kaggle_api", *args]
-
-
-def run(
-    kaggle: StandIn, home: Path, *args: str, cwd: Path = ROOT, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """The command with its data and work below `home`; its output never holds the key."""
-    return call(kaggle, home, command(*args), cwd, **env)
-
-
-def run_each(kaggle: StandIn, home: Path, *lines: str) -> list[subprocess.CompletedProcess[str]]:
-    """Several commands one after the other."""
-    words = json.dumps([line.split() for line in lines])
-    done = call(kaggle, home, [sys.executable, "-c", IN_TURN, words])
-    parts = zip(done.stdout.split("<end>\n"), done.stderr.split("<end>\n"), strict=True)
-    parts = list(parts)[:-1]
-    assert len(parts) == len(lines), done.stderr
-    return [subprocess.CompletedProcess(line, not out.endswith("0"), out, err.rstrip("0"))
-            for line, (out, err) in zip(lines, parts, strict=True)]
+def start(kaggle: StandIn, home: Path, words: str) -> subprocess.Popen[str]:
+    """The same command in a process of its own, to be killed."""
+    line = [sys.executable, "-m", "src.kaggle_api", *words.split()]
+    return subprocess.Popen(line, env=environment(kaggle, home), cwd=ROOT, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
 def call(
     kaggle: StandIn, home: Path, line: list[str], cwd: Path = ROOT, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    places = {"PADDY_DATA": str(home / "data" / SLUG), "PADDY_WORK": str(home / "work")}
-    verbose = {"VERBOSE": "1"}  # the client then tells its requests, unless it is kept from it
-    places |= kaggle.env(home, **places | verbose | env)
-    done = subprocess.run(line, env=places, cwd=cwd, text=True, capture_output=True, timeout=400)
+    """Any command of this user in a process of its own."""
+    return _checked(subprocess.run(line, env=environment(kaggle, home) | env, cwd=cwd, text=True,
+                                   capture_output=True, timeout=400))
+
+
+def environment(kaggle: StandIn, home: Path) -> dict[str, str]:
+    verbose = {"VERBOSE": "1"}  # the client then prints its requests, unless it is kept from it
+    places = {"PADDY_DATA": str(folder_of(home)), "PADDY_WORK": str(home / "work")}
+    return kaggle.env(home, **places, **verbose)
+
+
+def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The key is nowhere in what was printed."""
     for secret in SECRETS:
         assert secret not in done.stdout + done.stderr
     assert not re.search("Traceback|DEBUG", done.stderr), done.stderr
     return done
-
-
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a command that had to fail."""
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and done.stderr.rstrip().endswith(lines[0])
-    return lines[0]
 
 
 def folder_of(home: Path) -> Path:

@@ -9,36 +9,41 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_bundles import refused
 
-from src.core import ROOT, UserError
+from src.core import UserError
 from src.kaggle_api import download as archive
-from tests.kaggle_stand_in import CUT, HOLD, KEY, StandIn
+from tests.kaggle_stand_in import CUT, HOLD, KEY
 from tests.kaggle_user import (
+    PLAIN_CLIENT,
     SLUG,
-    command,
+    call,
     competition_files,
     folder_of,
     left_over,
-    refusal,
     run,
-    run_each,
+    start,
     unpack,
     zip_of,
 )
 
 
-def killed_once(begun: Callable[[], object], kaggle: StandIn, home: Path, *line: str) -> None:
-    """A command that is killed as soon as `begun()`."""
-    env = kaggle.env(home, PADDY_DATA=str(folder_of(home)))
-    process = subprocess.Popen(command(*line), env=env, cwd=ROOT, stderr=subprocess.DEVNULL)
+def killed_once(begun: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Kill the command as soon as `begun()`."""
     while not begun():
         assert process.poll() is None
     process.kill()
     process.wait()
 
 
+def damaged(content: bytes) -> bytes:
+    """A zip with one image overwritten."""
+    at = content.index(b"test_images/200003.jpg") + 1000
+    return content[:at] + bytes(50) + content[at + 50 :]
+
+
 def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggle, tmp_path):
-    done, again = run_each(kaggle, tmp_path, "download", "download")
+    done, again = (run(kaggle, tmp_path, "download") for _ in range(2))
     assert done.returncode == again.returncode == 0 and "100%" in done.stderr, done.stderr
     assert "18 images, 3 classes" in done.stdout and "13,876" in done.stdout
     assert (folder_of(tmp_path) / "train_images" / "hispa" / "100001.jpg").stat().st_size == 3000
@@ -49,9 +54,7 @@ def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggl
 
 
 def test_the_plain_client_lists_the_files_of_the_same_competition(kaggle, tmp_path):
-    line = ["-m", "kaggle", "competitions", "files", "-c", SLUG, "--csv"]
-    done = subprocess.run([sys.executable, *line], env=kaggle.env(tmp_path),
-                          text=True, capture_output=True, timeout=100)
+    done = call(kaggle, tmp_path, [*PLAIN_CLIENT, "files", "-c", SLUG, "--csv"], VERBOSE="")
     assert done.returncode == 0, done.stderr
     assert "train.csv" in done.stdout and "sample_submission.csv" in done.stdout
 
@@ -67,7 +70,7 @@ def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
 def test_a_killed_download_is_continued_by_the_next_call(kaggle, tmp_path):
     kaggle.archive, kaggle.body_troubles = zip_of(competition_files(size=200_000)), [HOLD]
     part = tmp_path / "data" / f"{SLUG}.zip"
-    killed_once(lambda: part.exists() and part.stat().st_size, kaggle, tmp_path, "download")
+    killed_once(lambda: part.exists() and part.stat().st_size, start(kaggle, tmp_path, "download"))
     kaggle.release.set()
     assert not folder_of(tmp_path).exists()
     here = part.stat().st_size
@@ -78,11 +81,11 @@ def test_a_killed_download_is_continued_by_the_next_call(kaggle, tmp_path):
 def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggle, tmp_path):
     path = tmp_path / "archive.zip"
     path.write_bytes(zip_of(competition_files(images=1500, size=50)))
-    line = ["download", "--zip", str(path)]
+    words = f"download --zip {path}"
     begun = tmp_path / "data" / f".{SLUG}.unpacking" / "train_images"
-    killed_once(begun.exists, kaggle, tmp_path, *line)
+    killed_once(begun.exists, start(kaggle, tmp_path, words))
     assert begun.exists() and not folder_of(tmp_path).exists()
-    done = run(kaggle, tmp_path, *line)
+    done = run(kaggle, tmp_path, words)
     assert "4,506 images" in done.stdout and left_over(tmp_path) == []
 
 
@@ -94,86 +97,80 @@ def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(tmp_path):
         archive.fill(tmp_path / SLUG, None)
 
 
-def test_a_damaged_archive_is_said_so_and_downloaded_again(kaggle, tmp_path):
-    whole = kaggle.archive
-    at = whole.index(b"test_images/200003.jpg") + 1000
+def test_a_damaged_archive_is_downloaded_again(kaggle, tmp_path):
     path = tmp_path / "data" / f"{SLUG}.zip"
     path.parent.mkdir()
-    path.write_bytes(whole[:at] + bytes(50) + whole[at + 50 :])
+    path.write_bytes(damaged(kaggle.archive))
     done = run(kaggle, tmp_path, "download")
-    assert done.returncode == 0, done.stderr
-    assert "is damaged" in done.stdout and "downloading it again" in done.stdout
+    assert done.returncode == 0 and f"{path} is damaged" in done.stdout, done.stderr
     assert len(kaggle.called("/archive.zip")) == 1 and left_over(tmp_path) == []
 
 
 def test_an_archive_damaged_at_its_source_ends_in_one_line_and_no_folder(kaggle, tmp_path):
-    at = kaggle.archive.index(b"test_images/200003.jpg") + 1000
-    kaggle.archive = kaggle.archive[:at] + bytes(50) + kaggle.archive[at + 50 :]
-    assert "damaged" in refusal(run(kaggle, tmp_path, "download"))
+    kaggle.archive = damaged(kaggle.archive)
+    assert "damaged" in refused(run(kaggle, tmp_path, "download"))
     assert len(kaggle.called("/archive.zip")) == 2 and not folder_of(tmp_path).exists()
 
 
 def test_a_zip_from_the_browser_needs_no_kaggle_and_stays(kaggle, tmp_path):
     path = tmp_path / "archive.zip"
     path.write_bytes(kaggle.archive)
+    done = run(kaggle, tmp_path, f"download --zip {path}")
+    assert done.returncode == 0 and kaggle.seen == [] and path.exists()
+
+
+def test_half_a_zip_from_the_browser_is_refused(kaggle, tmp_path):
     half, elsewhere = tmp_path / "half.zip", tmp_path / "data" / "other"
     half.write_bytes(kaggle.archive[:9000])
-    done, refused = run_each(kaggle, tmp_path, f"download --zip {path}",
-                             f"download --zip {half} --data {elsewhere}")
-    assert done.returncode == 0 and kaggle.seen == [] and path.exists()
-    line = refusal(refused)
-    assert "damaged" in line and "browser" in line and not elsewhere.exists()
+    line = refused(run(kaggle, tmp_path, f"download --zip {half} --data {elsewhere}"))
+    assert f"{half} is damaged" in line and "browser" in line and not elsewhere.exists()
 
 
-def test_a_zip_that_lacks_a_file_is_refused_by_name(kaggle, tmp_path):
-    gone = ["test_images/200002.jpg", "train_images/blast/100003.jpg", "sample_submission.csv"]
-    for number, name in enumerate(gone):
-        files = competition_files()
-        del files[name]
-        (tmp_path / f"{number}.zip").write_bytes(zip_of(files))
-    lines = [f"download --zip {tmp_path / f'{number}.zip'}" for number in range(len(gone))]
-    for name, done in zip(gone, run_each(kaggle, tmp_path, *lines), strict=True):
-        assert Path(name).name in refusal(done)
+LACKING = ["test_images/200002.jpg", "train_images/blast/100003.jpg", "sample_submission.csv"]
+
+
+@pytest.mark.parametrize("name", LACKING)
+def test_a_zip_that_lacks_a_file_is_refused_by_name(kaggle, tmp_path, name):
+    path, files = tmp_path / "archive.zip", competition_files()
+    del files[name]
+    path.write_bytes(zip_of(files))
+    line = refused(run(kaggle, tmp_path, f"download --zip {path}"))
+    assert Path(name).name in line and ".unpacking" not in line
     assert left_over(tmp_path) == [] and not folder_of(tmp_path).exists()
 
 
 def test_a_disk_too_small_is_found_out_before_anything_is_fetched(kaggle, tmp_path):
     kaggle.announced = 10**16
     path = tmp_path / "huge.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("train.csv", b"x")
-        archive.infolist()[0].file_size = 10**16
-    for done in run_each(kaggle, tmp_path, "download", f"download --zip {path}"):
-        assert "GB free" in refusal(done)
+    with zipfile.ZipFile(path, "w") as huge:
+        huge.writestr("train.csv", b"x")
+        huge.infolist()[0].file_size = 10**16
+    for words in ("download", f"download --zip {path}"):
+        assert "GB free" in refused(run(kaggle, tmp_path, words))
     assert left_over(tmp_path) == []
 
 
-REFUSALS = {
-    "wrong credentials": ((401, "Unauthenticated"), "make a token at"),
-    "rules not accepted": ((403, "You must accept this competition's rules"), "/rules"),
-    "no such competition": ((404, "Not found"), "closed"),
-    "a secret that is echoed": ((400, f"bad key {KEY}"), "bad key ***"),
-    "too many requests": ((429, "Too many requests", {"Retry-After": "7200"}), "wait 7200 seconds"),
-}
+@pytest.mark.parametrize(("trouble", "remedy"), [
+    ((401, "Unauthenticated"), "make a token at"),
+    ((403, "You must accept this competition's rules"), "/rules"),
+    ((404, "Not found"), "closed"),
+    ((400, f"bad key {KEY}"), "bad key ***"),
+    ((429, f"too many, {KEY}", {"Retry-After": "7200"}), "wait 7200 seconds"),
+])  # fmt: skip
+def test_a_refused_download_is_one_line_with_the_remedy(kaggle, tmp_path, trouble, remedy):
+    kaggle.troubles["DownloadDataFiles"] = [trouble]
+    assert remedy in refused(run(kaggle, tmp_path, "download"))
+    assert len(kaggle.seen) == 1 and left_over(tmp_path) == [] and kaggle.slept == []
 
 
-def test_a_refused_download_is_one_line_with_the_remedy(kaggle, tmp_path):
-    kaggle.troubles["DownloadDataFiles"] = [trouble for trouble, _ in REFUSALS.values()]
-    results = run_each(kaggle, tmp_path, *["download"] * len(REFUSALS))
-    for (_, said), done in zip(REFUSALS.values(), results, strict=True):
-        assert said in refusal(done)
-    assert len(kaggle.seen) == len(REFUSALS) and left_over(tmp_path) == []
-
-
-def test_passing_troubles_are_waited_for(kaggle, tmp_path):
-    slower = (429, "slower", {"Retry-After": "0"})
-    kaggle.troubles["DownloadDataFiles"] = [(500, "oops"), slower, slower]
+def test_transient_errors_are_waited_for(kaggle, tmp_path):
+    slower = (429, "slower", {"Retry-After": "5"})
+    kaggle.troubles["DownloadDataFiles"] = [(500, "oops"), slower, (503, "unavailable")]
     assert run(kaggle, tmp_path, "download").returncode == 0
-    assert len(kaggle.called("DownloadDataFiles")) == 4
+    assert len(kaggle.called("DownloadDataFiles")) == 4 and kaggle.slept == [0.5, 5, 8]
 
 
-def test_without_credentials_the_line_says_where_they_belong(kaggle, tmp_path):
-    env = kaggle.env(tmp_path, PADDY_DATA=str(folder_of(tmp_path)))
-    bare = {k: v for k, v in env.items() if k not in ("KAGGLE_USERNAME", "KAGGLE_KEY")}
-    done = subprocess.run(command("download"), env=bare, cwd=ROOT, text=True, capture_output=True)
-    assert "~/.kaggle/access_token" in refusal(done) and kaggle.seen == []
+def test_without_credentials_the_line_names_their_file(kaggle, tmp_path):
+    bare = ["env", "-u", "KAGGLE_USERNAME", "-u", "KAGGLE_KEY", sys.executable, "-m"]
+    done = call(kaggle, tmp_path, [*bare, "src.kaggle_api", "download"])
+    assert "~/.kaggle/access_token" in refused(done) and kaggle.seen == []

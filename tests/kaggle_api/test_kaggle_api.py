@@ -3,27 +3,19 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_bundles import refused
 
 from src.core import sha256
 from src.evidence import error_phrase
 from src.submission import sent
 from src.submission import write as submission
-from tests.kaggle_stand_in import CUT, FINE, StandIn, days_ago
-from tests.kaggle_user import (
-    LABELS,
-    SLUG,
-    folder_of,
-    refusal,
-    run,
-    run_each,
-    unpack,
-)
+from tests.kaggle_stand_in import CUT, StandIn, days_ago
+from tests.kaggle_user import LABELS, PLAIN_CLIENT, SLUG, call, folder_of, run, unpack
 
 
 @pytest.fixture
@@ -45,8 +37,8 @@ def write(home: Path, notebook: str, wrong: int = 2, seed: int = 0) -> Path:
     return submission.write_submission(probs, folder_of(home), notebook, facts, force=True)
 
 
-def submit(kaggle: StandIn, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return run(kaggle, home, "submit", "paddy_train", "--every", "0.05", *args)
+def submit(kaggle: StandIn, home: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+    return run(kaggle, home, f"submit paddy_train {more}")
 
 
 def test_submit_waits_for_the_score_and_writes_the_ledger(kaggle, tmp_path, work):
@@ -72,7 +64,7 @@ def read_ledger(folder: Path) -> dict[str, dict[str, str]]:
 
 def test_what_was_sent_is_kept_aside_read_only_with_kaggles_number_and_time(kaggle, tmp_path, work):
     path = work / "paddy_train.csv"
-    assert submit(kaggle, tmp_path, "--no-wait", "-m", "my words").returncode == 0
+    assert submit(kaggle, tmp_path, "--no-wait -m 'my words'").returncode == 0
     (entry,) = kaggle.submissions
     assert entry["description"] == "my words"
     copy = sent.by_ref(entry["ref"])
@@ -94,7 +86,7 @@ def aside(folder: Path) -> list[Path]:
 def test_the_guard_comes_before_anything_is_sent(kaggle, tmp_path, work):
     path = work / "paddy_train.csv"
     path.write_text(path.read_text().replace("200001.jpg", "200009.jpg"))
-    line = refusal(submit(kaggle, tmp_path))
+    line = refused(submit(kaggle, tmp_path))
     assert "not sent" in line and "--force" in line and kaggle.seen == []
     assert json.loads((work / "paddy_train.json").read_text())["submitted"] is False
 
@@ -103,7 +95,7 @@ def test_force_sends_what_the_guard_refuses_and_records_it(kaggle, tmp_path, wor
     path = work / "paddy_train.csv"
     path.write_text(path.read_text().replace("200001.jpg", "200009.jpg"))
     before = json.loads((work / "paddy_train.json").read_text())["forced"]
-    done = submit(kaggle, tmp_path, "--no-wait", "--force")
+    done = submit(kaggle, tmp_path, "--no-wait --force")
     assert done.returncode == 0, done.stderr
     assert list(kaggle.uploads.values()) == [path.read_bytes()]
     told = json.loads((work / "paddy_train.json").read_text())
@@ -116,7 +108,7 @@ def test_force_sends_what_the_guard_refuses_and_records_it(kaggle, tmp_path, wor
     assert again["forced"] == told["forced"]
 
 
-SUBMIT_TROUBLES = [
+@pytest.mark.parametrize(("at", "trouble", "remedy"), [
     ("CreateSubmission", (403, "You must accept the rules"), "/rules"),
     ("CreateSubmission", (400, "Daily submission limit reached"), "midnight UTC"),
     ("CreateSubmission", (500, "Internal error"), "again later"),
@@ -124,19 +116,12 @@ SUBMIT_TROUBLES = [
     ("upload", (503, "unavailable"), "broke off"),
     ("StartSubmissionUpload", (400, "The deadline has passed"), "no submissions"),
     ("ListSubmissions", (401, "Unauthenticated"), "make a token"),
-]
-
-
-def test_a_failed_submit_is_one_line_and_leaves_no_trace(kaggle, tmp_path, work):
-    kaggle.troubles["CreateSubmission"] = [trouble for _, trouble, _ in SUBMIT_TROUBLES[:4]]
-    kaggle.troubles["upload"] = [FINE] * 4 + [SUBMIT_TROUBLES[4][1]]
-    kaggle.troubles["StartSubmissionUpload"] = [FINE] * 5 + [SUBMIT_TROUBLES[5][1]]
-    line = "submit paddy_train --every 0.05"
-    results = run_each(kaggle, tmp_path, *[line] * 6)
-    kaggle.troubles["ListSubmissions"] = [SUBMIT_TROUBLES[6][1]]
-    results += run_each(kaggle, tmp_path, line)
-    for (_, _, said), done in zip(SUBMIT_TROUBLES, results, strict=True):
-        assert said in refusal(done)
+])  # fmt: skip
+def test_a_failed_submit_is_one_line_and_leaves_no_trace(
+    kaggle, tmp_path, work, at, trouble, remedy
+):
+    kaggle.troubles[at] = [trouble]
+    assert remedy in refused(submit(kaggle, tmp_path))
     assert not (work / "ledger.csv").exists() and kaggle.submissions == []
     assert aside(work) == [] and not sent.read_provenance(work / "paddy_train.csv")["submitted"]
 
@@ -153,7 +138,7 @@ def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
     kaggle.loses_submissions = True
     kaggle.add_submission("paddy_train.csv", 99, "an earlier one of this name", days_ago(1))
     kaggle.limits = {"numToday": 5, "numTotal": 9}
-    line = refusal(submit(kaggle, tmp_path))
+    line = refused(submit(kaggle, tmp_path))
     assert "does not show it" in line and "daily limit" in line
     assert [row["sha256"] for row in read_ledger(work).values()] == [""]  # the earlier one's
     assert len(kaggle.called("CreateSubmission")) == 1
@@ -169,26 +154,26 @@ def test_a_submission_whose_answer_was_lost_is_found_on_the_list(kaggle, tmp_pat
 
 def test_a_file_kaggle_cannot_score_is_an_error_with_its_reason(kaggle, tmp_path, work):
     kaggle.rejection = "Submission must have 3469 rows"
-    assert "Submission must have 3469 rows" in refusal(submit(kaggle, tmp_path))
+    assert "Submission must have 3469 rows" in refused(submit(kaggle, tmp_path))
     assert len(read_ledger(work)) == 1
 
 
 def test_a_score_that_never_comes_is_waited_for_only_so_long(kaggle, tmp_path, work):
     kaggle.score_after = None
-    done = submit(kaggle, tmp_path, "--patience", "0.3")
+    done = submit(kaggle, tmp_path, "--patience 0.1")
     assert done.returncode == 0 and "no score after" in done.stdout
     assert [row["public"] for row in read_ledger(work).values()] == [""]
 
 
 def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, work):
     csv = work / "paddy_train.csv"
-    line = ["competitions", "submit", "-c", SLUG, "-f", str(csv), "-m", "by hand"]
-    done = subprocess.run([sys.executable, "-m", "kaggle", *line], env=kaggle.env(tmp_path),
-                          text=True, capture_output=True, timeout=100)
+    line = [*PLAIN_CLIENT, "submit", "-c", SLUG, "-f", str(csv), "-m", "by hand"]
+    done = call(kaggle, tmp_path, line, VERBOSE="")
     assert "Successfully submitted" in done.stdout, done.stderr
     kaggle.add_submission("paddy_train.csv", csv.stat().st_size, "an older one", days_ago(3))
     kaggle.add_submission("elsewhere.csv", 99, "from the website", days_ago(2))
-    _, done, again = run_each(kaggle, tmp_path, "scores", "scores", "submit paddy_train")
+    run(kaggle, tmp_path, "scores")
+    done, again = run(kaggle, tmp_path, "scores"), submit(kaggle, tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {row["time"]: row for row in read_ledger(work).values()}
     old, website, mine = (rows[time] for time in sorted(rows))
@@ -198,4 +183,4 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, work):
     assert [path.suffix for path in aside(work)] == [".csv", ".json", ".parquet"]
     assert aside(work)[0].read_bytes() == csv.read_bytes()
     assert "2,569 ± 5.6" in done.stdout and "1. paddy_train.csv" in done.stdout
-    assert "were sent already" in refusal(again) and len(kaggle.called("CreateSubmission")) == 1
+    assert "were sent already" in refused(again) and len(kaggle.called("CreateSubmission")) == 1

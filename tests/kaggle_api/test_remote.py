@@ -22,7 +22,7 @@ def kaggle(kaggle: StandIn, tmp_path: Path) -> StandIn:
 
 
 def push(kaggle: StandIn, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return run(kaggle, home, "push", *(args or [ONE]), "--every", "0.05")
+    return run(kaggle, home, "push", *(args or [ONE]))
 
 
 def models(home: Path) -> list[str]:
@@ -30,7 +30,7 @@ def models(home: Path) -> list[str]:
 
 
 def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_path):
-    done, again = run_each(kaggle, tmp_path, *[f"push {ONE} --every 0.05"] * 2)
+    done, again = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 2)
     assert done.returncode == 0, done.stderr
     endings = (".json", ".pkl", ".test.parquet", ".valid.parquet")
     assert models(tmp_path) == [f"{ONE}{ending}" for ending in endings]
@@ -45,7 +45,7 @@ def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_p
 
 def test_a_kernel_that_fails_tells_its_last_words_and_can_be_pushed_again(kaggle, tmp_path):
     kaggle.kernel_states = ["RUNNING", "ERROR"]
-    line = refusal(push(kaggle, tmp_path))
+    line = refused(push(kaggle, tmp_path))
     assert "Your notebook hit an error" in line and "its last words" in line
     kaggle.kernel_states = ["COMPLETE"]
     assert push(kaggle, tmp_path).returncode == 0
@@ -62,7 +62,7 @@ DAMAGES = {
 
 
 def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path):
-    assert "sha256" in refusal(fetched_damaged(kaggle, tmp_path, f"models/{ONE}.pkl"))
+    assert "sha256" in refused(fetched_damaged(kaggle, tmp_path, f"models/{ONE}.pkl"))
     assert models(tmp_path) == []
     output = tmp_path / "work" / "notebooks" / "runs" / "kaggle" / ONE / "output"
     whole = kaggle.run_kernel(kaggle.called("SaveKernel")[0][2])
@@ -111,7 +111,7 @@ def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path
 def test_one_failure_does_not_stop_the_others(kaggle, tmp_path):
     whole = kaggle.run_kernel
     kaggle.run_kernel = lambda r: {} if "squish" in r["slug"] else whole(r)
-    line = refusal(push(kaggle, tmp_path, ONE, TWO))
+    line = refused(push(kaggle, tmp_path, ONE, TWO))
     assert "1 of 2" in line and ONE in line and f"{TWO}.json" in models(tmp_path)
 
 
@@ -135,7 +135,7 @@ def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
                        f"push {ONE} --no-internet")
     said = ["verify your phone number at", "did you mean 'vit_small_squish_224'", "--dataset"]
     for words, done in zip(said, results, strict=True):
-        assert words in refusal(done)
+        assert words in refused(done)
     assert kaggle.kernels == {} and models(tmp_path) == []
 
 

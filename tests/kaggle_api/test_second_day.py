@@ -16,13 +16,13 @@ from src.submission import sent
 from tests.kaggle_stand_in import StandIn
 from tests.kaggle_user import folder_of, refusal, run_each
 
-SUBMIT = "submit paddy_train --every 0.05"
+SUBMIT = "submit paddy_train"
 KILLED = """
 import os, signal, sys
 from src.kaggle_api.__main__ import main
 from src.submission import sent
 sent.confirm = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-sys.argv = ["", "submit", "paddy_train", "--every", "0.05"]
+sys.argv = ["", "submit", "paddy_train"]
 main()
 """
 
@@ -59,7 +59,7 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: Stand
     done, twice = run_each(kaggle, tmp_path, SUBMIT, SUBMIT)
     assert done.returncode == 0, done.stderr
     time = kaggle.submissions[0]["date"][:16].replace("T", " ")
-    line = refusal(twice)
+    line = refused(twice)
     assert f"were sent already, on {time} UTC as paddy_train.csv, public score 0.98769" in line
     assert "--again" in line and len(kaggle.uploads) == 1
 
@@ -79,7 +79,7 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: Stand
 def test_again_sends_the_same_bytes_and_keeps_both(kaggle: StandIn, tmp_path, csv):
     done, again, thrice = run_each(kaggle, tmp_path, SUBMIT, f"{SUBMIT} --again", SUBMIT)
     assert done.returncode == again.returncode == 0, again.stderr
-    refusal(thrice)
+    refused(thrice)
     assert sent_bytes() == [csv.read_bytes()] * 2 == list(kaggle.uploads.values())
     refs = [record["ref"] for record in sent.copies().values()]
     assert refs == [entry["ref"] for entry in kaggle.submissions[::-1]]
@@ -97,7 +97,7 @@ def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle: StandIn, tmp_pat
     if voted:
         assert done.returncode == 0, done.stderr
     else:
-        assert "were sent already" in refusal(done)
+        assert "were sent already" in refused(done)
     expected = [first, csv.read_bytes()] if voted else [first]
     assert sent_bytes() == list(kaggle.uploads.values()) == expected
     assert all(record["submitted"] for record in sent.copies().values())

@@ -85,7 +85,7 @@ def test_epochs_that_a_session_had_no_time_for_are_trained_by_the_next_push(kagg
         ("COMPLETE", lambda r: trained(tmp_path, r, training=training(7)) | {HIDDEN: b"7"}),
         ("COMPLETE", lambda r: trained(tmp_path, r, training=training(13))),
     )
-    cut, done, again = run_each(kaggle, tmp_path, *[f"push {ONE} --every 0.05"] * 3)
+    cut, done, again = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 3)
     assert "ended after epoch 7 of 13" in cut.stdout and cut.returncode == 0
     assert f"continues {FIRST} after epoch 7 of 13" in done.stdout and done.returncode == 0
     assert sources(kaggle) == [(FIRST, []), (f"{FIRST}-part-2", [FIRST])]
@@ -107,8 +107,8 @@ def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
         ("ERROR", deleted),
         ("COMPLETE", lambda request: trained(tmp_path, request)),
     )
-    *failed, done = run_each(kaggle, tmp_path, *[f"push {ONE} --every 0.05"] * 4)
-    assert all("push it again to continue" in refusal(one) for one in failed)
+    *failed, done = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 4)
+    assert all("push it again to continue" in refused(one) for one in failed)
     assert sources(kaggle)[1:] == [(f"{FIRST}-part-2", [FIRST])] * 3
     assert f"begins anew, {FIRST} cannot be attached" in done.stdout and done.returncode == 0
 
@@ -167,8 +167,8 @@ def test_a_training_killed_on_kaggle_is_continued_there(
         return output.files
 
     in_turn(kaggle, ("ERROR", lambda _: left), ("COMPLETE", continued))
-    failed, done = run_each(kaggle, tmp_path, *[f"push {ROW} --every 0.05"] * 2)
-    assert "push it again to continue" in refusal(failed)
+    failed, done = run_each(kaggle, tmp_path, *[f"push {ROW}"] * 2)
+    assert "push it again to continue" in refused(failed)
     assert done.returncode == 0, done.stderr
     executed = (tmp_path / "kaggle" / "executed.ipynb").read_text(encoding="utf-8")
     assert f"{ROW}: going on after epoch 1 of 3" in executed
