@@ -65,7 +65,8 @@ def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_pat
     kaggle.mark = lambda csv: kaggles_marks(answers, csv)
     assert run(kaggle, tmp_path, "download").returncode == 0
 
-    done = run(kaggle, tmp_path, "push", VARIANT, "--every", "0.05", cwd=repository)
+    line = [sys.executable, "-m", "src.kaggle_api", "push", VARIANT, "--every", "0.05"]
+    done = call(kaggle, tmp_path, line, cwd=repository)
     assert done.returncode == 0, done.stderr
     assert "running" in done.stdout and "hold-out" in done.stdout
     models = tmp_path / "work" / "models"
@@ -77,7 +78,7 @@ def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_pat
     done = call(kaggle, tmp_path, [sys.executable, "-m", "src.ensemble"])
     assert done.returncode == 0, done.stdout + done.stderr
     pasted = done.stdout.strip().splitlines()[-1]
-    sent = run(kaggle, tmp_path, "submit", "paddy_train", "--every", "0.05")
+    sent = run(kaggle, tmp_path, "submit paddy_train")
     assert sent.returncode == 0, sent.stderr
 
     assert pasted.startswith("kaggle competitions submit -c paddy-disease-classification -f ")

@@ -6,13 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from small_bundles import refused
 
-from src.core import ROOT, UserError, load_variants
-from src.kaggle_api import install, kernel
-from src.kaggle_api import push as pushing
+from src.core import ROOT, load_variants
 from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_stand_in import StandIn
-from tests.kaggle_user import command, folder_of, refusal, run, run_each
+from tests.kaggle_user import run, start
 
 
 @pytest.fixture
@@ -21,16 +20,16 @@ def kaggle(kaggle: StandIn, tmp_path: Path) -> StandIn:
     return kaggle
 
 
-def push(kaggle: StandIn, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return run(kaggle, home, "push", *(args or [ONE]))
+def push(kaggle: StandIn, home: Path, words: str = ONE) -> subprocess.CompletedProcess[str]:
+    return run(kaggle, home, f"push {words}")
 
 
 def models(home: Path) -> list[str]:
     return sorted(path.name for path in (home / "work" / "models").glob("*"))
 
 
-def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_path):
-    done, again = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 2)
+def test_a_bundle_is_fetched_whole_and_differing_versions_are_named(kaggle, tmp_path):
+    done, again = push(kaggle, tmp_path), push(kaggle, tmp_path)
     assert done.returncode == 0, done.stderr
     endings = (".json", ".pkl", ".test.parquet", ".valid.parquet")
     assert models(tmp_path) == [f"{ONE}{ending}" for ending in endings]
@@ -43,7 +42,7 @@ def test_a_bundle_comes_home_whole_and_differing_versions_are_said(kaggle, tmp_p
     assert "finished already" in again.stdout and len(kaggle.called("SaveKernel")) == 1
 
 
-def test_a_kernel_that_fails_tells_its_last_words_and_can_be_pushed_again(kaggle, tmp_path):
+def test_a_kernel_that_fails_ends_with_its_log_and_can_be_pushed_again(kaggle, tmp_path):
     kaggle.kernel_states = ["RUNNING", "ERROR"]
     line = refused(push(kaggle, tmp_path))
     assert "Your notebook hit an error" in line and "its last words" in line
@@ -52,57 +51,31 @@ def test_a_kernel_that_fails_tells_its_last_words_and_can_be_pushed_again(kaggle
     assert len(kaggle.called("SaveKernel")) == 2 and len(models(tmp_path)) == 4
 
 
-DAMAGES = {
-    f"models/{ONE}.pkl": "sha256",
-    f"models/{ONE}.json": "no model card",
-    f"models/{ONE}.valid.parquet": "parquet",
-    f"models/{ONE}.test.parquet": "parquet",
-    "push.json": "this push",
-}
-
-
-def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path):
-    assert "sha256" in refused(fetched_damaged(kaggle, tmp_path, f"models/{ONE}.pkl"))
-    assert models(tmp_path) == []
-    output = tmp_path / "work" / "notebooks" / "runs" / "kaggle" / ONE / "output"
-    whole = kaggle.run_kernel(kaggle.called("SaveKernel")[0][2])
-    for name, said in DAMAGES.items():
-        for path, content in whole.items():
-            (output / path).write_bytes(b"b" * len(content) if path == name else content)
-        push = json.loads(whole["push.json"])["push"]
-        with pytest.raises(UserError, match=said):
-            install.check(load_variants()[ONE], output, push)
-
-
-def fetched_damaged(kaggle: StandIn, home: Path, name: str) -> subprocess.CompletedProcess[str]:
-    """The push of a kernel whose file `name` arrives with other bytes."""
+@pytest.mark.parametrize(("name", "said"), [
+    (f"models/{ONE}.pkl", "sha256"),
+    (f"models/{ONE}.json", "no model card"),
+    (f"models/{ONE}.valid.parquet", "parquet"),
+    (f"models/{ONE}.test.parquet", "parquet"),
+    ("push.json", "this push"),
+])  # fmt: skip
+def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path, name, said):
     whole = kaggle.run_kernel
     kaggle.run_kernel = lambda r: whole(r) | {name: b"b" * len(whole(r)[name])}
-    done = push(kaggle, home)
-    kaggle.run_kernel = whole
-    return done
+    assert said in refused(push(kaggle, tmp_path))
+    assert models(tmp_path) == []
 
 
-def test_a_row_changed_while_kaggle_trained_is_said_and_pushed_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    variant = load_variants()[ONE]
-    folder, number = kernel.kernels_dir() / ONE, "0" * 32
-    older = {**variant.recipe, "epochs": 99}
-    text = f'push\\": \\"{number}'
-    made = trained(tmp_path, {"slug": ONE.replace("_", "-"), "text": text}, variant=older)
-    for name, content in made.items():
-        path = folder / "output" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    (folder / "pushed.json").write_text(json.dumps({"push": number}))
-    with pytest.raises(UserError, match="another recipe"):
-        install.install(variant, kernel.read_note(kernel.PUSHED, ONE))
-    assert models(tmp_path) == [] and not (folder / "pushed.json").exists()
+def test_a_row_changed_while_kaggle_trained_is_refused_and_pushed_again(kaggle, tmp_path):
+    older = {**load_variants()[ONE].recipe, "epochs": 99}
+    kaggle.run_kernel = lambda request: trained(tmp_path, request, variant=older)
+    assert "another recipe" in refused(push(kaggle, tmp_path)) and models(tmp_path) == []
+    kaggle.run_kernel = lambda request: trained(tmp_path, request)
+    assert push(kaggle, tmp_path).returncode == 0 and len(kaggle.called("SaveKernel")) == 2
 
 
 def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path):
     kaggle.session_limit = 1
-    done = push(kaggle, tmp_path, ONE, TWO)
+    done = push(kaggle, tmp_path, f"{ONE} {TWO}")
     assert done.returncode == 0, done.stderr
     assert "Maximum batch GPU session count of 1 reached" in done.stdout
     assert {f"{ONE}.json", f"{TWO}.json"} < set(models(tmp_path))
@@ -111,35 +84,46 @@ def test_variants_wait_their_turn_when_kaggle_runs_only_so_many(kaggle, tmp_path
 def test_one_failure_does_not_stop_the_others(kaggle, tmp_path):
     whole = kaggle.run_kernel
     kaggle.run_kernel = lambda r: {} if "squish" in r["slug"] else whole(r)
-    line = refused(push(kaggle, tmp_path, ONE, TWO))
+    line = refused(push(kaggle, tmp_path, f"{ONE} {TWO}"))
     assert "1 of 2" in line and ONE in line and f"{TWO}.json" in models(tmp_path)
 
 
 def test_a_command_that_was_killed_follows_the_kernel_it_pushed(kaggle, tmp_path):
     kaggle.kernel_states = ["RUNNING"]
-    places = {"PADDY_DATA": str(folder_of(tmp_path)), "PADDY_WORK": str(tmp_path / "work")}
-    process = subprocess.Popen(command("push", ONE), env=kaggle.env(tmp_path, **places), cwd=ROOT,
-                               text=True, stdout=subprocess.PIPE)
+    process = start(kaggle, tmp_path, f"push {ONE}")
     assert any("running" in line for line in process.stdout)
     process.kill()
-    process.wait()
+    process.communicate()
     kaggle.kernels["planted-user/paddy-vit-small-squish-224"]["states"] = ["COMPLETE"]
     done = push(kaggle, tmp_path)
     assert "pushed by an earlier call" in done.stdout and done.returncode == 0
     assert len(kaggle.called("SaveKernel")) == 1 and len(models(tmp_path)) == 4
 
 
-def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path):
+def test_a_kernel_that_version_1_pushed_is_followed_and_continued(kaggle, tmp_path):
+    """pushed.json and NAME.cut.json as they were written before this code."""
+    files = trained(tmp_path, {"slug": "vit-small-squish-224", "text": f'push\\": \\"{"0" * 32}'})
+    kaggle.kernels["someone/old-kernel"] = {"states": ["COMPLETE"], "files": files}
+    notes = tmp_path / "work" / "notebooks" / "runs" / "kaggle"
+    (notes / ONE).mkdir(parents=True)
+    facts = {"push": "0" * 32, "kernel": "someone/old-kernel", "part": 1, "commit": "c" * 40, "dirty": False}
+    (notes / ONE / "pushed.json").write_text(json.dumps(facts | {"url": "https://old"}))
+    (notes / f"{TWO}.cut.json").write_text('{"kernel": "someone/old-kernel", "part": 3, "after": "after 7"}')
+    done = push(kaggle, tmp_path, f"{ONE} {TWO}")
+    assert done.returncode == 0, done.stderr
+    (_, _, request), = kaggle.called("SaveKernel")
+    assert request["slug"].endswith("part-4") and request["kernelDataSources"] == ["someone/old-kernel"]
+    card = json.loads((tmp_path / "work" / "models" / f"{ONE}.json").read_text())
+    assert card["commit"] == "c" * 40 and len(models(tmp_path)) == 8
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (ONE, "verify your phone number at"),
+    ("vit_smal_squish_224", "did you mean 'vit_small_squish_224'"),
+    (f"{ONE} --no-internet", "--dataset"),
+    (f"{ONE} {TWO} {ONE}", f"{ONE} is given twice"),
+])  # fmt: skip
+def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path, words, said):
     kaggle.troubles["SaveKernel"] = [(403, "Phone verification is required")]
-    results = run_each(kaggle, tmp_path, f"push {ONE}", "push vit_smal_squish_224",
-                       f"push {ONE} --no-internet")
-    said = ["verify your phone number at", "did you mean 'vit_small_squish_224'", "--dataset"]
-    for words, done in zip(said, results, strict=True):
-        assert words in refused(done)
+    assert said in refused(push(kaggle, tmp_path, words))
     assert kaggle.kernels == {} and models(tmp_path) == []
-
-
-def test_a_row_named_twice_is_refused_before_kaggle_is_asked(monkeypatch):
-    monkeypatch.setattr(pushing, "client", lambda: pytest.fail("pushed"))
-    with pytest.raises(UserError, match=f"{ONE} is given twice"):
-        pushing.push([ONE, TWO, ONE], [], None, 1)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import draw_competition
-from small_bundles import CLASSES, bundle_in, call, sure, three_in
+from small_bundles import CLASSES, bundle_in, call, refused, sure, three_in
 
 from src.core import ROOT, sha256
 from src.ensemble.__main__ import main as ensemble
 from src.submission import sent
 from tests.kaggle_stand_in import StandIn
-from tests.kaggle_user import folder_of, refusal, run_each
+from tests.kaggle_user import environment, folder_of, run
 
 SUBMIT = "submit paddy_train"
 KILLED = """
@@ -56,7 +56,7 @@ def sent_bytes() -> list[bytes]:
 
 def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: StandIn, tmp_path, csv):
     first = csv.read_bytes()
-    done, twice = run_each(kaggle, tmp_path, SUBMIT, SUBMIT)
+    done, twice = (run(kaggle, tmp_path, SUBMIT) for _ in range(2))
     assert done.returncode == 0, done.stderr
     time = kaggle.submissions[0]["date"][:16].replace("T", " ")
     line = refused(twice)
@@ -66,7 +66,7 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: Stand
     vote_again(csv)
     second = csv.read_bytes()
     kaggle.mark = lambda csv: ("0.98885", "0.98847")
-    done, board = run_each(kaggle, tmp_path, SUBMIT, "scores")
+    done, board = run(kaggle, tmp_path, SUBMIT), run(kaggle, tmp_path, "scores")
     assert done.returncode == board.returncode == 0, done.stderr + board.stderr
     assert list(kaggle.uploads.values()) == [first, second] == sent_bytes()
     assert "2,572 ± 5.4" in board.stdout and "2,569 ± 5.6" in board.stdout
@@ -77,7 +77,8 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: Stand
 
 
 def test_again_sends_the_same_bytes_and_keeps_both(kaggle: StandIn, tmp_path, csv):
-    done, again, thrice = run_each(kaggle, tmp_path, SUBMIT, f"{SUBMIT} --again", SUBMIT)
+    lines = SUBMIT, f"{SUBMIT} --again", SUBMIT
+    done, again, thrice = (run(kaggle, tmp_path, words) for words in lines)
     assert done.returncode == again.returncode == 0, again.stderr
     refused(thrice)
     assert sent_bytes() == [csv.read_bytes()] * 2 == list(kaggle.uploads.values())
@@ -87,13 +88,12 @@ def test_again_sends_the_same_bytes_and_keeps_both(kaggle: StandIn, tmp_path, cs
 
 @pytest.mark.parametrize("voted", [False, True])
 def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle: StandIn, tmp_path, csv, voted):
-    first, places = csv.read_bytes(), {"PADDY_DATA": str(folder_of(tmp_path))}
-    env = kaggle.env(tmp_path, **places, PADDY_WORK=str(tmp_path / "work"))
+    first, env = csv.read_bytes(), environment(kaggle, tmp_path)
     killed = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, env=env, capture_output=True)
     assert killed.returncode == -signal.SIGKILL and len(kaggle.submissions) == 1
     if voted:
         vote_again(csv)
-    (done,) = run_each(kaggle, tmp_path, SUBMIT)
+    done = run(kaggle, tmp_path, SUBMIT)
     if voted:
         assert done.returncode == 0, done.stderr
     else:

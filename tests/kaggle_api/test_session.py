@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 import papermill
 import pytest
+from small_bundles import refused
 from small_training import train
 
 from src.bundle import checkpoint_path
@@ -18,7 +19,7 @@ from src.competition import mounts
 from src.core import config, load_variants, make_variant
 from src.kaggle_api import kernel
 from tests.kaggle_kernels import ONE, trained
-from tests.kaggle_user import refusal, run_each
+from tests.kaggle_user import call, run
 
 ROW = "test_resnet_squish_96"  # of the demo: three epochs
 HIDDEN = f"models/.{ONE}.checkpoint"
@@ -85,7 +86,7 @@ def test_epochs_that_a_session_had_no_time_for_are_trained_by_the_next_push(kagg
         ("COMPLETE", lambda r: trained(tmp_path, r, training=training(7)) | {HIDDEN: b"7"}),
         ("COMPLETE", lambda r: trained(tmp_path, r, training=training(13))),
     )
-    cut, done, again = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 3)
+    cut, done, again = (run(kaggle, tmp_path, f"push {ONE}") for _ in range(3))
     assert "ended after epoch 7 of 13" in cut.stdout and cut.returncode == 0
     assert f"continues {FIRST} after epoch 7 of 13" in done.stdout and done.returncode == 0
     assert sources(kaggle) == [(FIRST, []), (f"{FIRST}-part-2", [FIRST])]
@@ -107,7 +108,7 @@ def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
         ("ERROR", deleted),
         ("COMPLETE", lambda request: trained(tmp_path, request)),
     )
-    *failed, done = run_each(kaggle, tmp_path, *[f"push {ONE}"] * 4)
+    *failed, done = (run(kaggle, tmp_path, f"push {ONE}") for _ in range(4))
     assert all("push it again to continue" in refused(one) for one in failed)
     assert sources(kaggle)[1:] == [(f"{FIRST}-part-2", [FIRST])] * 3
     assert f"begins anew, {FIRST} cannot be attached" in done.stdout and done.returncode == 0
@@ -167,7 +168,8 @@ def test_a_training_killed_on_kaggle_is_continued_there(
         return output.files
 
     in_turn(kaggle, ("ERROR", lambda _: left), ("COMPLETE", continued))
-    failed, done = run_each(kaggle, tmp_path, *[f"push {ROW}"] * 2)
+    line = [sys.executable, "-m", "src.kaggle_api", "push", ROW, "--every", "0.05"]
+    failed, done = call(kaggle, tmp_path, line), call(kaggle, tmp_path, line)
     assert "push it again to continue" in refused(failed)
     assert done.returncode == 0, done.stderr
     executed = (tmp_path / "kaggle" / "executed.ipynb").read_text(encoding="utf-8")
