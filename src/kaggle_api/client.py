@@ -99,16 +99,14 @@ def _explain(error: Exception, *secrets: str) -> str:
         return f"Kaggle's client: {text}"
     if not isinstance(error, HTTPError) or error.response is None:
         return "no connection to Kaggle, or it broke off; run the same command again"
-    return f"Kaggle refuses ({error.response.status_code}: {text}): {_remedy(error, text)}"
+    code, wait = error.response.status_code, error.response.headers.get("Retry-After", "some")
+    return f"Kaggle refuses ({code}: {text}): {_remedy(code, text).format(wait=wait)}"
 
 
-def _remedy(error: HTTPError, text: str) -> str:
-    code = error.response.status_code
-    if code not in (401, 429):
-        for pattern, remedy in KEYWORDS.items():
-            if re.search(pattern, text, re.I):
-                return remedy
-    if code >= 500:
-        return "run the same command again later"
-    remedy = REMEDIES.get(code, "fix what it names, then run the same command again")
-    return remedy.format(wait=error.response.headers.get("Retry-After", "some"))
+def _remedy(code: int, text: str) -> str:
+    found = [remedy for pattern, remedy in KEYWORDS.items() if re.search(pattern, text, re.I)]
+    if found and code not in (401, 429):
+        return found[0]
+    later = "run the same command again later"
+    fix = "fix what it names, then run the same command again"
+    return later if code >= 500 else REMEDIES.get(code, fix)

@@ -1,13 +1,11 @@
 """The kernel that trains a variant on Kaggle's GPU: a folder for the official client to push.
 
-Kaggle takes one file a kernel, so the package travels inside the notebook, as a zip in its first
-cell; `notebooks/paddy_train.ipynb` itself goes unchanged, with the variant as its parameters.
-Kaggle keeps what the kernel leaves in its current folder: the bundle, and the checkpoint of an
-unfinished training. Everything else, such as shrunken copies, goes to a temporary folder.
+Kaggle takes one file a kernel: the package is a zip in the first cell of the notebook, which is
+`notebooks/paddy_train.ipynb` unchanged, with the variant as its parameters. Kaggle keeps what the
+kernel leaves in its current folder: the bundle, and the checkpoint of an unfinished training.
 
-A session that Kaggle stops may lose its output, so a long training ends in time. The kernel that
-continues it is a new one with that output attached: users report that Kaggle does not attach a
-kernel's output to itself.
+A session that Kaggle stops may lose its output, so a long training ends in time. A new kernel with
+that output attached continues it: users report that Kaggle attaches no kernel's output to itself.
 """
 
 import base64
@@ -183,23 +181,16 @@ def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> d
     """kernel-metadata.json without its name: private, on a GPU, with the competition's data."""
     fetches = variant.pretrained is True
     if fetches and internet is False:
-        raise UserError(
-            f"{variant.name} fetches its weights from the internet; attach them with --dataset and "
-            f"name the file in its row, pretrained: {mounts.KAGGLE_INPUT}/…, or leave out "
-            "--no-internet"
-        )
+        raise UserError(f"{variant.name} fetches its weights from the internet; attach them with "
+                        "--dataset and name the file in its row, pretrained: "
+                        f"{mounts.KAGGLE_INPUT}/…, or leave out --no-internet")
     return {
-        "code_file": f"{TEMPLATE}.ipynb",
-        "language": "python",
-        "kernel_type": "notebook",
-        "is_private": True,
-        "enable_gpu": True,
-        "machine_shape": GPU,
+        "code_file": f"{TEMPLATE}.ipynb", "language": "python", "kernel_type": "notebook",
+        "is_private": True, "enable_gpu": True, "machine_shape": GPU,
         "enable_internet": fetches if internet is None else internet,
-        "competition_sources": [COMPETITION],
-        "dataset_sources": datasets,
+        "competition_sources": [COMPETITION], "dataset_sources": datasets,
         "model_sources": _models(variant, datasets),
-    }
+    }  # fmt: skip
 
 
 def _models(variant: Variant, datasets: list[str]) -> list[str]:

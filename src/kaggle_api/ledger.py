@@ -4,7 +4,7 @@ A row for each submission on Kaggle's list; scores also as images right, the fin
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,15 @@ import pandas as pd
 
 from src.core import UserError, sha256, write_text
 from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
-from src.submission import by_digest, by_ref, ledger_path, read_ledger, read_provenance
+from src.submission import by_digest, by_ref, ledger_path, read_ledger, read_provenance, sent
 
 BOARDS = {"public": PUBLIC, "private": PRIVATE}
+
+
+def update(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Put what Kaggle lists into sent/ and the ledger, which is returned."""
+    sent.adopt(entries, read_ledger().sha256.to_dict())
+    return record(entries)
 
 
 def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -2,12 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from src import submission
 from src.competition import COMPETITION, find
@@ -34,7 +31,7 @@ def submit(
     drawn.require_real_file(path, folder := find())
     forced = submission.release(path, folder, force)
     entries = _list_submissions(pages=1)
-    _update_ledger(entries)
+    ledger.update(entries)
     if not again and (before := ledger.sent_before(path)):
         raise UserError(f"the bytes of {path.name} were sent already, {before}; --again sends them "
                         "once more, which spends one of the day's submissions")
@@ -48,16 +45,10 @@ def submit(
 def scores() -> None:
     """Fill the ledger from Kaggle's list and print the board."""
     drawn.require_real()
-    table = _update_ledger(_list_submissions())
+    table = ledger.update(_list_submissions())
     if table.empty:
         raise UserError("Kaggle lists no submission of yours; python -m src.kaggle_api submit NAME")
     print(ledger.board(table), ledger.relation(table), ledger.choose(table), sep="\n\n")
-
-
-def _update_ledger(entries: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Put what Kaggle lists into sent/ and the ledger, which is returned."""
-    sent.adopt(entries, ledger.read_ledger().sha256.to_dict())
-    return ledger.record(entries)
 
 
 def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:

@@ -39,12 +39,6 @@ def write(folder: Path, name: str, wrong: int, changed: int = 0, made: str = "11
     return path
 
 
-def record(entries: list[dict]) -> pd.DataFrame:
-    """What `scores` does with Kaggle's list."""
-    sent.adopt(entries, ledger.read_ledger().sha256.to_dict())
-    return ledger.record(entries)
-
-
 def entry(path: Path, public: str = "", private: str = "", ref: int = 1, **more: Any) -> dict:
     facts = {"ref": ref, "name": path.name, "time": NOON, "bytes": path.stat().st_size}
     return facts | {"public": public, "private": private} | more
@@ -52,7 +46,7 @@ def entry(path: Path, public: str = "", private: str = "", ref: int = 1, **more:
 
 def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(folder):
     path = write(folder, "one", wrong=37)
-    record([entry(path, "0.98846", "0.98732")])
+    ledger.update([entry(path, "0.98846", "0.98732")])
     row = pd.read_csv(folder / "ledger.csv", dtype=str).iloc[0]
     assert dict(row) == {
         "ref": "1", "time": "2026-05-01T12:00:00", "file": "one.csv", "sha256": sha256(path),
@@ -64,16 +58,16 @@ def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(fol
 
 def test_scores_that_arrive_later_fill_the_row_and_nothing_is_lost_again(folder):
     path = write(folder, "one", wrong=37)
-    record([entry(path)])
+    ledger.update([entry(path)])
     path.write_text("edited since")
-    record([entry(path, "0.98846")])
-    record([entry(path)])
+    ledger.update([entry(path, "0.98846")])
+    ledger.update([entry(path)])
     table = ledger.read_ledger()
     assert len(table) == 1 and table.public["1"] == "0.98846" and len(table.sha256["1"]) == 64
 
 
 def test_a_score_of_another_board_is_kept_but_not_counted_in_images(folder):
-    table = record([entry(write(folder, "one", wrong=37), "0.5")])
+    table = ledger.update([entry(write(folder, "one", wrong=37), "0.5")])
     assert (table.public["1"], table.public_right["1"]) == ("0.5", "")
 
 
@@ -83,7 +77,7 @@ def test_the_board_shows_images_with_their_band_best_first(folder):
         entry(write(folder, "high", 37), "0.98769", "", ref=2),
         entry(write(folder, "waiting", 37), ref=3),
     ]
-    lines = ledger.board(record(entries)).splitlines()
+    lines = ledger.board(ledger.update(entries)).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["high.csv", "low.csv", "waiting.csv"]
     assert "2,569 ± 5.6" in lines[1] and "37 ± 6.0 of 2,081 wrong" in lines[1]
     assert "2,543 ± 7.5" in lines[2] and "842 ± 5.0" in lines[2]
@@ -96,15 +90,15 @@ def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(fold
         entry(write(folder, f"n{wrong}", wrong), score, ref=wrong)
         for wrong, score in zip([30, 40, 50], scores, strict=True)
     ]
-    two = record(entries[:2])
+    two = ledger.update(entries[:2])
     assert "three" in ledger.relation(two)
-    line = ledger.relation(record(entries))
+    line = ledger.relation(ledger.update(entries))
     assert "predicts 50.0 of 2,601 wrong, the public score shows 43.7 ± 6.6" in line
     assert "correlation is 0.98" in line
 
 
 def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folder):
-    table = record([
+    table = ledger.update([
         entry(write(folder, "best", wrong=30, changed=0), ref=1),
         entry(write(folder, "near", wrong=33, changed=2), ref=2),
         entry(write(folder, "far", wrong=35, changed=9), ref=3),
@@ -122,7 +116,7 @@ def test_the_two_to_choose_are_the_best_and_the_most_different_as_good_one(folde
 
 def test_with_one_file_there_is_no_second_to_choose(folder):
     path = write(folder, "one", wrong=37)
-    table = record([entry(path, ref=1), entry(path, ref=2)])
+    table = ledger.update([entry(path, ref=1), entry(path, ref=2)])
     assert "2. no other file" in ledger.choose(table)
     assert "nothing to choose" in ledger.choose(table.iloc[:0])
 
@@ -134,7 +128,7 @@ def test_the_default_message_names_notebook_members_error_and_commit(folder):
 
 def test_when_and_with_which_score_bytes_were_sent_is_known_whatever_their_name(folder):
     one, two = (write(folder, name, wrong=37, changed=n) for n, name in enumerate(("one", "two")))
-    record([entry(one, "0.98846"), entry(two, ref=2)])
+    ledger.update([entry(one, "0.98846"), entry(two, ref=2)])
     one.rename(folder / "other.csv")
     found = ledger.sent_before(folder / "other.csv")
     assert found == "on 2026-05-01 12:00 UTC as one.csv, public score 0.98846"
@@ -145,7 +139,7 @@ def test_when_and_with_which_score_bytes_were_sent_is_known_whatever_their_name(
 @pytest.mark.parametrize("left", ["copy", "provenance"])
 def test_bytes_were_sent_before_also_where_the_ledger_is_lost(folder, left):
     path = write(folder, "one", wrong=37)
-    record([entry(path)])
+    ledger.update([entry(path)])
     ledger.ledger_path().unlink()
     if left == "copy":
         path.with_suffix(".json").unlink()

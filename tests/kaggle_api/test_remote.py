@@ -100,19 +100,23 @@ def test_a_command_that_was_killed_follows_the_kernel_it_pushed(kaggle, tmp_path
     assert len(kaggle.called("SaveKernel")) == 1 and len(models(tmp_path)) == 4
 
 
-def test_a_kernel_that_version_1_pushed_is_followed_and_continued(kaggle, tmp_path):
-    """pushed.json and NAME.cut.json as they were written before this code."""
+OLD = "someone/old-kernel"
+
+
+def test_a_kernel_that_an_older_version_pushed_is_followed_and_continued(kaggle, tmp_path):
+    """By its pushed.json and NAME.cut.json."""
     files = trained(tmp_path, {"slug": "vit-small-squish-224", "text": f'push\\": \\"{"0" * 32}'})
-    kaggle.kernels["someone/old-kernel"] = {"states": ["COMPLETE"], "files": files}
+    kaggle.kernels[OLD] = {"states": ["COMPLETE"], "files": files}
     notes = tmp_path / "work" / "notebooks" / "runs" / "kaggle"
     (notes / ONE).mkdir(parents=True)
-    facts = {"push": "0" * 32, "kernel": "someone/old-kernel", "part": 1, "commit": "c" * 40, "dirty": False}
+    facts = {"push": "0" * 32, "kernel": OLD, "part": 1, "commit": "c" * 40, "dirty": False}
     (notes / ONE / "pushed.json").write_text(json.dumps(facts | {"url": "https://old"}))
-    (notes / f"{TWO}.cut.json").write_text('{"kernel": "someone/old-kernel", "part": 3, "after": "after 7"}')
+    cut = {"kernel": OLD, "part": 3, "after": "after epoch 7 of 13"}
+    (notes / f"{TWO}.cut.json").write_text(json.dumps(cut))
     done = push(kaggle, tmp_path, f"{ONE} {TWO}")
     assert done.returncode == 0, done.stderr
-    (_, _, request), = kaggle.called("SaveKernel")
-    assert request["slug"].endswith("part-4") and request["kernelDataSources"] == ["someone/old-kernel"]
+    ((_, _, request),) = kaggle.called("SaveKernel")
+    assert request["slug"].endswith("part-4") and request["kernelDataSources"] == [OLD]
     card = json.loads((tmp_path / "work" / "models" / f"{ONE}.json").read_text())
     assert card["commit"] == "c" * 40 and len(models(tmp_path)) == 8
 

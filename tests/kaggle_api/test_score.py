@@ -1,10 +1,11 @@
 """Kaggle's scores are whole numbers of images right, against numbers worked by hand."""
 
 import pytest
-from conftest import run
+from small_bundles import call, refused
 
 from src.core import UserError
 from src.evidence import images_right, score_in_images
+from src.evidence.__main__ import main
 
 
 @pytest.mark.parametrize(
@@ -33,21 +34,13 @@ def test_every_whole_number_of_images_is_found_again_from_its_score():
             assert images_right(f"{right / images:.5f}", images) == right
 
 
-def test_a_score_is_told_in_images_with_its_standard_error():
-    # sqrt(31 × 2570 / 2601) = 5.53
-    assert score_in_images("0.98808") == "2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)"
-    # sqrt(11 × 857 / 868) = 3.30
-    assert score_in_images(0.98732, 868) == "857 of 868 right, 11 wrong ± 3.3 (one standard error)"
-
-
-def test_the_command_tells_a_public_and_a_private_score_in_images():
-    done = run("-m", "src.evidence", "0.98808", "0.98732")
-    assert done.stdout.splitlines() == [
+def test_the_command_prints_both_scores_in_images_with_their_standard_errors():
+    # sqrt(31 × 2570 / 2601) = 5.53 and sqrt(11 × 857 / 868) = 3.30
+    assert call(main, "0.98808", "0.98732").stdout.splitlines() == [
         "public: 2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)",
         "private: 857 of 868 right, 11 wrong ± 3.3 (one standard error)",
     ]
-    one = run("-m", "src.evidence", "98.8")
-    assert one.returncode != 0 and one.stderr.count("\n") == 1 and "five digits" in one.stderr
+    assert "five digits" in refused(call(main, "98.8"))
 
 
 @pytest.mark.parametrize("score", ["0.98820", "0.988", "98.8", "-0.1", "nan", "none"])
