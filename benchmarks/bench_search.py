@@ -19,14 +19,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from simulated import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
 
-from src.ensemble import search, worth  # noqa: E402
-from src.ensemble.blends import PLAIN  # noqa: E402
-from src.ensemble.report import as_text  # noqa: E402
-from src.evidence import (  # noqa: E402
-    average,  # noqa: E402
-    signed,
-    wrong_of,
+from src.ensemble import search  # noqa: E402
+from src.ensemble.members import harm_of_tta  # noqa: E402
+from src.ensemble.report import (  # noqa: E402
+    as_text,
+    disagreement,
+    error_correlation,
+    gain_sentence,
 )
+from src.ensemble.weights import WEIGHTS  # noqa: E402
+from src.evidence import average, signed, wrong_of  # noqa: E402
 
 SIZE = 10_407
 FRESH = 1_000_000  # seeds from here on draw images that no search has seen
@@ -38,12 +40,11 @@ def whole_search() -> None:
     names = list(tables)
     parts = {
         "search": lambda: search.search(tables, families, labels),
-        "contributions": lambda: worth.contributions(tables, families, labels),
-        "disagreement": lambda: worth.disagreement(tables),
-        "error correlation": lambda: worth.error_correlation(tables, labels),
-        "worth": lambda: worth.worth(tables, labels, average(list(tables.values()))),
+        "disagreement": lambda: disagreement(tables),
+        "error correlation": lambda: error_correlation(tables, labels),
+        "gain": lambda: gain_sentence(tables, labels, average(list(tables.values()))),
         "TTA of 20 models": lambda: [
-            search.use_tta(tables[a], tables[b], labels, a)
+            harm_of_tta(tables[a], tables[b], labels, a)
             for a, b in zip(names, names[1:] + names[:1], strict=True)
         ],
     }
@@ -58,7 +59,7 @@ def whole_search() -> None:
     print(f"{60 / whole:.1f} x as fast as the 60 s allowed\n")
     print(as_text(search.trials_table(results["search"], labels)))
     print(search.choose(results["search"])[1])
-    print(results["worth"] + "\n")
+    print(results["gain"] + "\n")
 
 
 def how_often_right(name: str, families: dict, simulations: int) -> None:
@@ -66,7 +67,7 @@ def how_often_right(name: str, families: dict, simulations: int) -> None:
     rows = []
     for seed in range(simulations):
         tables, family_of, labels = simulate(seed, families)
-        trials = search.search(tables, family_of, labels, methods=PLAIN)
+        trials = search.search(tables, family_of, labels, methods=WEIGHTS)
         chosen = search.choose(trials)[0]
         fresh, _, answers = simulate(FRESH + seed, families)
         wrong = {n: wrong_of(average(fresh, trial.weights), answers)[0] for n, trial in
@@ -81,8 +82,8 @@ def how_often_right(name: str, families: dict, simulations: int) -> None:
     print(f"{name}: the equal mean has {table['equal wrong'].mean():.0f} of {SIZE:,} fresh images "
           f"wrong; auto took a challenger {taken} times of {simulations} ({counts})")
     print(f"  {'':<12}{'promised':>9}{'kept':>9}{'worst':>7}   more images right than equal, mean")
-    for method in [*PLAIN, "auto"]:
-        promised = f"{table[f'nested {method}'].mean():+.1f}" if method in PLAIN else ""
+    for method in [*WEIGHTS, "auto"]:
+        promised = f"{table[f'nested {method}'].mean():+.1f}" if method in WEIGHTS else ""
         kept, worst = table[method].mean(), signed(int(table[method].min()))
         print(f"  {method:<12}{promised:>9}{kept:>+9.1f}{worst:>7}", flush=True)
     print()

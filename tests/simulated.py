@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from src.ensemble import blends
+from src.ensemble import weights
 
 MIX = np.array([1764, 1738, 1594, 1442, 1088, 965, 620, 479, 380, 337]) / 10_407  # of the classes
 # family → number of models, noise shared by families of one kind, by the family, by nobody
@@ -32,7 +32,7 @@ def simulate(seed, families, images=10_407):
     for family, (count, kind, together, alone) in families.items():
         common = shared + kind * of_kind + noise(random, together, shape)
         for number in range(count):
-            probs = blends.softmax(signal + 2 * hard * (common + noise(random, alone, shape)))
+            probs = weights.softmax(signal + 2 * hard * (common + noise(random, alone, shape)))
             family_of[f"{family}_{number}"] = family
             tables[f"{family}_{number}"] = pd.DataFrame(probs, index=ids, columns=classes)
     truth = np.where(random.random(images) < 0.002, random.choice(len(MIX), images), truth)
@@ -50,4 +50,5 @@ def few(images=600, models=6, seed=0):
 
 
 def holdout(images=600, models=6):
-    return blends.gather(*few(images, models))
+    """The same as the methods take it."""
+    return weights.gather(*few(images, models))

@@ -1,11 +1,12 @@
-"""Finished models vote: members, weights, the average, and what it is worth on the hold-out.
+"""Finished models are averaged: the members, their weights, the hold-out error, the submission.
 
 Only tables; torch is loaded when predictions are missing.
 """
 
-from src.ensemble.members import members_sentence, members_table
-from src.ensemble.search import trials_table
-from src.ensemble.vote import (
-    PARAMETERS, ensemble_probs, find_trials, open_vote, reweigh, search_text, write_vote,
+from src.ensemble.ensemble import (
+    PARAMETERS, ensemble_probs, find_trials, open_ensemble, reweigh, search_text, write_ensemble,
 )  # fmt: skip
-from src.ensemble.worth import alike
+from src.ensemble.report import (
+    agreement, contributions, holdout_text, members_sentence, members_table,
+)  # fmt: skip
+from src.ensemble.search import trials_table

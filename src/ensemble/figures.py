@@ -1,7 +1,7 @@
 """Figures about an ensemble, made from numbers alone; they are returned, not shown.
 
-Tables of probabilities go by model name and hold the same images. matplotlib is loaded by the
-functions: nobody waits for it who only prints.
+Tables of probabilities go by model name and hold the same images. matplotlib is imported by the
+functions, since most commands draw nothing.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from src.ensemble.report import BINS, ENSEMBLE, confidence_bins, cooled
-from src.ensemble.worth import disagreement, error_correlation
+from src.ensemble.report import (
+    BINS,
+    ENSEMBLE,
+    calibrated,
+    confidence_bins,
+    disagreement,
+    error_correlation,
+)  # fmt: skip
 from src.evidence import too_few, wilson, wrong_of
 from src.notebook import BLUE, GREY, ORANGE, PALE, new_figure
 
@@ -59,9 +65,8 @@ def disagreement_map(tables: Mapping[str, pd.DataFrame]) -> "Figure":
     if few := _lacking(*tables.values()):
         return few
     images = len(next(iter(tables.values())))
-    counts = (disagreement(tables) * images).round()
     title = f"images of {images:,} that two members predict differently"
-    return _heat_map(counts, "{:,.0f}", title, "Blues")
+    return _heat_map(disagreement(tables), "{:,.0f}", title, "Blues")
 
 
 def correlation_map(tables: Mapping[str, pd.DataFrame], labels: pd.Series) -> "Figure":
@@ -81,7 +86,7 @@ def _heat_map(table: pd.DataFrame, form: str, title: str, colours: str) -> "Figu
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0, 1)
     longest = 0.085 * max(map(len, names))  # inches
     fig, ax = new_figure(max(5, 0.6 + longest + 0.36 * size), 0.6 + 0.7 * longest + 0.26 * size)
-    pale = low - 0.2 * (high - low)  # so that the lowest, too, is told from the paper
+    pale = low - 0.2 * (high - low)  # so that the lowest differs from the paper, too
     ax.imshow(values, cmap=colours, vmin=pale, vmax=high + (high == low), aspect="auto")
     for row, column in np.argwhere(np.isfinite(values)):
         dark = values[row, column] > (low + high) / 2 and high > low
@@ -97,11 +102,11 @@ def _heat_map(table: pd.DataFrame, form: str, title: str, colours: str) -> "Figu
 
 
 def reliability_plot(ensemble: pd.DataFrame | None, labels: pd.Series) -> "Figure":
-    """How often the `ensemble` is right where it is so sure, before and after temperature."""
+    """How often the `ensemble` is right by its confidence, before and after temperature."""
     if few := _lacking(ensemble):
         return few
-    heat, after = cooled(ensemble, labels)
-    panels = {"before": ensemble, f"after temperature {heat:.2f}": after}
+    temperature, after = calibrated(ensemble, labels)
+    panels = {"before": ensemble, f"after temperature {temperature:.2f}": after}
     fig, axes = new_figure(9, 5.2, nrows=2, ncols=2, sharex=True, sharey="row",
                            height_ratios=[3, 1])
     for (above, below), (title, probs) in zip(axes.T, panels.items(), strict=True):

@@ -1,4 +1,4 @@
-"""The vote: with which weight each takes part, and what is written of it."""
+"""The command: the weights that are typed, and what is written."""
 
 import re
 import shlex
@@ -104,7 +104,7 @@ def test_weights_that_are_all_zero_are_refused(family):
     assert "weights are 0" in refused(call(main, "--weights", "vit=0", "resnet=0"))
 
 
-def test_a_weight_of_zero_keeps_a_model_out_of_the_vote_and_of_its_hold_out(models, data):
+def test_a_weight_of_zero_keeps_a_model_out_of_the_average_and_of_its_hold_out(models, data):
     truth = competition.train_table(data).label
     bundle_in(models, data, "one", valid=sure(dict(truth.iloc[:6]), CLASSES))
     bundle_in(models, data, "two", "swin", valid=sure(dict(truth.iloc[4:8]), CLASSES),

@@ -19,7 +19,7 @@ from small_bundles import (
 
 from src import bundle, competition
 from src.core import make_variant
-from src.ensemble import ensemble_probs, find_trials, open_vote, reweigh, write_vote
+from src.ensemble import ensemble_probs, find_trials, open_ensemble, reweigh, write_ensemble
 from src.ensemble.__main__ import main as ensemble
 from src.evidence import read_probs
 from src.predict.__main__ import main as predict
@@ -103,16 +103,16 @@ def test_a_search_runs_on_those_that_held_images_out_and_the_others_keep_a_weigh
     strong_and_weak_in(tmp_path / "models", data)
     nothing = sure({}, competition.classes(data))
     bundle_in(tmp_path / "models", data, "whole", valid=nothing, test=random_table(data, 5))
-    trials = find_trials(open_vote())
+    trials = find_trials(open_ensemble())
     for select in ("auto", "temperature"):
-        vote = reweigh(open_vote(select=select), trials)
-        assert list(vote.tables) == ["strong", "weak_one", "weak_two"]
-        (whole,) = [m for m in vote.members if m.card["name"] == "whole"]
+        ensemble = reweigh(open_ensemble(select=select), trials)
+        assert list(ensemble.tables) == ["strong", "weak_one", "weak_two"]
+        (whole,) = [m for m in ensemble.members if m.card["name"] == "whole"]
         assert (whole.weight, whole.temperature) == (1, 1)
-        assert "whole" in vote.why
-        write_vote(vote, force=True)
+        assert "whole" in ensemble.why
+        write_ensemble(ensemble, force=True)
         told = record(tmp_path / "models")
         assert told["not_in_holdout"] == ["whole"] and told["holdout"]["images"] == 60
         assert weights_of(tmp_path / "models")["whole"] == 1
-        again = open_vote(told["weights"], mean=told["mean"], temperatures=told["temperatures"])
-        pd.testing.assert_frame_equal(ensemble_probs(again), ensemble_probs(vote))
+        again = open_ensemble(told["weights"], mean=told["mean"], temperatures=told["temperatures"])
+        pd.testing.assert_frame_equal(ensemble_probs(again), ensemble_probs(ensemble))

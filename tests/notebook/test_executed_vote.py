@@ -12,7 +12,8 @@ from executed import as_text, last_line, outputs, said
 from small_bundles import strong_and_weak_in
 
 from src.ensemble import PARAMETERS
-from src.ensemble.blends import MEAN_METHODS, OTHERS, PLAIN
+from src.ensemble.search import STACKING
+from src.ensemble.weights import METHODS
 
 ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
 
@@ -57,7 +58,7 @@ def test_the_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
     weights = {member["family"]: member["weight"] for member in told["members"]}
     assert weights == {"resnet": 1, "vit": 2}
     assert [path.name for path in (voted / "submissions").glob("*.csv")] == ["my_vote.csv"]
-    assert "kaggle competitions submit" in said(voted / "vote.ipynb", "write_vote(vote")
+    assert "kaggle competitions submit" in said(voted / "vote.ipynb", "write_ensemble(ensemble")
 
 
 @pytest.mark.parametrize("work", ["voted", "selected"])
@@ -84,12 +85,12 @@ def test_without_enough_images_the_notebook_says_what_a_search_lacks(voted):
 def test_the_search_s_table_and_its_decision_are_shown(selected):
     executed = selected / "vote.ipynb"
     table = as_text(outputs(executed, "trials_table"), "text/html")
-    for method in ("equal", *PLAIN, *MEAN_METHODS, *OTHERS):
+    for method in ("equal", *METHODS, STACKING):
         assert f">{method}</td>" in table
     told = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
-    assert told["select"] == "auto" and "are taken" in told["why"]
+    assert told["select"] == "auto" and "is taken" in told["why"]
     assert said(executed, "trials_table").splitlines() == [
-        told["why"], f"the same again: --weights {told['weights']}"
+        told["why"], f"to repeat it: --weights {told['weights']}"
     ]
     members = as_text(outputs(executed, "members_table"), "text/html")
     assert "of 60 wrong" in members and "strong" in members

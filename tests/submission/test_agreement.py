@@ -10,7 +10,7 @@ from small_bundles import bundle_in, call, sure
 
 from src import competition
 from src.core import UserError
-from src.ensemble import open_vote, write_vote
+from src.ensemble import open_ensemble, write_ensemble
 from src.evidence import write_probs
 from src.submission import release
 from src.submission.__main__ import main
@@ -234,11 +234,11 @@ def test_writing_compares_with_the_members_at_hand(tmp_path, monkeypatch):
     truth, classes = competition.train_table(data).label, competition.classes(data)
     for name in ("one", "two"):
         bundle_in(tmp_path / "models", data, name, valid=sure(dict(truth), classes))
-    vote = open_vote()
-    moved = [m.test.set_axis(np.roll(m.test.index, -1)) for m in vote.members]
-    wrong = [m._replace(test=t) for m, t in zip(vote.members, moved, strict=True)]
+    ensemble = open_ensemble()
+    moved = [m.test.set_axis(np.roll(m.test.index, -1)) for m in ensemble.members]
+    wrong = [m._replace(test=t) for m, t in zip(ensemble.members, moved, strict=True)]
     with pytest.raises(UserError, match="is not written: (rows are|class names)"):
-        write_vote(vote._replace(members=wrong))
-    record = json.loads(write_vote(vote).with_suffix(".json").read_text())
+        write_ensemble(ensemble._replace(members=wrong))
+    record = json.loads(write_ensemble(ensemble).with_suffix(".json").read_text())
     assert record["expected"]["agree"] == {"one": 60, "two": 60}
     assert record["findings"][0].startswith("compared: with 2 members, image by image: 100% agree")

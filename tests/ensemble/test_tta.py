@@ -1,4 +1,4 @@
-"""TTA votes unless the hold-out says that it hurts."""
+"""TTA is used unless the hold-out proves that it hurts."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_tta_is_used_unless_the_hold_out_says_that_it_hurts(models, data):
         with_views(models, data, harm=2, fold=fold)
     out = call(main).stdout
     # Two of six a fold are no evidence; ten of the thirty together are.
-    assert "votes without TTA: −10 of 30 images" in out
+    assert "without TTA: −10 of 30 images" in out
     assert f"evidence that TTA hurts {VIT}" in out
     assert record(models)["holdout"] == {"wrong": 0, "images": 30}
     (member,) = record(models)["members"]

@@ -1,4 +1,4 @@
-"""A vote: who decides the weights, by what evidence, and what the submission tells of it."""
+"""The weights: who decides them, by what evidence, and what the submission records."""
 
 import numpy as np
 import pandas as pd
@@ -19,16 +19,16 @@ from small_bundles import (
 from src import bundle, competition
 from src.core import UserError
 from src.ensemble.__main__ import holdout_text
-from src.ensemble.search import SELECT
-from src.ensemble.vote import (
+from src.ensemble.ensemble import (
     ensemble_probs,
     find_trials,
     lacking,
-    open_vote,
+    open_ensemble,
     reweigh,
     search_text,
-    write_vote,
+    write_ensemble,
 )
+from src.ensemble.search import SELECT
 from src.evidence import wrong_of
 
 
@@ -51,34 +51,34 @@ def trials(drawn, tmp_path_factory):
     """What a search finds among the strong and the weak models, whichever way then is taken."""
     models = tmp_path_factory.mktemp("searched") / "models"
     strong_and_weak_in(models, drawn)
-    return find_trials(open_vote(data=str(drawn), models=str(models)))
+    return find_trials(open_ensemble(data=str(drawn), models=str(models)))
 
 
 def decided(select):
-    """The vote after the search, written."""
-    vote = open_vote(select=select)
-    vote = reweigh(vote, find_trials(vote))
-    write_vote(vote)
-    return vote
+    """The ensemble after the search, written."""
+    ensemble = open_ensemble(select=select)
+    ensemble = reweigh(ensemble, find_trials(ensemble))
+    write_ensemble(ensemble)
+    return ensemble
 
 
 def test_a_model_that_proves_better_gets_more_weight(models, drawn):
     strong_and_weak_in(models, drawn)
-    vote = decided("auto")
-    weights = weights_of(models)  # who weighs nothing does not vote
+    ensemble = decided("auto")
+    weights = weights_of(models)  # those of weight 0 are not listed
     assert weights["strong"] > 2 * max(weights.get("weak_one", 0), weights.get("weak_two", 0))
     told = record(models)
-    assert told["select"] == "auto" and "are taken" in told["why"]
-    assert told["why"] == vote.why
+    assert told["select"] == "auto" and "is taken" in told["why"]
+    assert told["why"] == ensemble.why
 
 
 def test_what_was_chosen_can_be_passed_back_as_weights(models, drawn):
     strong_and_weak_in(models, drawn)
     decided("greedy")
     told = record(models)
-    again = open_vote(told["weights"], notebook="again")
+    again = open_ensemble(told["weights"], notebook="again")
     assert {m.card["name"] for m in again.members} == {"strong", "weak_one", "weak_two"}
-    write_vote(again)
+    write_ensemble(again)
     pd.testing.assert_frame_equal(
         probabilities(models), probabilities(models, "again"), atol=1e-7
     )
@@ -93,12 +93,12 @@ def test_what_was_chosen_and_passed_back_writes_the_same_bytes(models, drawn, tr
         test = random_table(drawn, number, competition.classes(drawn))
         family, valid = bundle.read_card(models, name)["family"], tables_of(models, name, "valid")
         bundle_in(models, drawn, name, family, valid[0]["plain"], test)
-    write_vote(reweigh(open_vote(select=select), trials), force=True)
+    write_ensemble(reweigh(open_ensemble(select=select), trials), force=True)
     told = record(models)
-    again = open_vote(
+    again = open_ensemble(
         told["weights"], mean=told["mean"], temperatures=told["temperatures"], notebook="again"
     )
-    write_vote(again, force=True)
+    write_ensemble(again, force=True)
     first, second = (models.parent / "submissions" / f"{n}.csv" for n in ("paddy_train", "again"))
     assert first.read_bytes() == second.read_bytes()
     pd.testing.assert_frame_equal(
@@ -115,27 +115,27 @@ def test_the_mean_and_temperatures_are_worked_by_hand(models, drawn):
     classes = competition.classes(drawn)
     bundle_in(models, drawn, "one", "vit", test=sure(ids, classes, 0.8))  # 8 : 1 : 1
     bundle_in(models, drawn, "two", "swin", test=sure(ids, classes, 0.5))  # 2 : 1 : 1
-    geometric = ensemble_probs(open_vote(mean="geometric")).iloc[0]
+    geometric = ensemble_probs(open_ensemble(mean="geometric")).iloc[0]
     assert geometric.to_list() == pytest.approx([4 / 6, 1 / 6, 1 / 6], abs=1e-6)  # √(8 × 2) = 4
-    cooled = ensemble_probs(open_vote("swin=0", temperatures="vit=3")).iloc[0]
+    cooled = ensemble_probs(open_ensemble("swin=0", temperatures="vit=3")).iloc[0]
     assert cooled.to_list() == pytest.approx([2 / 4, 1 / 4, 1 / 4], abs=1e-6)  # ∛8 = 2
-    both = ensemble_probs(open_vote(temperatures="one=3")).iloc[0]
+    both = ensemble_probs(open_ensemble(temperatures="one=3")).iloc[0]
     assert both.to_list() == pytest.approx([0.5, 0.25, 0.25], abs=1e-6)
 
 
 def test_typed_means_and_temperatures_are_compared_with_the_equal_mean(models, drawn):
     strong_and_weak_in(models, drawn)
-    assert "against equal weights" not in holdout_text(open_vote())
+    assert "against equal weights" not in holdout_text(open_ensemble())
     for words in ({"mean": "geometric"}, {"temperatures": "weak_one=2 weak_two=2"}):
-        assert "that weighing like this" in holdout_text(open_vote(**words))
+        assert "that this average" in holdout_text(open_ensemble(**words))
 
 
 def test_the_error_of_chosen_weights_is_the_nested_one(models, drawn, trials):
     strong_and_weak_in(models, drawn)
-    vote = open_vote(select="simplex")
-    equal, chosen = vote.valid, reweigh(vote, trials).valid
+    ensemble = open_ensemble(select="simplex")
+    equal, chosen = ensemble.valid, reweigh(ensemble, trials).valid
     pd.testing.assert_frame_equal(chosen, trials["simplex"].probs)
-    assert wrong_of(chosen, vote.labels)[0] < wrong_of(equal, vote.labels)[0] == 20
+    assert wrong_of(chosen, ensemble.labels)[0] < wrong_of(equal, ensemble.labels)[0] == 20
 
 
 def test_members_that_are_alike_keep_equal_weights(models, drawn):
@@ -152,7 +152,7 @@ def test_members_that_are_alike_keep_equal_weights(models, drawn):
 
 def test_typed_weights_are_recorded_as_such(models, drawn):
     strong_and_weak_in(models, drawn)
-    write_vote(open_vote("vit=2 weak_one=0"))
+    write_ensemble(open_ensemble("vit=2 weak_one=0"))
     told = record(models)
     assert (told["select"], told["why"]) == ("equal", "")
     assert told["weights"] == "strong=2 weak_one=0 weak_two=1"
@@ -163,18 +163,18 @@ def test_without_a_say_the_search_tells_what_it_would_do_and_changes_nothing(
     models, drawn, trials
 ):
     strong_and_weak_in(models, drawn)
-    vote = open_vote()
-    assert search_text(vote, trials).startswith("select auto would do this: the weights by ")
-    assert reweigh(vote, trials) is vote
+    ensemble = open_ensemble()
+    assert search_text(ensemble, trials).startswith("select auto would do this: ")
+    assert reweigh(ensemble, trials) is ensemble
 
 
 @pytest.mark.parametrize("select", SELECT[2:])
 def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials, select):
     strong_and_weak_in(models, drawn)
-    vote = reweigh(open_vote(select=select), trials)
-    assert [m.weight for m in vote.members] == list(trials[select].weights.values())
-    why, again = search_text(vote, trials).splitlines()
-    assert "as asked for" in why and again.startswith("the same again: --weights strong=")
+    ensemble = reweigh(open_ensemble(select=select), trials)
+    assert [m.weight for m in ensemble.members] == list(trials[select].weights.values())
+    why, again = search_text(ensemble, trials).splitlines()
+    assert "as chosen" in why and again.startswith("to repeat it: --weights strong=")
     assert ("--mean geometric" in again) == (select == "geometric")
     assert ("--temperatures strong=" in again) == (select == "temperature")
 
@@ -202,9 +202,9 @@ def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials
 def test_a_mistake_is_refused_before_any_work(models, drawn, given, told, monkeypatch):
     strong_and_weak_in(models, drawn)
     fail = lambda *_: pytest.fail("models were read")  # noqa: E731
-    monkeypatch.setattr("src.ensemble.vote.read_members", fail)
+    monkeypatch.setattr("src.ensemble.ensemble.read_members", fail)
     with pytest.raises(UserError, match=told) as error:
-        open_vote(**given)
+        open_ensemble(**given)
     assert "\n" not in str(error.value)
 
 
@@ -218,10 +218,10 @@ def few_in(models, drawn):
 
 def test_too_few_common_images_are_told_instead_of_searched(models, drawn):
     few_in(models, drawn)
-    vote = open_vote()
-    assert find_trials(vote) == {}
-    assert search_text(vote, {}) == lacking(vote)
-    assert "50 images that all of them held out; there are 2 and 4:" in lacking(vote)
+    ensemble = open_ensemble()
+    assert find_trials(ensemble) == {}
+    assert search_text(ensemble, {}) == lacking(ensemble)
+    assert "50 images that all of them held out; there are 2 and 4:" in lacking(ensemble)
 
 
 def test_a_search_that_was_asked_for_but_lacks_images_is_refused(models, drawn):
@@ -235,5 +235,5 @@ def test_a_search_that_was_asked_for_but_lacks_images_is_refused(models, drawn):
 def test_one_model_has_nothing_to_be_searched(models, drawn):
     truth, classes = competition.train_table(drawn).label, competition.classes(drawn)
     bundle_in(models, drawn, "one", valid=sure(dict(truth), classes))
-    assert "there are 1 and 60: train another model" in lacking(open_vote())
-    assert np.isfinite(open_vote().valid.to_numpy()).all()
+    assert "there are 1 and 60: train another model" in lacking(open_ensemble())
+    assert np.isfinite(open_ensemble().valid.to_numpy()).all()

@@ -1,4 +1,4 @@
-"""Folds of one variant are one member; grouped ones do not vote twice; who is unlike, is told."""
+"""Folds of one variant are one member; a recipe counts once; odd folds are left out by name."""
 
 import json
 import re
@@ -131,10 +131,10 @@ def test_a_fold_of_another_recipe_or_split_does_not_count_with_the_others(
     odd = variant_in(models, data, fold=1, card=card, **changes)
     variant_in(models, data, fold=2)
     out = call(main, "--force").stdout
-    assert f"does not vote: {odd}: a fold of {VIT}, but {told}" in out
+    assert f"left out: {odd}: a fold of {VIT}, but {told}" in out
     assert list(record(models)["members"][0]["models"]) == [VIT, f"{VIT}_fold2"]
     line = refused(call(main, VIT, odd))
-    assert f"{odd} cannot vote: a fold of {VIT}, but {told}" in line
+    assert f"{odd} cannot be a member: a fold of {VIT}, but {told}" in line
 
 
 def test_a_fold_trained_on_other_images_or_classes_does_not_count_with_the_others(models, data):
@@ -142,8 +142,8 @@ def test_a_fold_trained_on_other_images_or_classes_does_not_count_with_the_other
     images = variant_in(models, data, fold=1, card={"data": "0" * 64})
     classes = variant_in(models, data, fold=2, card={"classes": [*CLASSES[:2], "rust"]})
     out = call(main, "--force").stdout
-    assert f"does not vote: {images}: trained on other images" in out
-    assert f"does not vote: {classes}: trained for other classes" in out
+    assert f"left out: {images}: trained on other images" in out
+    assert f"left out: {classes}: trained for other classes" in out
     assert weights_of(models) == {VIT: 1.0}
 
 
@@ -154,18 +154,18 @@ def test_models_whose_seed_or_size_differs_are_members_of_their_own(models, data
     assert set(weights_of(models)) == set(names)
 
 
-def test_a_recipe_of_another_version_does_not_vote(models, data):
+def test_a_recipe_of_another_version_is_left_out(models, data):
     name = variant_in(models, data)
     variant_in(models, data, fold=1)
     edit(models, name, mixup_of_tomorrow=1)
     out = call(main, "--force").stdout
-    assert f"does not vote: {name}: its recipe is none of this version (unknown parameter" in out
+    assert f"left out: {name}: its recipe is none of this version (unknown parameter" in out
 
 
 # Nothing held out
 
 
-def test_a_model_of_all_images_votes_and_the_error_is_that_of_the_others_by_name(five, data):
+def test_a_model_of_all_images_is_a_member_and_the_error_is_that_of_the_others_by_name(five, data):
     name = variant_in(five, data, random_table(data, 9), fold="all")
     done = call(main)
     assert done.returncode == 0, done.stderr
@@ -177,7 +177,7 @@ def test_a_model_of_all_images_votes_and_the_error_is_that_of_the_others_by_name
     assert record(five)["holdout"] == {"wrong": 10, "images": 30}
     assert record(five)["not_in_holdout"] == [name]
     assert "common images" not in done.stdout  # the others' hold-outs are the same
-    # With a weight of 0 it has no vote, and nothing is to be said of it.
+    # With a weight of 0 it has no ensemble, and nothing is to be said of it.
     done = call(main, "--weights", f"{name}=0")
     assert "10 of 30 wrong" in done.stdout and "trained on all" not in done.stdout
     assert record(five)["not_in_holdout"] == []
@@ -210,28 +210,21 @@ def test_members_of_different_folds_say_who_held_out_what_and_still_write(models
 # Grouped folds
 
 
-def test_a_grouped_model_does_not_vote_beside_its_recipe_but_its_error_is_shown(five, data):
-    hard = [variant_in(five, data, wrong=3, split="grouped", fold=fold) for fold in (0, 1)]
-    other = variant_in(five, data, random_table(data, 9), arch="test_resnet")
-    images = sum(bundle.read_card(five, name)["holdout"]["images"] for name in hard)
+def test_a_recipe_trained_on_grouped_folds_too_counts_once(five, data):
+    grouped = [variant_in(five, data, random_table(data, 8), split="grouped", fold=fold, views=9)
+               for fold in (0, 1)]
+    other = variant_in(five, data, random_table(data, 9), arch="test_resnet", split="grouped")
     out = call(main).stdout
-    assert set(weights_of(five)) == {VIT, other}
-    assert "2 of 2 models vote: 1 resnet, 1 vit" in out.splitlines()
-    for name in hard:
-        assert f"does not vote: {name}: {VIT} votes, the same recipe" in out
-    header, resnet, vit = out.splitlines()[:3]
-    assert "grouped hold-out" in header
-    assert "10 of 30 wrong" in vit and f"6 of {images} wrong" in vit
-    assert resnet.count("wrong") == vit.count("wrong") - 1
-    assert f"{hard[0]} cannot vote: {VIT} votes" in refused(call(main, VIT, hard[0]))
+    assert weights_of(five) == {VIT: 1, other: 1}
+    for name in grouped:
+        assert f"left out: {name}: the same recipe as {VIT}, trained on grouped folds" in out
+    assert f"{grouped[0]} cannot be a member: the same recipe" in refused(
+        call(main, VIT, grouped[0])
+    )
+    assert call(main, grouped[0]).returncode == 0  # alone it may be used
 
 
-def test_no_column_for_grouped_errors_where_there_are_none(five):
-    header = call(main).stdout.splitlines()[0]
-    assert "hold-out error" in header and "grouped" not in header
-
-
-def test_grouped_models_vote_where_their_recipe_does_not(models, data):
+def test_grouped_models_are_members_where_their_recipe_is_not(models, data):
     folds = [variant_in(models, data, wrong=1, split="grouped", fold=fold) for fold in FOLDS]
     other = variant_in(models, data, random_table(data, 1), epochs=3)
     out = call(main).stdout
