@@ -12,6 +12,7 @@ from pathlib import Path
 
 from src import competition
 from src.core import command
+from src.ensemble import report
 from src.ensemble.ensemble import (
     MEANS,
     Ensemble,
@@ -21,16 +22,7 @@ from src.ensemble.ensemble import (
     reweigh,
     search_text,
     write_ensemble,
-)  # fmt: skip
-from src.ensemble.report import (
-    agreement,
-    as_text,
-    contributions,
-    few_images,
-    holdout_text,
-    members_sentence,
-    members_table,
-)  # fmt: skip
+)
 from src.ensemble.search import SELECT, trials_table
 from src.evidence import INTERVAL, error_cell, wrong_of
 
@@ -45,15 +37,16 @@ def main() -> None:
     if ensemble.select != "equal":
         trials = find_trials(ensemble)
         ensemble = reweigh(ensemble, trials)
-        print(as_text(trials_table(trials, ensemble.labels)))
+        print(report.as_text(trials_table(trials, ensemble.labels)))
         print(f"{search_text(ensemble, trials)}\n")
-    print(as_text(members_table(ensemble.members, ensemble.labels)))
-    print(members_sentence(ensemble.members, ensemble.left_out))
-    print(f"\n{holdout_text(ensemble)}")
-    if len(ensemble.tables) > 1 and not few_images(ensemble):
-        print(agreement(ensemble.tables, ensemble.labels))
+    print(report.as_text(report.members_table(ensemble.members, ensemble.labels)))
+    print(report.members_sentence(ensemble.members, ensemble.left_out))
+    print(f"\n{report.holdout_text(ensemble)}")
+    if len(ensemble.tables) > 1 and not report.few_images(ensemble):
+        print(report.agreement(ensemble.tables, ensemble.labels))
         if len(ensemble.tables) > 2:
-            print(f"\nwhat they bring to their equal mean:\n{as_text(contributions(ensemble))}")
+            table = report.as_text(report.contributions(ensemble))
+            print(f"\nwhat they bring to their equal mean:\n{table}")
     _print_solution(ensemble)
     write_ensemble(ensemble, args.good, args.force)
 

@@ -74,7 +74,9 @@ def open_ensemble(
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "it is empty"
         raise UserError(f"no model in {place} can be used ({why}); train: python -m src.run --all")
     notebook = notebook or _only_notebook(cards)
-    by_name, heats = parse_weights(weighed, cards), _by_model(heated, cards, "temperature")
+    by_name, heats = _by_model(weighed, cards, "weight"), _by_model(heated, cards, "temperature")
+    if not any(by_name.values()):
+        raise UserError("all weights are 0; give at least one model a weight above 0")
     members = [m._replace(temperature=heats[m.card["name"]])
                for m in read_members(place, folder, cards, by_name, trust)]
     labels, images = competition.train_table(folder).label, common_images(members)
@@ -85,24 +87,15 @@ def open_ensemble(
 
 def _only_notebook(cards: Cards) -> str:
     """The source notebook of all models, after which the submission is named."""
-    sources = sorted({c["notebook"] for card in cards.values() for c in card["models"]})
-    if len(sources) > 1:
-        raise UserError(
-            f"the models come from several notebooks ({', '.join(sources)}); "
-            "choose with --notebook NAME"
-        )
-    return sources[0]
-
-
-def parse_weights(words: list[str], cards: Cards) -> dict[str, float]:
-    """`["vit=2"]` → model name → weight; a family's weight counts for each of its models."""
-    weights = _by_model(words, cards, "weight")
-    if not any(weights.values()):
-        raise UserError("all weights are 0; give at least one model a weight above 0")
-    return weights
+    first, *others = sorted({c["notebook"] for card in cards.values() for c in card["models"]})
+    if others:
+        names = ", ".join([first, *others])
+        raise UserError(f"the models come from several notebooks ({names}); add --notebook NAME")
+    return first
 
 
 def _by_model(words: list[str], cards: Cards, kind: str) -> dict[str, float]:
+    """`["vit=2"]` → model name → number, usually 1; a family's counts for each of its models."""
     families = {name: card["family"] for name, card in cards.items()}
     known = sorted({*families.values()}) + list(cards)
     pairs = [_number(word, known, kind) for word in words]

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from src import evidence
-from src.core import UserError
 from src.ensemble.weights import METHODS, Blend, Holdout, Method, apply, gather, logs
-from src.evidence import ALPHA, INTERVAL, average, compare, error_cell, too_few, wrong_of
+from src.evidence import ALPHA, INTERVAL, average, compare, error_cell, wrong_of
 
 PARTS, REPEATS = 5, 3
 STACKING = "stacking"  # a yardstick only: no weights of members repeat it
@@ -50,8 +49,6 @@ def search(
     from threadpoolctl import threadpool_limits  # most ensembles need no search
 
     held = gather(tables, families, labels)
-    if few := too_few(len(held.images)):
-        raise UserError(f"{few}; use --select equal, or members of the same fold")
     incumbent = average([tables[name].loc[held.images, held.classes] for name in held.models])
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
@@ -127,8 +124,6 @@ def _rounded(models: list[str], values: np.ndarray) -> dict[str, float]:
 
 def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]:
     """The method to use, and why; `auto` wants proof, anything else is simply taken."""
-    if select == "equal":
-        return select, "equal weights are taken as chosen"
     if select != "auto":
         return select, f"{select} is taken as chosen: {_sentence(select, trials[select])}"
     challengers = [name for name in METHODS if name in trials]

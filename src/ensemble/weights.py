@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.core import UserError, nearest
 from src.evidence import FLOOR, columns_of, join
 
 BAGS, PICKS = 20, 25  # of the greedy selection
@@ -42,8 +41,6 @@ def gather(
 ) -> Holdout:
     """The `tables` (model → probabilities) as one stack, whatever the order they come in."""
     models = sorted(tables)
-    if missing := [name for name in models if name not in families]:
-        raise UserError(f"no family for {missing[0]!r}; {nearest(missing[0], list(families))}")
     first = tables[models[0]].sort_index().sort_index(axis=1)
     joined = join([first, *(tables[name] for name in models[1:])])
     stack = np.stack([table.to_numpy(dtype=np.float64) for table in joined])

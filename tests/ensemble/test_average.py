@@ -18,7 +18,6 @@ from small_bundles import (
 
 from src import bundle, competition
 from src.core import UserError
-from src.ensemble.__main__ import holdout_text
 from src.ensemble.ensemble import (
     ensemble_probs,
     find_trials,
@@ -28,6 +27,7 @@ from src.ensemble.ensemble import (
     search_text,
     write_ensemble,
 )
+from src.ensemble.report import holdout_text
 from src.ensemble.search import SELECT
 from src.evidence import wrong_of
 
@@ -72,20 +72,6 @@ def test_a_model_that_proves_better_gets_more_weight(models, drawn):
     assert told["why"] == ensemble.why
 
 
-def test_what_was_chosen_can_be_passed_back_as_weights(models, drawn):
-    strong_and_weak_in(models, drawn)
-    decided("greedy")
-    told = record(models)
-    again = open_ensemble(told["weights"], notebook="again")
-    assert {m.card["name"] for m in again.members} == {"strong", "weak_one", "weak_two"}
-    write_ensemble(again)
-    pd.testing.assert_frame_equal(
-        probabilities(models), probabilities(models, "again"), atol=1e-7
-    )
-    assert record(models, "again")["weights"] == told["weights"]
-    assert record(models, "again")["select"] == "equal"
-
-
 @pytest.mark.parametrize("select", ["auto", *SELECT[2:]])
 def test_what_was_chosen_and_passed_back_writes_the_same_bytes(models, drawn, trials, select):
     strong_and_weak_in(models, drawn)
@@ -123,10 +109,10 @@ def test_the_mean_and_temperatures_are_worked_by_hand(models, drawn):
     assert both.to_list() == pytest.approx([0.5, 0.25, 0.25], abs=1e-6)
 
 
-def test_typed_means_and_temperatures_are_compared_with_the_equal_mean(models, drawn):
+def test_typed_weights_means_and_temperatures_are_compared_with_the_equal_mean(models, drawn):
     strong_and_weak_in(models, drawn)
     assert "against equal weights" not in holdout_text(open_ensemble())
-    for words in ({"mean": "geometric"}, {"temperatures": "weak_one=2 weak_two=2"}):
+    for words in ({"weights": "vit=3"}, {"mean": "geometric"}, {"temperatures": "weak_one=2"}):
         assert "that this average" in holdout_text(open_ensemble(**words))
 
 
@@ -166,17 +152,6 @@ def test_without_a_say_the_search_tells_what_it_would_do_and_changes_nothing(
     ensemble = open_ensemble()
     assert search_text(ensemble, trials).startswith("select auto would do this: ")
     assert reweigh(ensemble, trials) is ensemble
-
-
-@pytest.mark.parametrize("select", SELECT[2:])
-def test_what_is_asked_for_is_taken_and_told_how_to_repeat(models, drawn, trials, select):
-    strong_and_weak_in(models, drawn)
-    ensemble = reweigh(open_ensemble(select=select), trials)
-    assert [m.weight for m in ensemble.members] == list(trials[select].weights.values())
-    why, again = search_text(ensemble, trials).splitlines()
-    assert "as chosen" in why and again.startswith("to repeat it: --weights strong=")
-    assert ("--mean geometric" in again) == (select == "geometric")
-    assert ("--temperatures strong=" in again) == (select == "temperature")
 
 
 # What is refused

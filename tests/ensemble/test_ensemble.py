@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run
 from small_bundles import (
     CLASSES,
     bundle_in,
@@ -39,16 +38,6 @@ def test_a_family_weight_of_two_equals_listing_every_model_of_it_twice(family, d
     pd.testing.assert_frame_equal(weighted, probabilities(family, "listed"), atol=1e-7)
     assert call(main, "--notebook", "other", "vit_one", "vit_two", "resnet_one").returncode == 0
     assert not np.allclose(weighted, probabilities(family, "other"), atol=1e-3)
-
-
-def test_the_average_is_the_weighted_mean_worked_by_hand(models, data):
-    ids = dict.fromkeys(competition.sample(data).image_id, "disease_a")
-    bundle_in(models, data, "one", "vit", test=sure(ids, CLASSES, 0.6))
-    bundle_in(models, data, "two", "swin", test=sure(ids, CLASSES, 0.2))
-    assert call(main, "--weights", "vit=3", "--force").returncode == 0
-    row = probabilities(models).iloc[0]
-    # (3 × 0.6 + 0.2) / 4 = 0.5, the rest is shared by the other two classes.
-    assert row.to_list() == pytest.approx([0.5, 0.25, 0.25], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -185,9 +174,6 @@ def test_one_class_for_all_images_is_refused(models, data):
     assert not list((models.parent / "submissions").glob("*.csv"))
 
 
-# The command
-
-
 def test_help_shows_the_use():
-    done = run("-m", "src.ensemble", "--help")
+    done = call(main, "--help")
     assert done.returncode == 0 and "python -m src.ensemble --weights vit=2" in done.stdout

@@ -1,12 +1,9 @@
 """The figures: what they show, and that all of it can be read."""
 
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
 from drawn_texts import overlapping, texts
 from simulated import few
 from small_tables import table
@@ -49,13 +46,6 @@ def test_figures_are_returned_and_left_to_whoever_asked_for_them(many):
 
     every_figure(*many)
     assert plt.get_fignums() == []  # a notebook would draw what is open a second time
-
-
-def test_loading_the_figures_loads_neither_matplotlib_nor_torch():
-    slow = {"torch", "matplotlib"}
-    code = f"import sys, src.ensemble.figures; print({slow} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr
 
 
 @pytest.mark.parametrize("count", [0, 1, LEAST - 1])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import draw_competition, run
+from conftest import draw_competition
 from small_bundles import (
     CLASSES,
     bundle_in,
@@ -67,15 +67,6 @@ def test_what_too_few_common_images_cannot_tell_is_not_told(models, sixty, commo
     assert "there are 3 and" in refused(call(main, "--select", "auto"))
 
 
-def test_without_a_common_hold_out_no_error_is_claimed(models, data):
-    truth = competition.train_table(data).label
-    bundle_in(models, data, "one", valid=sure(dict(truth.iloc[:4]), CLASSES))
-    bundle_in(models, data, "two", valid=sure(dict(truth.iloc[4:8]), CLASSES))
-    done = call(main)
-    assert done.returncode == 0 and "no error is known" in done.stdout
-    assert record(models)["holdout"] == {"wrong": None, "images": 0}
-
-
 def test_the_gain_of_the_ensemble_and_how_far_members_agree_takes_two_lines(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main).stdout
@@ -94,15 +85,6 @@ def test_what_each_of_three_members_brings_is_told_without_a_search(models, sixt
     assert "bring" not in call(main, "strong", "weak_one").stdout
 
 
-def test_an_ensemble_loads_nothing_that_takes_long_to_load(models, sixty):
-    strong_and_weak_in(models, sixty)
-    slow = {"torch", "fastai", "timm", "scipy.optimize", "sklearn", "matplotlib"}
-    done = run("-c", "import sys; from src.ensemble.__main__ import main; sys.argv = ['ensemble']; "
-                     f"main(); print({slow} & set(sys.modules))")
-    assert done.stdout.splitlines()[-1] == "set()", done.stderr
-    assert "what they bring" in done.stdout
-
-
 def test_typed_temperatures_are_shown_beside_the_weights(models, sixty):
     strong_and_weak_in(models, sixty)
     out = call(main, "--temperatures", "vit=1.5", "weak_one=0.8").stdout
@@ -110,13 +92,6 @@ def test_typed_temperatures_are_shown_beside_the_weights(models, sixty):
     shown = re.findall(r"^(\w+) +\w+ +\d+ of 60 .* 1 +([\d.]+)$", out, re.M)
     assert shown == [("strong", "1.5"), ("weak_one", "0.8"), ("weak_two", "1")]
     assert "temperature" not in call(main).stdout.splitlines()[0]
-
-
-def test_typed_weights_are_compared_with_equal_ones(models, sixty):
-    strong_and_weak_in(models, sixty)
-    out = call(main, "--weights", "vit=3").stdout
-    assert re.search(r"^\+20 of 60 .*: evidence that this average helps against equal",
-                     out, re.M)
 
 
 def test_one_model_alone_is_compared_with_nobody(models, data):
@@ -149,13 +124,3 @@ def test_the_printed_line_repeats_the_search(models, sixty, select):
     pd.testing.assert_frame_equal(
         probabilities(models), probabilities(models, "again"), check_exact=True
     )
-
-
-def test_a_search_without_enough_images_is_refused_with_what_is_lacking(family):
-    line = refused(call(main, "--select", "auto"))
-    assert "there are 3 and 6:" in line
-    assert not (family.parent / "submissions").exists()
-
-
-def test_weights_and_a_search_for_them_are_refused_together(family):
-    assert "give one of them" in refused(call(main, "--select", "auto", "--weights", "vit=2"))
