@@ -14,8 +14,8 @@ import yaml
 from conftest import ROOT, TINY, draw_competition
 
 from src.bundle import TTA_FIELDS, read_card
-from src.competition import COMPETITION, sample
-from src.core import Variant, load_params, sha256
+from src.competition import sample
+from src.core import Variant, load_facts, load_params, sha256
 from src.evidence import read_probs
 
 NAME = "test_resnet_squish_32"
@@ -99,7 +99,7 @@ def clone(place: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", place)
     params = load_params() | {"variants": {NAME: TINY}, "demo": {}}
     (place / "params.yaml").write_text(yaml.safe_dump(params))
-    draw_competition(place / "data" / COMPETITION)
+    draw_competition(place / "data" / load_facts().slug)
     (place.parent / "settings").mkdir()
     (place.parent / "settings" / "config").write_text("[core]\n    check_update = false\n")
 
@@ -135,7 +135,7 @@ def test_dvc_repro_makes_a_submission_then_nothing_then_what_another_tta_needs(t
     first = dvc(place, "repro")
     assert stages_run(first) == ["data", f"train@{NAME}", f"predict@{NAME}", "ensemble"]
     submission = pd.read_csv(place / "submissions" / "paddy_train.csv")
-    assert list(submission.image_id) == list(sample(place / "data" / COMPETITION).image_id)
+    assert list(submission.image_id) == list(sample(place / "data" / load_facts().slug).image_id)
     provenance = json.loads((place / "submissions" / "paddy_train.json").read_text())
     assert [member["name"] for member in provenance["members"]] == [NAME]
     assert "already here, nothing to do" in first.stdout

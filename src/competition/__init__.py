@@ -5,9 +5,10 @@ Only tables and image files; never torch.
 
 from src.competition.corrections import digests, file_of, read_corrections
 from src.competition.dataset import (
-    COMPETITION, SAMPLE_COLUMNS, candidates, classes, find, is_drawn, missing_parts, places,
-    sample, solution, test_fingerprint, test_paths, train_fingerprint, train_paths, train_table,
+    candidates, classes, find, is_drawn, missing_parts, places, sample, solution, test_fingerprint,
+    test_paths, train_fingerprint, train_paths, train_table,
 )  # fmt: skip
 from src.competition.folds import digest, folds_path, get_folds, holdout_digest
-from src.competition.images import problem_of, require_images, some
+from src.competition.images import problem_of, require_images
 from src.competition.rgb import to_rgb
+from src.competition.tables import internal_names, own_names, some

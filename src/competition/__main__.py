@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from src.competition.dataset import check, locate
-from src.core import command
+from src.competition.check import check
+from src.competition.dataset import locate
+from src.core import command, load_facts
 
 
 def main() -> None:
@@ -12,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m src.competition",
         description="Check the competition's files: exit code 0 when training may start.",
-        epilog="example: python -m src.competition check data/paddy-disease-classification",
+        epilog=f"example: python -m src.competition check data/{load_facts().slug}",
     )
     parser.add_argument("action", choices=["check"], help="print what is there and what is wrong")
     parser.add_argument("data", nargs="?", default="", metavar="DIR", help="the folder to check")

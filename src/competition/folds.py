@@ -1,4 +1,7 @@
-"""The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions."""
+"""The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions.
+
+Not scikit-learn's: its folds depend on the order of the rows, and the saved splits must not change.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -9,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from src.competition.dataset import train_fingerprint, train_paths, train_table
-from src.competition.images import identical_files, read_csv
-from src.core import UserError, sha256_lines, write_text
+from src.competition.images import identical_files
+from src.competition.tables import read_csv
+from src.core import UserError, load_facts, sha256_lines, write_text
 
 FOLDS = 5
-DEALS = 20  # of which a grouped split is the most even one
+TRIES = 20  # of which a grouped split is the most even one
 REMEDIES = {  # of a damaged file
     "stratified": "delete it, the same split is made again",
-    # Older versions dealt the sessions in another way.
+    # Older versions split sessions in another way.
     "grouped": "bring back the one that models were trained with, or delete it: the split made "
     "then may be another one, for which they have to be trained again",
 }
@@ -74,8 +78,8 @@ def session_groups(table: pd.DataFrame, identical: pd.Series) -> pd.Series:
         groups[together] = groups[together].min()
     if (sessions := groups.nunique()) < FOLDS:
         raise UserError(
-            f"split=grouped wants {FOLDS} or more groups of one variety and age that share no "
-            f"photograph, train.csv has {sessions}; use split=stratified"
+            f"split=grouped needs {FOLDS} or more groups of one variety and age that share no "
+            f"photograph, {load_facts().table} has {sessions}; use split=stratified"
         )
     return groups
 
@@ -83,25 +87,25 @@ def session_groups(table: pd.DataFrame, identical: pd.Series) -> pd.Series:
 def assign_folds(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
     """image_id → fold; a group stays together, each class is spread as evenly as groups allow.
 
-    Decided by hashes of group names and exact counts: the same on every machine, whatever the
-    order of the rows. Large groups are dealt first, so the seed decides among groups of one size.
+    It depends on hashes of group names and exact counts alone: the same on every machine, whatever
+    the order of the rows. Large groups come first; the seed orders groups of one size.
     """
     members = _count(labels, groups, n)
     order = sorted(members, key=lambda g: (-members[g].total(), _shuffle(g, seed)))
-    return _by_image(groups, _deal(members, order, Counter(labels), n))
+    return _by_image(groups, _distribute(members, order, Counter(labels), n))
 
 
 def assign_sessions(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
     """image_id → fold, as by `assign_folds`, for few groups of very unequal size.
 
-    Those always land the same when the largest is dealt first: here each seed deals them in
-    several random orders, large ones early, and keeps the most even deal. The folds, from the
-    largest on, are numbered from `seed` on: n seeds in a row hold out n different ones.
+    With the largest first every seed would give the same folds: here each seed tries several random
+    orders, large groups early, and keeps the most even split. The folds, from the largest on, are
+    numbered from `seed` on: n seeds in a row hold out n different ones.
     """
     members, totals = _count(labels, groups, n), Counter(labels)
-    orders = [_large_early(members, f"{seed}\t{deal}") for deal in range(DEALS)]
-    deals = [_deal(members, order, totals, n) for order in orders]
-    best = min(deals, key=lambda folds: _unevenness(members, folds, totals))
+    orders = [_large_early(members, f"{seed}\t{number}") for number in range(TRIES)]
+    splits = [_distribute(members, order, totals, n) for order in orders]
+    best = min(splits, key=lambda folds: _unevenness(members, folds, totals))
     best = sorted(best, key=lambda fold: max((members[g].total(), g) for g in fold), reverse=True)
     start = seed % n
     return _by_image(groups, [best[(number - start) % n] for number in range(n)])
@@ -117,10 +121,10 @@ def _count(labels: pd.Series, groups: pd.Series, n: int) -> dict[str, Counter]:
     return members
 
 
-def _deal(
+def _distribute(
     members: Mapping[str, Counter], order: Iterable[str], totals: Counter, n: int
 ) -> list[list[str]]:
-    """The groups of each fold, dealt in `order`, each to the fold that has least of its labels."""
+    """The groups of each fold: in `order`, each goes to the fold with the least of its labels."""
     folds, held = [[] for _ in range(n)], [Counter() for _ in range(n)]
     for group in order:
         crowded = [(_crowding(members[group], fold, totals), fold.total()) for fold in held]
@@ -136,7 +140,7 @@ def _by_image(groups: pd.Series, folds: list[list[str]]) -> pd.Series:
 
 
 def _shuffle(name: str, seed: int | str) -> str:
-    """A random but lasting place for `name` in the order of the seed."""
+    """A random sort key of `name`, always the same for a seed."""
     return sha256(f"{seed}\t{name}".encode()).hexdigest()
 
 
@@ -146,7 +150,7 @@ def _large_early(members: Mapping[str, Counter], seed: str) -> list[str]:
 
 
 def _crowding(group: Counter, held: Counter, totals: Counter) -> float:
-    """How full a fold already is of the labels of a group, each as a share of its class."""
+    """How much a fold already holds of the labels of a group, each as a share of its class."""
     return fsum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
 
 
@@ -160,7 +164,7 @@ def _unevenness(
 
 
 def digest(folds: pd.Series) -> str:
-    """Sixteen characters that name a split, whatever the order of its rows."""
+    """Sixteen characters that identify a split, whatever the order of its rows."""
     return sha256_lines([f"{image_id}\t{fold}" for image_id, fold in folds.items()])[:16]
 
 

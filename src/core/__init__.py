@@ -7,6 +7,7 @@ from src.core.config import (
     DEMO_MARKER, PLACES, ROOT, UserError, cache_dir, command, load_params, models_dir, nearest,
     require_once, runs_dir, submissions_dir, terminal, work,
 )  # fmt: skip
+from src.core.facts import SAMPLE, Facts, load_facts
 from src.core.files import (
     atomic_path, commit, is_plain_name, require_writable, sha256, sha256_lines, torch_writes,
     write_json, write_text,

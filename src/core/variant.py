@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, get_args
 
 from src.core.config import UserError, load_params, nearest
+from src.core.facts import OTHER, load_facts
 
 CHOICES = {
     "resize": ("squish", "crop", "pad", "rect"),
@@ -212,6 +213,11 @@ def _feature_rules(v: Variant) -> Rules:
            "precompute keeps features of whole images, mixup and cutmix blend them; leave one out")
     yield (v.targets == CHOICES["targets"][0] or not (v.mixup or v.cutmix),
            f"targets={v.targets} are of whole images, mixup and cutmix blend them; leave one out")
+    wanted = OTHER if v.split == "grouped" else tuple(v.targets.split("+")[1:])
+    lacking = set(wanted) - set(load_facts().other) if wanted else set()
+    yield (not lacking,
+           f"split={v.split}, targets={v.targets} need {' and '.join(sorted(lacking))}, which the "
+           "competition of params.yaml does not have; use split=stratified and targets=disease")
 
 
 def make_variant(**changes: Any) -> Variant:

@@ -13,6 +13,6 @@ from src.evidence.probabilities import (
 )  # fmt: skip
 from src.evidence.sign_test import sign_test
 from src.evidence.statistics import (
-    ALPHA, LEAST, PRIVATE, PUBLIC, columns_of, error_phrase, images_right, log_losses, p_phrase,
+    ALPHA, LEAST, columns_of, error_phrase, images_right, log_losses, p_phrase,
     right, same_mix, score_in_images, signed, too_few, wilson, wrong_of,
 )  # fmt: skip

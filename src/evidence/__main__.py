@@ -5,8 +5,8 @@
 
 import argparse
 
-from src.core import command
-from src.evidence.statistics import PRIVATE, score_in_images
+from src.core import command, load_facts
+from src.evidence.statistics import score_in_images
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     args = parser.parse_args()
     lines = [f"public: {score_in_images(args.public)}"]
     if args.private:
-        lines += [f"private: {score_in_images(args.private, PRIVATE)}"]
+        lines += [f"private: {score_in_images(args.private, load_facts().private)}"]
     print("\n".join(lines))
 
 

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
-from src.core import UserError
+from src.core import UserError, load_facts
 from src.evidence.probabilities import FLOOR
 
-PUBLIC, PRIVATE = 2_601, 868  # test images behind Kaggle's public and private scores
 ALPHA = 0.05
 Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 LEAST = 50  # common images; fewer cannot tell one model, or one weight, from another
@@ -36,7 +35,7 @@ def columns_of(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
         label = labels.get(image, "(none)")
         raise UserError(
             f"{image} has the label {label}, which is no class of the model; "
-            "train it again on this train.csv"
+            "train it again on these labels"
         )
     return truth
 
@@ -68,8 +67,13 @@ def too_few(images: int) -> str:
     return "" if images >= LEAST else lacks
 
 
-def images_right(score: float | str, images: int = PUBLIC) -> int:
-    """How many of `images` a leaderboard score of five digits stands for."""
+def images_right(score: float | str, images: int | None = None) -> int:
+    """How many of `images` (None: of the public score's) a score of five digits stands for."""
+    facts = load_facts()
+    images = facts.public if images is None else images
+    if not images:
+        raise UserError("params.yaml, competition: the images of this score are not known; give "
+                        "public and private their numbers there")
     try:
         value = float(score)
     except ValueError as error:
@@ -79,13 +83,14 @@ def images_right(score: float | str, images: int = PUBLIC) -> int:
     if not -LAST_DIGIT / 2 <= count / images - value + 1e-12 < LAST_DIGIT:
         raise UserError(
             f"score {score} is no whole number of {images:,} images; give all five digits, and "
-            f"{PUBLIC:,} images for a public score, {PRIVATE:,} for a private one"
+            f"{facts.public:,} images for a public score, {facts.private:,} for a private one"
         )
     return count
 
 
-def score_in_images(score: float | str, images: int = PUBLIC) -> str:
+def score_in_images(score: float | str, images: int | None = None) -> str:
     """`2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)` from a leaderboard score."""
+    images = load_facts().public if images is None else images
     count = images_right(score, images)
     error = math.sqrt(count * (images - count) / images)
     told = f"{count:,} of {images:,} right, {images - count:,} wrong ± {error:.1f}"

@@ -11,12 +11,11 @@ from typing import Any
 
 from requests.exceptions import HTTPError, RequestException
 
-from src.competition import COMPETITION
-from src.core import UserError
+from src.core import UserError, load_facts
 
-PAGE = f"https://www.kaggle.com/competitions/{COMPETITION}"
+PAGE = "https://www.kaggle.com/competitions/{slug}"
 TOKEN = "make a token at https://www.kaggle.com/settings and save it as ~/.kaggle/access_token"
-RULES = f"join the competition and accept its rules at {PAGE}/rules, then try again"
+RULES = "join the competition and accept its rules at " + PAGE + "/rules, then try again"
 REMEDIES = {
     401: f"the credentials are wrong or out of date; {TOKEN}",
     403: f"{RULES}, with the account these credentials belong to",
@@ -27,7 +26,7 @@ REMEDIES = {
 KEYWORDS = {
     r"\brules?\b": RULES,
     r"\bphone\b": "verify your phone number at https://www.kaggle.com/settings, then try again",
-    r"\b(deadline|closed|ended|no longer)\b": f"the competition takes no submissions; see {PAGE}",
+    r"\b(deadline|closed|ended|no longer)\b": "the competition takes no submissions; see " + PAGE,
     r"\b(limit|maximum)\b": "the daily allowance is used up; it is renewed at midnight UTC",
 }
 TRANSIENT = (429, 500, 502, 503, 504)
@@ -105,8 +104,9 @@ def _explain(error: Exception, *secrets: str) -> str:
 
 def _remedy(code: int, text: str) -> str:
     found = [remedy for pattern, remedy in KEYWORDS.items() if re.search(pattern, text, re.I)]
-    if found and code not in (401, 429):
-        return found[0]
     later = "run the same command again later"
     fix = "fix what it names, then run the same command again"
-    return later if code >= 500 else REMEDIES.get(code, fix)
+    remedy = later if code >= 500 else REMEDIES.get(code, fix)
+    if found and code not in (401, 429):
+        remedy = found[0]
+    return remedy.replace("{slug}", load_facts().slug)

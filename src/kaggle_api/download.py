@@ -11,12 +11,20 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 from tqdm import tqdm
 
 from src import competition
-from src.core import ROOT, UserError, is_empty, is_left_by_system, put_in_place, sha256, write_json
+from src.core import (
+    ROOT,
+    UserError,
+    is_empty,
+    is_left_by_system,
+    load_facts,
+    put_in_place,
+    sha256,
+    write_json,
+)
 from src.kaggle_api import drawn
 from src.kaggle_api.client import call, call_with_retry, client
 
 NOTE = "archive.json"  # in the data folder: which zip it was unpacked from
-PUBLISHED = (13_876, 10)  # images and classes of the real competition
 
 
 class Damaged(UserError):
@@ -25,7 +33,7 @@ class Damaged(UserError):
 
 def download(data: str = "", zip_file: str = "") -> None:
     """Fill the folder `data` from Kaggle or from `zip_file`; nothing is done where it is whole."""
-    named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / competition.COMPETITION
+    named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / load_facts().slug
     folder = Path(named).expanduser().resolve()
     remedy = drawn.WAY_BACK if os.environ.get("PADDY_DATA") else drawn.MOVE
     drawn.require_real_data(folder, "name another folder with --data" if data else remedy)
@@ -44,7 +52,7 @@ def fill(folder: Path, zip_file: Path | None) -> None:
     if zip_file:
         _unpack(zip_file, folder)
     else:
-        _download_and_unpack(folder.with_name(f"{competition.COMPETITION}.zip"), folder)
+        _download_and_unpack(folder.with_name(f"{load_facts().slug}.zip"), folder)
     print(_describe(folder))
 
 
@@ -70,7 +78,7 @@ def _fetch(zip_file: Path) -> None:
     from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
 
     api, request = client(), ApiDownloadDataFilesRequest()
-    request.competition_name = competition.COMPETITION
+    request.competition_name = load_facts().slug
     with api.build_kaggle_client() as kaggle:
         service = kaggle.competitions.competition_api_client
         response = call_with_retry(service.download_data_files, request)
@@ -144,8 +152,10 @@ def count(folder: Path) -> dict[str, Any]:
 
 def _describe(folder: Path) -> str:
     """One line on a whole data folder: its counts, and whether they are the published ones."""
-    images, classes = count(folder).values()
+    (images, classes), facts = count(folder).values(), load_facts()
     published = ", as published"
-    if (images, classes) != PUBLISHED:
-        published = f" (the real competition has {PUBLISHED[0]:,} and {PUBLISHED[1]})"
+    if not (facts.images and facts.classes):
+        published = ""
+    elif (images, classes) != (facts.images, facts.classes):
+        published = f" (the real competition has {facts.images:,} and {facts.classes})"
     return f"{folder}: {images:,} images, {classes} classes{published}"

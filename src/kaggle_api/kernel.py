@@ -22,8 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from src.bundle import checkpoint_path
-from src.competition import COMPETITION, file_of, mounts
-from src.core import ROOT, UserError, Variant, commit, models_dir, runs_dir, terminal, write_json
+from src.competition import file_of, mounts
+from src.core import (
+    ROOT,
+    UserError,
+    Variant,
+    commit,
+    load_facts,
+    models_dir,
+    runs_dir,
+    terminal,
+    write_json,
+)
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100
@@ -188,7 +198,7 @@ def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> d
         "code_file": f"{TEMPLATE}.ipynb", "language": "python", "kernel_type": "notebook",
         "is_private": True, "enable_gpu": True, "machine_shape": GPU,
         "enable_internet": fetches if internet is None else internet,
-        "competition_sources": [COMPETITION], "dataset_sources": datasets,
+        "competition_sources": [load_facts().slug], "dataset_sources": datasets,
         "model_sources": _models(variant, datasets),
     }  # fmt: skip
 

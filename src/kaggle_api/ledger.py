@@ -10,11 +10,22 @@ from typing import Any
 
 import pandas as pd
 
-from src.core import UserError, sha256, write_text
-from src.evidence import PRIVATE, PUBLIC, error_phrase, images_right
-from src.submission import by_digest, by_ref, ledger_path, read_ledger, read_provenance, sent
+from src.core import UserError, load_facts, sha256, write_text
+from src.evidence import error_phrase, images_right
+from src.submission import (
+    by_digest,
+    by_ref,
+    ledger_path,
+    read_ledger,
+    read_provenance,
+    read_submission,
+    sent,
+)
 
-BOARDS = {"public": PUBLIC, "private": PRIVATE}
+
+def boards() -> dict[str, int]:
+    """The test images behind each score."""
+    return {"public": load_facts().public, "private": load_facts().private}
 
 
 def update(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -33,7 +44,7 @@ def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         ref = str(entry["ref"])
         known = {k: v for k, v in table.loc[ref].items() if v} if ref in table.index else {}
         row = _new_row(entry) | known
-        for board, images in BOARDS.items():
+        for board, images in boards().items():
             row[board] = entry[board] or known.get(board, "")
             row[f"{board}_right"] = _right(row[board], images)
         table.loc[ref] = pd.Series(row)
@@ -109,10 +120,11 @@ def board(table: pd.DataFrame) -> str:
         held = "-"
         if images := row.holdout_images:
             held = f"{_cell(row.holdout_wrong, int(images))} of {int(images):,} wrong"
-        public, private = (_cell(row[f"{board}_right"], n) for board, n in BOARDS.items())
+        public, private = (_cell(row[f"{board}_right"], n) for board, n in boards().items())
         lines.append(f"{row.file[:32]:32} {_minute(row.time):16} {held:>27} {public:>14} "
                      f"{private:>12}")
-    return "\n".join([*lines, f"images right of {PUBLIC:,} public and {PRIVATE} private; "
+    public, private = boards().values()
+    return "\n".join([*lines, f"images right of {public:,} public and {private} private; "
                       "± one standard error, two files within it are equal"])
 
 
@@ -130,11 +142,12 @@ def relation(table: pd.DataFrame) -> str:
     known = table[(table.holdout_error != "") & (table.public_right != "")]
     if known.empty:
         return "no file has both a hold-out error and a score yet"
-    error, missed = known.holdout_error.astype(float), PUBLIC - known.public_right.astype(int)
+    images = boards()["public"]
+    error, missed = known.holdout_error.astype(float), images - known.public_right.astype(int)
     text = (
-        f"on average the hold-out predicts {PUBLIC * error.mean():.1f} of {PUBLIC:,} wrong, the "
+        f"on average the hold-out predicts {images * error.mean():.1f} of {images:,} wrong, the "
         f"public score shows {missed.mean():.1f} ± "
-        f"{_standard_error(round(missed.mean()), PUBLIC):.1f}"
+        f"{_standard_error(round(missed.mean()), images):.1f}"
     )
     if min(error.nunique(), missed.nunique()) < 3:
         return f"{text}; three different files are needed for a correlation"
@@ -168,7 +181,7 @@ def _changes(one: pd.Series, other: pd.Series) -> int:
     paths = by_digest(one.sha256), by_digest(other.sha256)
     if None in paths:
         return 0
-    first, second = (pd.read_csv(p, dtype=str).set_index("image_id").label for p in paths)
+    first, second = (read_submission(p)[0].set_index("image_id").label for p in paths)
     return int((first != second.reindex(first.index)).sum())
 
 

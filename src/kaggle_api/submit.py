@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from src import submission
-from src.competition import COMPETITION, find
-from src.core import UserError, submissions_dir
+from src.competition import find
+from src.core import UserError, load_facts, submissions_dir
 from src.evidence import score_in_images
 from src.kaggle_api import drawn, ledger
 from src.kaggle_api.client import call, call_with_retry, client, retry_delay
@@ -55,7 +55,7 @@ def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:
     """Kaggle's list of our submissions, newest first, at most `pages` of it."""
     entries: dict[int, dict[str, Any]] = {}
     for page in range(1, pages + 1):
-        listed = call_with_retry(client().competition_submissions, COMPETITION,
+        listed = call_with_retry(client().competition_submissions, load_facts().slug,
                                  page_number=page, page_size=PAGE_SIZE)
         new = {s.ref: _entry(s) for s in listed or []}
         if not new.keys() - entries.keys():
@@ -98,7 +98,7 @@ def _upload(path: Path, message: str) -> UserError | None:
     """Send the file; an error is returned, for it may have arrived all the same."""
     api = client()
     try:
-        answer = call(api.competition_submit, str(path), message, COMPETITION)
+        answer = call(api.competition_submit, str(path), message, load_facts().slug)
     except UserError as error:
         return error
     if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
@@ -122,7 +122,7 @@ def _find_entry(
 def _allowance() -> str:
     """Kaggle's count of today's remaining submissions, in brackets; empty if it gives none."""
     try:
-        limits = call_with_retry(client().competition_get_submission_limits, COMPETITION)
+        limits = call_with_retry(client().competition_get_submission_limits, load_facts().slug)
     except UserError:
         return ""
     if limits.num_allowed_now == 0:

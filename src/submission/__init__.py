@@ -3,6 +3,7 @@
 Only tables; never torch.
 """
 
+from src.submission.form import read_submission
 from src.submission.guard import release
 from src.submission.known_good import ledger_path, read_ledger
 from src.submission.members import Members, Predicted, labels_of

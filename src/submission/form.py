@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.competition import SAMPLE_COLUMNS, some
-from src.core import UserError
+from src.competition import internal_names, some
+from src.core import UserError, load_facts
 from src.evidence import same_mix, signed
 from src.submission.finding import Finding
 
-HEADER = ",".join(SAMPLE_COLUMNS)
 REFUSE, REMARK = 1e-11, 1e-3  # p-values; only what no weak model does is refused
 # Biased but honest models fail any test on 3,469 rows; an error moves more rows than this share.
 MOVED = 0.1
@@ -30,29 +29,32 @@ def read_submission(path: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
         raise UserError(f"{path} is missing; python -m src.ensemble writes submissions") from error
     except (UnicodeDecodeError, csv.Error) as error:
         return None, [Finding("error", f"no readable CSV ({error}); write it again as UTF-8")]
-    findings = _header_findings(raw, header)
+    columns = load_facts().columns
+    findings = _header_findings(raw, header, columns)
     torn = [number for number, row in enumerate(rows, 2) if len(row) != len(header)]
-    if any(header.count(name) != 1 for name in SAMPLE_COLUMNS):
+    if any(header.count(name) != 1 for name in columns):
         return None, findings
     if not rows:
         return None, [*findings, Finding("error", "has a header but no rows; write it again")]
     if torn:
         text = f"{len(torn):,} rows have not {len(header)} fields, first line {torn[0]:,}"
         return None, [*findings, Finding("error", f"{text}; write it again")]
-    return pd.DataFrame(rows, columns=header, dtype=object)[SAMPLE_COLUMNS], findings
+    table = pd.DataFrame(rows, columns=header, dtype=object)[columns]
+    return internal_names(table), findings
 
 
-def _header_findings(raw: bytes, header: list[str]) -> list[Finding]:
+def _header_findings(raw: bytes, header: list[str], columns: list[str]) -> list[Finding]:
     """What the header and the bytes of a CSV show."""
-    lacking = [name for name in SAMPLE_COLUMNS if header.count(name) != 1]
-    stray = [name for name in header if name not in SAMPLE_COLUMNS]
+    wanted = ",".join(columns)
+    lacking = [name for name in columns if header.count(name) != 1]
+    stray = [name for name in header if name not in columns]
     problems = [
         (lacking, "error",
-         f"needs one column {' and '.join(lacking)}; the header must be {HEADER}"),
+         f"needs one column {' and '.join(lacking)}; the header must be {wanted}"),
         (stray, "error",
-         f"stray column {some(map(repr, stray), 3)}; write only {HEADER} (index=False)"),
-        (sorted(header) == sorted(SAMPLE_COLUMNS) and header != SAMPLE_COLUMNS, "remark",
-         f"columns are not in the usual order {HEADER}"),
+         f"stray column {some(map(repr, stray), 3)}; write only {wanted} (index=False)"),
+        (sorted(header) == sorted(columns) and header != columns, "remark",
+         f"columns are not in the usual order {wanted}"),
         (raw.startswith(codecs.BOM_UTF8), "error",
          "begins with a byte order mark, which becomes part of the first column's name; "
          "save it as UTF-8 without BOM"),

@@ -10,11 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from src.competition import COMPETITION, is_drawn, sample
+from src.competition import is_drawn, own_names, sample
 from src.core import (
     UserError,
     commit,
     is_plain_name,
+    load_facts,
     sha256,
     sha256_lines,
     submissions_dir,
@@ -53,7 +54,7 @@ def write_submission(
     """
     path = _path_of(notebook)
     table = to_labels(probs, sample(folder))
-    text = table.to_csv(index=False, lineterminator="\n")
+    text = own_names(table).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
     current, record = sha256(path) if path.exists() else "", read_provenance(path)
     if current not in ("", digest, record.get("sha256"), record.get("replaces")):
@@ -102,4 +103,5 @@ def submit_command(path: Path, message: str) -> str:
     path = Path(path).resolve()
     near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     safe = f'"{message}"' if not set(message) & set('"$`\\!') else shlex.quote(message)
-    return f"kaggle competitions submit -c {COMPETITION} -f {shlex.quote(str(near))} -m {safe}"
+    slug = load_facts().slug
+    return f"kaggle competitions submit -c {slug} -f {shlex.quote(str(near))} -m {safe}"

@@ -10,6 +10,7 @@ import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from fastai.vision.all import (
@@ -25,6 +26,7 @@ from fastai.vision.all import (
     error_rate,
     parent_label,
 )
+from PIL import Image
 from torch import fx
 
 from src.core import Variant
@@ -44,8 +46,7 @@ def save(learn: Learner, variant: Variant, path: Path) -> None:
 
 def portable(learn: Learner, variant: Variant) -> Learner:
     """A Learner around the model of `learn`, without images and without our classes."""
-    photo = str(learn.dls.train.dataset.items[0])
-    dls = empty_dls(variant, list(learn.dls.vocab), photo, learn.dls.device)
+    dls = empty_dls(variant, list(learn.dls.vocab), learn.dls.device)
     model = as_graph(learn.model) if isinstance(learn.model, Members) else learn.model
     plain = Learner(
         dls, model, learn.loss_func, learn.opt_func, splitter=learn.splitter, metrics=error_rate
@@ -54,10 +55,8 @@ def portable(learn: Learner, variant: Variant) -> Learner:
     return plain
 
 
-def empty_dls(
-    variant: Variant, classes: list[str], photo: str, device: torch.device
-) -> DataLoaders:
-    """fastai's own transforms for the recipe of `variant`; fastai tries them on one `photo`."""
+def empty_dls(variant: Variant, classes: list[str], device: torch.device) -> DataLoaders:
+    """fastai's own transforms for the recipe of `variant`, without images."""
     variant = replace(variant, augment="fastai", cache=0)
     block = DataBlock(
         blocks=(TransformBlock(_opener(), batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
@@ -67,7 +66,12 @@ def empty_dls(
         batch_tfms=batch_tfms(variant),
     )
     bs = variant.bs // variant.accum
-    dls = block.dataloaders([photo], path=HERE, bs=bs, num_workers=workers(), device=device)
+    with TemporaryDirectory() as folder:  # fastai tries the transforms on one image of a class
+        photo = Path(folder, classes[0], "photo.jpg")
+        photo.parent.mkdir()
+        Image.new("RGB", (8, 8)).save(photo)
+        photos = [str(photo)]
+        dls = block.dataloaders(photos, path=HERE, bs=bs, num_workers=workers(), device=device)
     dls = dls.new_empty()
     dls.path = HERE
     for tfm in chain(*(tl.tfms.fs for tl in dls.train_ds.tls)):

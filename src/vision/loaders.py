@@ -21,7 +21,6 @@ from fastai.vision.all import (
     ResizeMethod,
     TransformBlock,
     aug_transforms,
-    parent_label,
 )
 
 from src import competition
@@ -62,14 +61,9 @@ def batch_tfms(variant: Variant) -> list:
     return [IntToFloatTensor(), *augment, Normalize.from_stats(mean, std)]
 
 
-def corrected_label(path: Path, labels: Mapping[str, str]) -> str:
-    """The label `labels` give an image, else its folder."""
-    return labels.get(path.name) or parent_label(path)
-
-
-def _labeller(relabel: Mapping[str, str], held_out: set[str]) -> Callable[[Path], str]:
-    labels = {image: label for image, label in relabel.items() if image not in held_out}
-    return partial(corrected_label, labels=labels) if labels else parent_label
+def label_of(path: Path, labels: Mapping[str, str]) -> str:
+    """The label of a file; its name is the image_id."""
+    return labels[path.name]
 
 
 def workers() -> int:
@@ -102,8 +96,10 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
         copies = cache.shrunk(paths, variant.cache, competition.train_fingerprint(folder))
         copies.iloc[held_out] = paths.iloc[held_out]
         paths = copies
-    label_of = _labeller(corrections.relabel, set(paths.index[held_out]))
-    block = _block(competition.classes(folder), label_of, held_out, variant)
+    labels, relabel = competition.train_table(folder).label.to_dict(), corrections.relabel
+    labels |= {name: relabel[name] for name in relabel.keys() - set(paths.index[held_out])}
+    get_y = partial(label_of, labels=labels)
+    block = _block(competition.classes(folder), get_y, held_out, variant)
     bs = variant.bs // variant.accum
     dls = block.dataloaders(
         list(paths), path=Path("."), bs=bs, num_workers=loaders(bs * _item_bytes(variant))
@@ -115,14 +111,14 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
 
 
 def _block(
-    classes: list[str], label_of: Callable[[Path], str], held_out: np.ndarray, variant: Variant
+    classes: list[str], get_y: Callable[[Path], str], held_out: np.ndarray, variant: Variant
 ) -> DataBlock:
     """How a file becomes an image and its class, by fastai's transforms or by `FastViews`."""
     resize, fast = item_tfms(variant), variant.augment == "fast"
     image = FastViews(frame_of(variant), resize) if fast else open_image
     return DataBlock(
         blocks=(TransformBlock(type_tfms=image), CategoryBlock(vocab=classes)),
-        get_y=label_of,
+        get_y=get_y,
         splitter=IndexSplitter(held_out),
         item_tfms=None if fast else resize,
         batch_tfms=batch_tfms(variant),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from src.competition import dataset as competition
-from src.core import ROOT, UserError
+from src.competition.check import check
+from src.core import ROOT, UserError, load_facts
 
 ROWS = "\n".join(
     f"10000{n}.jpg,{label},ADT45,{45 + n}" for n, label in enumerate(["blast"] * 3 + ["normal"] * 3)
@@ -57,14 +58,14 @@ def reverse_rows(path: Path) -> None:
 @pytest.mark.parametrize("place", ["input", "input/competitions", "root/data"])
 def test_the_usual_places_are_tried(data: Path, tmp_path: Path, place: str):
     (tmp_path / place).mkdir(parents=True)
-    folder = data.rename(tmp_path / place / competition.COMPETITION)
+    folder = data.rename(tmp_path / place / load_facts().slug)
     assert competition.find() == folder
 
 
 def test_argument_then_environment_then_kaggle_then_data(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    places = [tmp_path / name / competition.COMPETITION for name in ("root/data", "input")]
+    places = [tmp_path / name / load_facts().slug for name in ("root/data", "input")]
     for place in places:
         place.parent.mkdir(parents=True)
         place.symlink_to(data)
@@ -76,9 +77,9 @@ def test_argument_then_environment_then_kaggle_then_data(
 
 
 def test_an_incomplete_kaggle_input_does_not_hide_complete_data(data: Path, tmp_path: Path):
-    (tmp_path / "input" / competition.COMPETITION).mkdir(parents=True)
+    (tmp_path / "input" / load_facts().slug).mkdir(parents=True)
     (tmp_path / "root/data").mkdir(parents=True)
-    folder = data.rename(tmp_path / "root/data" / competition.COMPETITION)
+    folder = data.rename(tmp_path / "root/data" / load_facts().slug)
     assert competition.find() == folder
 
 
@@ -90,7 +91,7 @@ def test_nothing_found_names_the_places_and_the_two_ways_out():
         assert part in line
 
 
-@pytest.mark.parametrize("part", competition.LAYOUT)
+@pytest.mark.parametrize("part", load_facts().layout)
 def test_a_folder_that_lacks_a_part_is_refused_and_the_part_named(data: Path, part: str):
     (data / part).rename(data / "away")
     with pytest.raises(UserError, match=f"lacks {part};"):
@@ -101,7 +102,7 @@ def test_a_named_place_never_falls_through(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "input").mkdir()
-    data.rename(tmp_path / "input" / competition.COMPETITION)
+    data.rename(tmp_path / "input" / load_facts().slug)
     competition.find()
     with pytest.raises(UserError, match="nowhere"):
         competition.find(tmp_path / "nowhere")
@@ -184,7 +185,7 @@ def test_tables_and_folders_that_disagree_are_refused(data: Path, moved: str, me
     read = competition.test_paths if "test" in moved else competition.train_paths
     with pytest.raises(UserError, match=f"{data}: .*; unpack"):
         read(data)
-    assert message in competition.check(data).obstacles
+    assert message in check(data).obstacles
 
 
 def test_only_the_first_ten_missing_images_are_named(data: Path):
@@ -229,7 +230,7 @@ def test_fingerprints_do_not_depend_on_order_or_place(data: Path, tmp_path: Path
 
 
 def test_reading_the_tables_loads_no_torch():
-    code = "import sys, src.folds, src.competition; sys.exit('torch' in sys.modules)"
+    code = "import sys, src.competition; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 

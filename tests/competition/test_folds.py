@@ -119,7 +119,7 @@ def test_a_damaged_table_is_refused_with_its_name_and_the_remedy(data, tmp_path,
 
 def test_two_processes_at_once_leave_one_whole_table(data: Path, tmp_path: Path):
     code = (
-        "import sys, pathlib; from src.folds import digest, get_folds; "
+        "import sys, pathlib; from src.competition import digest, get_folds; "
         "print(digest(get_folds(pathlib.Path(sys.argv[1]), 42, pathlib.Path(sys.argv[2]))))"
     )
     command = [sys.executable, "-c", code, str(data), str(tmp_path / "models")]
@@ -196,7 +196,7 @@ def test_too_few_sessions_are_refused_in_one_line_and_nothing_is_written(data, t
     with pytest.raises(UserError) as error:
         get_folds(data, 42, tmp_path / "models", "grouped")
     assert str(error.value) == (
-        "split=grouped wants 5 or more groups of one variety and age that share no photograph, "
+        "split=grouped needs 5 or more groups of one variety and age that share no photograph, "
         "train.csv has 1; use split=stratified"
     )
     assert not (tmp_path / "models").exists()

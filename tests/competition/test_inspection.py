@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
 from src import competition
-from src.competition.images import identical_files, look, require_images, verify_images
+from src.competition.images import identical_files, inspect, inspect_all, require_images
 from src.core import UserError
 
 HEADER = b"image_id,label,variety,age\n"
@@ -64,7 +64,7 @@ def test_pictures_of_every_kind_are_accepted_and_measured_upright(tmp_path: Path
     picture(tmp_path / "tiny.jpg", 1, size=(3, 2))
     picture(tmp_path / "progressive.jpg", 1, size=(64, 64), progressive=True)
     Image.new("RGBA", (5, 6)).save(tmp_path / "rgba.jpg", "PNG")
-    looks = {path.stem: look(path) for path in tmp_path.glob("*.jpg")}
+    looks = {path.stem: inspect(path) for path in tmp_path.glob("*.jpg")}
     assert {name: p.kind for name, p in looks.items() if p.kind != "JPEG RGB"} == {
         "gray": "JPEG L",
         "cmyk": "JPEG CMYK",
@@ -81,9 +81,9 @@ def test_a_jpeg_that_lost_its_end_is_noticed(tmp_path: Path, bytes_lost, progres
     path = tmp_path / "cut.jpg"
     noise = Image.frombytes("RGB", (96, 128), Random(0).randbytes(96 * 128 * 3))
     noise.save(path, "JPEG", progressive=progressive)
-    assert verify_images([path]) == []
+    assert inspect(path).problem == ""
     truncate(path, bytes_lost if bytes_lost > 1 else path.stat().st_size // 2)
-    assert verify_images([path]) == [(path, "truncated")]
+    assert inspect(path).problem == "truncated"
 
 
 def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path):
@@ -92,12 +92,14 @@ def test_what_is_no_picture_is_named_with_the_reason(tmp_path: Path):
     (tmp_path / "text.jpg").write_text("image_id,label\n")
     (tmp_path / "folder.jpg").mkdir()
     names = ("good.jpg", "empty.jpg", "text.jpg", "folder.jpg", "gone.jpg")
-    assert [(path.name, why) for path, why in verify_images(tmp_path / n for n in names)] == [
-        ("empty.jpg", "empty file"),
-        ("text.jpg", "no picture"),
-        ("folder.jpg", "is a directory"),
-        ("gone.jpg", "no such file or directory"),
-    ]
+    found = inspect_all(tmp_path / name for name in names)
+    assert {path.name: inspection.problem for path, inspection in found.items()} == {
+        "good.jpg": "",
+        "empty.jpg": "empty file",
+        "text.jpg": "no picture",
+        "folder.jpg": "is a directory",
+        "gone.jpg": "no such file or directory",
+    }
 
 
 def test_a_damaged_picture_of_another_format_is_a_problem_not_a_crash(tmp_path: Path):
@@ -106,7 +108,7 @@ def test_a_damaged_picture_of_another_format_is_a_problem_not_a_crash(tmp_path: 
     content = bytearray(path.read_bytes())
     content[200:260] = bytes(60)
     path.write_bytes(content)
-    assert [p for p, why in verify_images([path]) if why] == [path]
+    assert inspect(path).problem
 
 
 def test_unreadable_images_stop_a_training_and_the_first_ten_are_named(tmp_path: Path):

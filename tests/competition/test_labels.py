@@ -128,7 +128,7 @@ def test_wrong_corrections_are_refused_before_any_work(
 def test_an_image_cannot_be_left_out_and_labelled_anew(competition_once, write):
     variant = tiny(exclude=write("exclude", "100001.jpg"),
                    relabel=write("relabel", "100001.jpg,disease_b"))
-    with pytest.raises(UserError, match="100001.jpg: left out by"):
+    with pytest.raises(UserError, match="100001.jpg: excluded by"):
         read_corrections(variant, competition_once)
 
 
@@ -144,7 +144,7 @@ def test_a_path_is_relative_to_the_repository_from_everywhere(
 
 
 def test_missing_file_is_one_line(competition_once, tmp_path):
-    with pytest.raises(UserError, match="no such file or directory; mend exclude") as error:
+    with pytest.raises(UserError, match="no such file or directory; fix exclude") as error:
         read_corrections(tiny(exclude=str(tmp_path / "none.csv")), competition_once)
     assert "\n" not in str(error.value)
 

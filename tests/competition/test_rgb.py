@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from src.competition import to_rgb
-from src.competition.images import look
+from src.competition.images import inspect
 
 
 def picture() -> Image.Image:
@@ -101,7 +101,7 @@ def test_a_file_of_every_mode_is_the_picture_it_was_saved_from(tmp_path, file):
     with Image.open(tmp_path / file) as opened:
         assert opened.mode == file.partition(".")[0]
         assert difference(to_rgb(opened), shown) <= allowed
-    assert look(tmp_path / file).problem == ""
+    assert inspect(tmp_path / file).problem == ""
 
 
 def test_a_transparent_palette_gives_its_colours_and_no_warning(tmp_path):
@@ -122,4 +122,4 @@ def test_values_that_are_no_finite_numbers_are_refused(tmp_path, value):
     with pytest.raises(ValueError, match="no finite numbers"):
         to_rgb(wide(values))
     wide(values).save(tmp_path / "a.tif")
-    assert "no finite numbers" in look(tmp_path / "a.tif").problem
+    assert "no finite numbers" in inspect(tmp_path / "a.tif").problem

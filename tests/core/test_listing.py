@@ -13,7 +13,15 @@ from small_bundles import bundle_in
 from src import bundle
 from src.competition import dataset as competition
 from src.competition import get_folds
-from src.core import entries, ignored, is_left_by_system, put_in_place, write_json
+from src.competition.check import check
+from src.core import (
+    entries,
+    ignored,
+    is_left_by_system,
+    load_facts,
+    put_in_place,
+    write_json,
+)
 from src.demo import draw as demo
 from src.kaggle_api import download as archive
 
@@ -51,7 +59,7 @@ def test_a_competition_stays_the_same_with_them(data, tmp_path):
 
 def test_the_check_names_them_on_one_line_and_lets_training_start(data):
     litter(data)
-    report = competition.check(data)
+    report = check(data)
     assert report.obstacles == []
     (line,) = [line for line in report.lines if "Thumbs.db" in line]
     assert re.search(r"^ignored, .* 44: .*, Icon\\r, .* and 34 more$", line)
@@ -104,7 +112,7 @@ def test_no_bundle_is_seen_in_them(models, data):
 
 
 def test_no_stage_of_dvc_depends_on_them():
-    paths = [f"data/{competition.COMPETITION}/train_images/blast/{n}" for n in [*FILES, *FOLDERS]]
+    paths = [f"data/{load_facts().slug}/train_images/blast/{n}" for n in [*FILES, *FOLDERS]]
     line = [sys.executable, "-m", "dvc", "check-ignore", *paths, "data/train_images/100001.jpg"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True)
     assert done.stdout.decode().split("\n")[:-1] == paths

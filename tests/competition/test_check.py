@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image
 from small_pictures import picture, truncate
 
-from src.competition import dataset as competition
-from src.core import ROOT
+from src.competition.check import check
+from src.core import ROOT, load_facts
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_check_counts_pictures_upright(data: Path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 8
     picture(data / "train_images/blast/100000.jpg", 3, (16, 12), exif=exif)
-    report = "\n".join(competition.check(data).lines)
+    report = "\n".join(check(data).lines)
     assert re.search(r"12x16 \(6\)\n +orientation +portrait \(6\), 1 of them by EXIF", report)
 
 
@@ -78,7 +78,7 @@ def test_check_remarks_on_identical_files_but_lets_training_start(data: Path):
     for path in (train / "blast/100001.jpg", test / "200000.jpg", train / "normal/100003.jpg"):
         path.write_bytes(same)
     (train / "normal/100005.jpg").write_bytes((train / "normal/100004.jpg").read_bytes())
-    report = competition.check(data)
+    report = check(data)
     assert report.obstacles == []
     text = "\n".join(report.lines)
     assert re.search(r"train +1 \(2 files\): normal/100004.jpg = normal/100005.jpg$", text, re.M)
@@ -91,7 +91,7 @@ def test_check_remarks_on_identical_files_but_lets_training_start(data: Path):
 def test_check_names_the_first_groups_of_identical_files_and_counts_the_others(data: Path):
     for n in range(14):
         picture(data / f"test_images/{n // 2:02}_{n}.jpg", 1, (20 + n // 2, 20))
-    text = "\n".join(competition.check(data).lines)
+    text = "\n".join(check(data).lines)
     (line,) = re.findall(r"within test +(.*)", text)
     assert line.startswith("7 (14 files): test_images/00_0.jpg = test_images/00_1.jpg, test_images")
     assert line.endswith("test_images/04_8.jpg = test_images/04_9.jpg and 2 more")
@@ -102,7 +102,7 @@ def test_check_names_what_is_no_8_bit_photograph_but_lets_training_start(data: P
     deep.save(data / "train_images/normal/100004.jpg", "PNG")
     picture(data / "test_images/200001.jpg", 1, mode="CMYK")
     picture(data / "train_images/blast/100001.jpg", 1, mode="L")
-    report = competition.check(data)
+    report = check(data)
     assert report.obstacles == []
     (line,) = re.findall(r"converted to 8-bit RGB +(.*)", "\n".join(report.lines))
     assert line == "2: normal/100004.jpg (PNG I;16), test_images/200001.jpg (JPEG CMYK)"
@@ -112,27 +112,27 @@ def test_check_forbids_training_on_pictures_that_cannot_be_converted(data: Path)
     Image.fromarray(np.full((16, 12), np.nan, np.float32)).save(
         data / "train_images/normal/100004.jpg", "TIFF"
     )
-    (obstacle,) = competition.check(data).obstacles
+    (obstacle,) = check(data).obstacles
     assert obstacle.startswith("unreadable train images (1): normal/100004.jpg (")
     assert "no finite numbers" in obstacle
 
 
 def test_check_keeps_to_one_line_whatever_letters_a_name_has(data: Path):
     picture(data / "test_images/a\nb.jpg")
-    assert competition.check(data).obstacles == [r"test images without a row (1): a\nb.jpg"]
+    assert check(data).obstacles == [r"test images without a row (1): a\nb.jpg"]
 
 
 def test_check_finds_ids_that_occur_twice(data: Path):
     text = (data / "train.csv").read_text()
     (data / "train.csv").write_text(text + text.splitlines()[1] + "\n")
-    report = competition.check(data)
+    report = check(data)
     assert report.obstacles == ["train.csv: id twice (1): 100000.jpg"]
 
 
-@pytest.mark.parametrize("part", competition.LAYOUT)
+@pytest.mark.parametrize("part", load_facts().layout)
 def test_check_prints_what_it_can_when_a_part_is_missing(data: Path, part: str):
     (data / part).rename(data / "away")
-    report = competition.check(data)
+    report = check(data)
     assert any(part in obstacle for obstacle in report.obstacles)
     assert report.lines[-1] == "verdict: training may not start"
     counts = "\n".join(report.lines)
@@ -143,7 +143,7 @@ def test_check_prints_what_it_can_when_a_part_is_missing(data: Path, part: str):
 def test_check_survives_an_empty_folder_and_torn_tables(data: Path, tmp_path: Path):
     (data / "train.csv").write_bytes(b"\xff\xd8\xff\xe0")
     (data / "sample_submission.csv").write_text("")
-    assert len(competition.check(data).obstacles) == 2
+    assert len(check(data).obstacles) == 2
     (tmp_path / "empty").mkdir()
     result = run_check(tmp_path / "empty")
     assert (result.returncode, result.stderr) == (1, "")
