@@ -1,4 +1,4 @@
-"""Draw the demo competition: files in exactly Kaggle's layout, from a seed and nothing else.
+"""Draw the demo competition in the layout that params.yaml describes, from a seed and nothing else.
 
 The test set is a third as large. `solution.csv`, beside the sample, holds the test answers, so that
 a demo can say how many images it got right; Kaggle gives no such file.
@@ -18,13 +18,15 @@ from tqdm import tqdm
 
 from src.core import (
     DEMO_MARKER,
+    SAMPLE,
     UserError,
     cores,
     entries,
     is_empty,
+    load_facts,
     put_in_place,
     write_json,
-)
+)  # fmt: skip
 from src.demo.leaves import photograph
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
@@ -109,22 +111,24 @@ def _checked(folder: Path, demo: Demo) -> Path:
 
 
 def drawn_photographs(folder: Path) -> list[Path]:
-    """The pictures of a drawn competition."""
-    train = folder / "train_images"
-    places = [folder / "test_images", *(train / label for label in entries(train, folders=True))]
-    return [place / name for place in places for name in entries(place) if name.endswith(".jpg")]
+    """The files of the images of a drawn competition."""
+    train, test = folder / load_facts().train, folder / load_facts().test
+    places = [test, train, *(train / label for label in entries(train, folders=True))]
+    return [place / name for place in places for name in entries(place)]
 
 
 def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """train.csv and solution.csv, each with a column `size`, and the folder of each image."""
+    """Training and test rows: image_id, label, path below the folder, whether it is turned."""
+    facts = load_facts()
     rng = np.random.default_rng([VERSION, demo.seed])
     train = _labels(rng, demo.images, 100001, least=2)
     test = _labels(rng, demo.tests, 200001, least=1)
     train = train.join(_sessions(rng, train.label))
     train = train.sort_values(["label", "variety", "age", "image_id"], ignore_index=True)
     test = test.sort_values("image_id", ignore_index=True)
-    train["path"] = "train_images/" + train.label + "/" + train.image_id
-    test["path"] = "test_images/" + test.image_id
+    in_class = train.label + "/" if facts.class_folders else ""
+    train["path"] = facts.train + "/" + in_class + train.image_id
+    test["path"] = facts.test + "/" + test.image_id
     turned = rng.permutation(demo.images + demo.tests) < TURNED
     train["turned"], test["turned"] = turned[: demo.images], turned[demo.images :]
     return train, test
@@ -137,7 +141,9 @@ def _labels(rng: np.random.Generator, count: int, first: int, least: int) -> pd.
     missing = count - least * len(SHARES) - counts.sum()
     counts[(wanted - counts).nlargest(missing).index] += 1
     labels = rng.permutation(np.repeat(counts.index, counts + least))
-    return pd.DataFrame({"image_id": [f"{first + i}.jpg" for i in range(count)], "label": labels})
+    suffix = load_facts().suffix or ".jpg"
+    ids = [f"{first + i}{suffix}" for i in range(count)]
+    return pd.DataFrame({"image_id": ids, "label": labels})
 
 
 def _sessions(rng: np.random.Generator, labels: pd.Series) -> pd.DataFrame:
@@ -150,11 +156,14 @@ def _sessions(rng: np.random.Generator, labels: pd.Series) -> pd.DataFrame:
 
 
 def _write_tables(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    """The four tables of the competition; the sample's labels are empty."""
-    train, test = tables
-    train[["image_id", "label", "variety", "age"]].to_csv(part / "train.csv", index=False)
-    test[["image_id", "label"]].to_csv(part / "solution.csv", index=False)
-    test[["image_id"]].assign(label="").to_csv(part / "sample_submission.csv", index=False)
+    """The three tables of the competition; the sample's labels are empty."""
+    facts, (train, test) = load_facts(), tables
+    names = {"image_id": facts.id, "label": facts.label}
+    files = {facts.table: train, "solution.csv": test, SAMPLE: test.assign(label="")}
+    for file, table in files.items():
+        table = table.assign(image_id=table.image_id.str.removesuffix(facts.suffix))
+        columns = [*facts.columns, *(facts.other if file == facts.table else ())]
+        table.rename(columns=names)[columns].to_csv(part / file, index=False)
 
 
 def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
@@ -163,7 +172,7 @@ def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: in
     for folder in {Path(path).parent for path in rows.path} | {Path("unfinished")}:
         (part / folder).mkdir(parents=True, exist_ok=True)
     jobs = [
-        (part, row.path, row.label, bool(row.turned), [VERSION, seed, int(row.image_id[:-4])])
+        (part, row.path, row.label, bool(row.turned), [VERSION, seed, int(Path(row.image_id).stem)])
         for row in rows.itertuples()
         if not (part / row.path).exists()
     ]
