@@ -1,0 +1,148 @@
+"""Other competitions of the same shape need nothing but their section in params.yaml."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT, TINY, refusal
+from PIL import Image
+from small_bundles import bundle_in, call
+from small_training import begun, run_of
+
+from src import competition
+from src.competition.__main__ import main as competition_main
+from src.core import load_facts, make_variant
+from src.demo import draw as demo
+from src.ensemble.__main__ import main as ensemble_main
+from src.predict import predict_bundles
+from src.submission.__main__ import main as submission_main
+from src.training import export, fit, holdout_probs
+from src.vision import get_dls
+
+PAGE = (ROOT / "docs/other-competitions.md").read_text(encoding="utf-8")
+SECTIONS = {section["competition"]["label"]: section
+            for section in map(yaml.safe_load, re.findall("```yaml\n(.*?)```", PAGE, re.S))}
+DOGS, CASSAVA = "breed", "label"
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def switch(own_params, tmp_path, monkeypatch):
+    """Make the competition of one section of the page the one to work on, drawn in small."""
+    def to(label: str) -> Path:
+        own_params(yaml.safe_dump(SHIPPED | SECTIONS[label]))
+        monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+        monkeypatch.setenv("PADDY_DATA", str(tmp_path / "data"))
+        return draw_small(tmp_path / "data", SECTIONS[label]["competition"])
+    return to
+
+
+def draw_small(folder: Path, facts: dict, each: int = 6) -> Path:
+    """Noise around a colour for each class, in the layout of `facts`; two thirds for training."""
+    rng = np.random.default_rng(3)
+    colours = rng.permutation(256)[:facts["classes"]]
+    rows = {facts["train"]: [], facts["test"]: []}
+    for n in rng.permutation(each * facts["classes"]):
+        kind, name = n % facts["classes"], f"{n:04x}"
+        label = str(kind) if facts["label"] == "label" else f"breed_{kind:03}"
+        place = facts["test"] if n // facts["classes"] >= each * 2 // 3 else facts["train"]
+        pixels = rng.integers(0, 40, (24, 18, 3)) + [colours[kind] * 0.8, kind % 7 * 30, 90]
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / place / f"{name}.jpg")
+        rows[place].append((name + ("" if facts["suffix"] else ".jpg"), label))
+    head = (facts["id"], facts["label"])
+    write(folder / facts["table"], [head, *rows[facts["train"]]])
+    write(folder / "solution.csv", [head, *rows[facts["test"]]])
+    empty = [(name, "") for name, _ in rows[facts["test"]]]
+    write(folder / "sample_submission.csv", [head, *empty])
+    return folder
+
+
+def write(path: Path, rows: list[tuple[str, str]]) -> None:
+    path.write_text("".join(f"{id},{label}\n" for id, label in rows), encoding="utf-8")
+
+
+def read(path: Path) -> list[list[str]]:
+    return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def vote_and_check(folder: Path, work: Path) -> list[list[str]]:
+    """The rows of the CSV that the ensemble writes and the guard accepts."""
+    voted = call(ensemble_main)
+    assert voted.returncode == 0, voted.stderr
+    path = work / "submissions" / "paddy_train.csv"
+    checked = call(submission_main, "check", path)
+    assert checked.returncode == 0, checked
+    return read(path)
+
+
+def test_dog_breeds_go_from_check_to_a_submission_with_their_own_columns(switch, tmp_path):
+    folder = switch(DOGS)
+    checked = call(competition_main, "check")
+    assert checked.returncode == 0 and "breed_119" in checked.stdout, checked
+    assert "varieties" not in checked.stdout
+    for name, family in (("vit_one", "vit"), ("resnet_one", "resnet")):
+        bundle_in(tmp_path / "work" / "models", folder, name, family)
+    rows = vote_and_check(folder, tmp_path / "work")
+    assert rows == read(folder / "solution.csv")
+    assert rows[0] == ["id", "breed"] and len(rows) == 241 and ".jpg" not in rows[1][0]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_cassava_is_trained_predicted_and_voted_with_numeric_labels(switch, tmp_path):
+    folder, models = switch(CASSAVA), tmp_path / "work" / "models"
+    assert call(competition_main, "check").returncode == 0
+    variant = make_variant(**TINY | {"bs": 4})
+    run = run_of(folder, models, variant)
+    learn = fit(begun(run, variant), variant, run)
+    export(learn, variant, holdout_probs(learn, variant), run)
+    predict_bundles({variant.name: {}}, models, folder)
+    rows, answers = vote_and_check(folder, tmp_path / "work"), read(folder / "solution.csv")
+    assert rows[0] == ["image_id", "label"]
+    assert [name for name, _ in rows] == [name for name, _ in answers]
+    assert {label for _, label in rows[1:]} <= set("01234")
+
+
+def test_images_of_a_flat_folder_have_the_labels_of_the_table_and_its_corrections(
+    switch, tmp_path
+):
+    folder = switch(DOGS)
+    ids = [name for name, _ in read(folder / "labels.csv")[1:]]
+    write(tmp_path / "exclude.csv", [("id", "breed"), (ids[0], "")])
+    write(tmp_path / "relabel.csv", [("id", "breed"), (ids[1], "breed_007")])
+    variant = make_variant(**TINY | {"fold": "all", "exclude": str(tmp_path / "exclude.csv"),
+                                     "relabel": str(tmp_path / "relabel.csv")})
+    folds = competition.get_folds(folder, 42, tmp_path / "models")
+    dataset = get_dls(folder, folds, variant).train.dataset
+    labels = dict(read(folder / "labels.csv")[2:]) | {ids[1]: "breed_007"}
+    seen = zip(dataset.items, dataset.tls[1], strict=True)
+    assert {path.stem: dataset.vocab[int(label)] for path, label in seen} == labels
+
+
+def test_a_table_and_a_flat_folder_that_disagree_are_refused(switch):
+    folder = switch(DOGS)
+    name, label = read(folder / "labels.csv")[1]
+    (folder / "train" / f"{name}.jpg").rename(folder / "train" / "moved.jpg")
+    assert f"rows of labels.csv without an image (1): {name}.jpg" in refusal(
+        competition.train_paths, folder)
+
+
+@pytest.mark.parametrize("recipe", [{"split": "grouped"}, {"targets": "disease+variety"}])
+def test_what_needs_variety_and_age_is_refused_where_there_are_none(switch, recipe):
+    switch(DOGS)
+    assert "variety" in refusal(lambda: make_variant(**recipe))
+
+
+@pytest.mark.parametrize("label", SECTIONS)
+def test_the_demo_has_the_layout_of_params_yaml(switch, tmp_path, monkeypatch, label):
+    switch(label)
+    monkeypatch.setattr(demo, "photograph", lambda *_: Image.new("RGB", (4, 3)))
+    folder, facts = tmp_path / "drawn", load_facts()
+    assert demo.draw(folder, 30, seed=1) and not demo.draw(folder, 30, seed=1)
+    assert {path.name for path in folder.iterdir()} == {*facts.layout, "solution.csv", "demo.json"}
+    assert read(folder / facts.table)[0] == facts.columns
+    assert len(competition.train_paths(folder)) == 30
+    assert competition.solution(folder).isin(demo.SHARES).all()
