@@ -1,17 +1,17 @@
 """The report of the check: what is there, what is wrong, and whether training may start."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from small_bundles import call
 from small_pictures import picture, truncate
 
+from src.competition.__main__ import main
 from src.competition.check import check
-from src.core import ROOT, load_facts
+from src.core import load_facts
 
 
 @pytest.fixture
@@ -29,14 +29,9 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def run_check(folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "src.competition", "check", str(folder)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
 def test_check_describes_a_good_competition_and_lets_training_start(data: Path):
     picture(data / "train_images/blast/100000.jpg", 3, (16, 12))
-    result = run_check(data)
+    result = call(main, "check", data)
     assert (result.returncode, result.stderr) == (0, "")
     for line in [
         r"^blast +3 +50\.0%$",
@@ -65,7 +60,7 @@ def test_check_counts_pictures_upright(data: Path):
 def test_check_names_unreadable_files_and_forbids_training(data: Path):
     truncate(data / "train_images/blast/100001.jpg")
     (data / "test_images/200000.jpg").write_text("no photograph")
-    result = run_check(data)
+    result = call(main, "check", data)
     assert (result.returncode, result.stderr) == (1, "")
     assert "obstacle: unreadable train images (1): blast/100001.jpg (truncated)" in result.stdout
     assert "unreadable test images (1): test_images/200000.jpg (no picture)" in result.stdout
@@ -145,6 +140,6 @@ def test_check_survives_an_empty_folder_and_torn_tables(data: Path, tmp_path: Pa
     (data / "sample_submission.csv").write_text("")
     assert len(check(data).obstacles) == 2
     (tmp_path / "empty").mkdir()
-    result = run_check(tmp_path / "empty")
+    result = call(main, "check", tmp_path / "empty")
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.count("\nobstacle: ") == 4

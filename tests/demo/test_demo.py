@@ -9,34 +9,25 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import run
 from PIL import Image
+from small_bundles import call, refused
 
 from src.core import ROOT, UserError, load_params
 from src.demo import draw as demo
+from src.demo.__main__ import main
 
-IMAGES, TESTS = 40, 13  # after the hold-out there is a batch of 32 left
+IMAGES, TESTS = 30, 10
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
     """What the command draws."""
     folder = tmp_path_factory.mktemp("drawn") / "demo"
-    args = command(folder, "--images", IMAGES, "--seed", 3)
-    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("drew 40 training and 13 test photographs")
+    done = call(main, folder, "--images", IMAGES, "--seed", 3)
+    assert done.stdout.startswith("drew 30 training and 10 test photographs"), done
     return folder
 
 
-def command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "src.demo", *map(str, args)]
-
-
-def refusal(*args: object) -> str:
-    done = subprocess.run(command(*args), cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    return done.stderr
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -104,17 +95,16 @@ def test_labels_and_seeds_make_different_photographs(drawn):
 
 def test_a_killed_drawing_leaves_no_competition_and_is_continued_to_the_same_bytes(drawn, tmp_path):
     folder = tmp_path / "demo"
-    args = command(folder, "--images", IMAGES, "--seed", 3)
+    args = [sys.executable, "-m", "src.demo", folder, "--images", str(IMAGES), "--seed", "3"]
     run = subprocess.Popen(args, cwd=ROOT, stderr=subprocess.PIPE)
     seen = b""
-    while not re.search(rb"\s[1-9]\d*/53", seen):
+    while not re.search(rb"\s[1-9]\d*/40", seen):
         assert (more := run.stderr.read1()), seen
         seen += more
     run.kill()
     run.wait()
     assert not folder.exists()
-    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("drew 40 training and 13 test photographs")
+    assert demo.draw(folder, IMAGES, seed=3)
     assert contents(folder) == contents(drawn)
 
 
@@ -136,7 +126,7 @@ def test_a_finished_demo_is_not_drawn_again(drawn):
 
 def test_a_folder_with_other_content_is_refused_and_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    assert "name a new folder" in refusal(tmp_path)
+    assert "name a new folder" in refused(call(main, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -166,19 +156,8 @@ def test_impossible_numbers_are_refused(tmp_path, images, seed, message):
 
 def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "cannot write" in refusal(tmp_path / "file" / "demo", "--images", 30)
+    assert "cannot write" in refused(call(main, tmp_path / "file" / "demo", "--images", 30))
 
-
-def test_the_demo_goes_from_drawing_to_submission(drawn, tmp_path):
-    """What `make demo` types, for its shortest row; so small a vote may well look odd: --force."""
-    places = {"PADDY_WORK": str(tmp_path), "PADDY_DATA": str(drawn)}
-    row = min(load_params()["demo"].items(), key=lambda item: item[1]["epochs"])[0]
-    for words in (["src.run", row], ["src.ensemble", "--force"]):
-        done = run("-m", *words, **places)
-        assert done.returncode == 0, done.stderr[-2000:]
-    assert "by solution.csv" in done.stdout and row in done.stdout
-    assert (tmp_path / "submissions" / "paddy_train.csv").is_file()
-    assert "kaggle competitions submit" not in done.stdout
 
 
 def test_make_demo_trains_the_rows_of_params_yaml():

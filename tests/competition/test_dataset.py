@@ -1,16 +1,15 @@
 """The competition's files: found where they are looked for, read strictly, faults named."""
 
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import refusal
+from small_bundles import call
 
 from src.competition import dataset as competition
+from src.competition.__main__ import main
 from src.competition.check import check
-from src.core import ROOT, UserError, load_facts
+from src.core import UserError, load_facts
 
 ROWS = "\n".join(
     f"10000{n}.jpg,{label},ADT45,{45 + n}" for n, label in enumerate(["blast"] * 3 + ["normal"] * 3)
@@ -41,10 +40,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(competition.mounts, "KAGGLE_INPUT", tmp_path / "input")
     monkeypatch.setattr(competition, "ROOT", tmp_path / "root")
 
-
-def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def reverse_rows(path: Path) -> None:
@@ -84,9 +79,7 @@ def test_an_incomplete_kaggle_input_does_not_hide_complete_data(data: Path, tmp_
 
 
 def test_nothing_found_names_the_places_and_the_two_ways_out():
-    with pytest.raises(UserError) as error:
-        competition.find()
-    line = one_line(error)
+    line = refusal(competition.find)
     for part in (*map(str, competition.places()), "src.kaggle_api download", "make demo"):
         assert part in line
 
@@ -191,11 +184,8 @@ def test_tables_and_folders_that_disagree_are_refused(data: Path, moved: str, me
 def test_only_the_first_ten_missing_images_are_named(data: Path):
     rows = "".join(f"\n9000{n:02}.jpg,blast,x,1" for n in range(12))
     (data / "train.csv").write_text(HEADER + ROWS + rows)
-    with pytest.raises(UserError) as error:
-        competition.train_paths(data)
-    assert "(12): blast/900000.jpg, " in one_line(error)
-    assert "blast/900009.jpg and 2 more" in one_line(error)
-    assert "900010" not in one_line(error)
+    line = refusal(competition.train_paths, data)
+    assert "(12): blast/900000.jpg, " in line and "blast/900009.jpg and 2 more;" in line
 
 
 def test_hidden_files_and_folders_do_not_count(data: Path):
@@ -229,23 +219,11 @@ def test_fingerprints_do_not_depend_on_order_or_place(data: Path, tmp_path: Path
     assert (competition.train_fingerprint(moved), competition.test_fingerprint(moved)) == marks
 
 
-def test_reading_the_tables_loads_no_torch():
-    code = "import sys, src.competition; sys.exit('torch' in sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
-
-
-def test_a_command_without_a_competition_is_one_line_on_stderr(tmp_path: Path):
+def test_a_command_without_a_competition_is_one_line_on_stderr(tmp_path: Path, monkeypatch):
     nowhere = str(tmp_path / "nowhere")
-    for arguments, named in ([nowhere], {}), ([], {"PADDY_DATA": nowhere}):
-        command = [sys.executable, "-m", "src.competition", "check", *arguments]
-        environment = {**os.environ, **named}
-        result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert re.fullmatch(r"error: no competition in .*nowhere.*make demo.*\n", result.stderr)
-
-
-def test_help_shows_the_use():
-    command = [sys.executable, "-m", "src.competition", "--help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0 and "python -m src.competition check" in result.stdout
+    for words, source in ([nowhere], ""), ([], " (from PADDY_DATA)"):
+        monkeypatch.setenv("PADDY_DATA", nowhere)
+        done = call(main, "check", *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: no competition in {nowhere}{source}; ")
+        assert "make demo" in done.stderr and done.stderr.count("\n") == 1
