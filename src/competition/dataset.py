@@ -69,6 +69,7 @@ def is_drawn(folder: Path) -> bool:
 
 
 def _refuse(folder: Path, faults: dict[str, list[str]], remedy: str = FIX) -> None:
+    """Stop at the first kind of fault that was found."""
     for line in as_lines(faults)[:1]:
         raise UserError(f"{folder}: {line}; {remedy}")
 

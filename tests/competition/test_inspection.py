@@ -1,4 +1,4 @@
-"""What is in tables and image files: torn tables and damaged pictures named, the rest counted."""
+"""Torn tables and damaged images are refused by name."""
 
 from pathlib import Path
 from random import Random
