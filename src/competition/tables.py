@@ -1,4 +1,4 @@
-"""CSV tables as text: read strictly, their faults named, between the competition's names and ours.
+"""CSV tables as text: read strictly, faults named, columns renamed on reading and on writing.
 
 Inside the pipeline the columns are `image_id` and `label`, and an image_id is the name of a file.
 """
@@ -31,7 +31,7 @@ def as_lines(faults: dict[str, list[str]]) -> list[str]:
 
 
 def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
-    """The `columns` of a CSV as strings; a table without rows or with torn ones is refused."""
+    """The `columns` of a CSV as strings; a table without rows or with incomplete ones is refused."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         header, *rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
@@ -53,9 +53,9 @@ def _shape_problem(header: list[str], rows: list[list[str]], columns: list[str])
         return f"needs one column {', '.join(missing)} and has {','.join(header)[:80]!r}"
     if not rows:
         return "has a header but no rows"
-    torn = [(n, len(row)) for n, row in enumerate(rows, 1) if len(row) != len(header)]
-    if torn:
-        return f"has {torn[0][1]} fields instead of {len(header)} in row {torn[0][0]:,}"
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            return f"has {len(row)} fields instead of {len(header)} in row {number:,}"
     return ""
 
 

@@ -31,7 +31,7 @@ from src.demo.leaves import photograph
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
 SIZE = (480, 640)  # width, height
-TURNED = 4  # photographs of the whole competition that lie on their side, as in the real one
+TURNED = 4  # photographs of the competition that are landscape, as in the real one
 QUALITY = 88
 SHARES = {
     "normal": 0.170,
