@@ -73,14 +73,16 @@ def test_check_remarks_on_identical_files_but_lets_training_start(data: Path):
     for path in (train / "blast/100001.jpg", test / "200000.jpg", train / "normal/100003.jpg"):
         path.write_bytes(same)
     (train / "normal/100005.jpg").write_bytes((train / "normal/100004.jpg").read_bytes())
+    (test / "200001.jpg").write_bytes((train / "blast/100002.jpg").read_bytes())
     report = check(data)
     assert report.obstacles == []
     text = "\n".join(report.lines)
     assert re.search(r"train +1 \(2 files\): normal/100004.jpg = normal/100005.jpg$", text, re.M)
     assert re.search(r"within test +0 \(0 files\)$", text, re.M)
     names = "test_images/200000.jpg = blast/100000.jpg = blast/100001.jpg = normal/100003.jpg"
-    assert re.search(rf"within train and test +1 \(4 files\): {names}$", text, re.M)
-    assert f"identical, but labelled differently: {names}" in text
+    both = f"{names}, test_images/200001.jpg = blast/100002.jpg"
+    assert re.search(rf"within train and test +2 \(6 files\): {both}$", text, re.M)
+    assert re.findall("labelled differently: (.*)", text) == [names]
 
 
 def test_check_names_the_first_groups_of_identical_files_and_counts_the_others(data: Path):
