@@ -13,7 +13,7 @@ NAMES = {  # what a pickle calls it → what it is now
     "src.augment.NormalizeBytes": "src.vision.augment.NormalizeBytes",
     "src.augment.NormalizeInPlace": "fastai.data.transforms.Normalize",
     "src.augment.open_image": "src.vision.photograph.open_image",
-    "src.data.corrected_label": "src.vision.loaders.corrected_label",
+    "src.data.corrected_label": "src.vision.loaders.label_of",
     "src.snapshots.Members": "src.training.callbacks.snapshots.Members",
     "src.views.Frame": "src.vision.views.Frame",
     **{f"pathlib.{name}": "pathlib.Path" for name in PATHS},

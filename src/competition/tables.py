@@ -31,7 +31,7 @@ def as_lines(faults: dict[str, list[str]]) -> list[str]:
 
 
 def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
-    """The `columns` of a CSV as strings; a table without rows or with incomplete ones is refused."""
+    """The `columns` of a CSV as strings; without rows, or with an incomplete one, it is refused."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         header, *rows = [row for row in csv.reader(io.StringIO(text), strict=True) if row] or [[]]
