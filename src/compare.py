@@ -25,7 +25,6 @@ from src.evidence import (
     gain_phrase,
     interval_phrase,
     log_loss_phrase,
-    read_probs,
     signed,
     wrong_of,
 )
@@ -42,9 +41,7 @@ def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
             write_text(_folds_in(variant, folder, models), saved)
         run_notebook(variant, folder, models)
     card = bundle.read_card(models, variant.name)
-    expected = bundle.expected_meta(card, "valid", card["held_out"])
-    path = bundle.probs_path(models, variant.name, "valid")
-    return blend(read_probs(path, expected)[0], variant.beta)
+    return blend(bundle.read_predictions(models, card, "valid"), variant.beta)
 
 
 def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:

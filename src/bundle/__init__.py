@@ -4,7 +4,10 @@ torch is loaded by the functions that open a model.
 """
 
 from src.bundle.card import (
-    TTA_FIELDS, card_path, checkpoint_path, expected_meta, has_fresh, has_fresh_valid,
-    holdout_counts, holdout_facts, holdout_line, is_done, load, load_pkl, make_card, names,
-    pkl_path, probs_path, read_card, redo, survey, tta_settings, write_card,
+    card_path, checkpoint_path, holdout_counts, holdout_facts, holdout_line, make_card, names,
+    pkl_path, probs_path, read_card, retrain_remedy, survey, write_card,
 )  # fmt: skip
+from src.bundle.fresh import (
+    TTA_FIELDS, expected_meta, is_done, read_predictions, splits, stale, tta_settings,
+)  # fmt: skip
+from src.bundle.load import load, load_pkl

@@ -1,20 +1,16 @@
 """A bundle on disk: models/<name>.pkl, its card .json, its .valid.parquet and .test.parquet.
 
-The card is written last: a bundle without one is unfinished. A pickle is code, so a .pkl is
-loaded only when its sha256 is the one in the card.
+The card is written last: a bundle without one is unfinished.
 """
 
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from src.bundle import versions
-from src.competition import digests
-from src.core import UserError, Variant, make_variant, sha256, write_json
-from src.evidence import blend, error_phrase, is_fresh, wrong_of
+from src.core import UserError, Variant, sha256, write_json
+from src.evidence import blend, error_phrase, wrong_of
 
 if TYPE_CHECKING:
     from fastai.learner import Learner
@@ -26,8 +22,6 @@ CARD_KEYS = {
     "bytes": int,
 }
 NO_CARD = "a .pkl without a card: its training did not finish"
-# These fields decide how a model is asked, not what it is: a change needs no training.
-TTA_FIELDS = ("tta", "views", "beta")
 
 
 def pkl_path(models: Path, name: str) -> Path:
@@ -67,19 +61,19 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         missing = ["everything"]
     if missing:
         lacks = f"{', '.join(missing)} missing or wrong"
-        raise UserError(f"{path} is no model card ({lacks})", redo(name))
+        raise UserError(f"{path} is no model card ({lacks})", retrain_remedy(name))
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
     pkl = pkl_path(models, name)
     if not pkl.is_file():
         problem = f"{pkl} is missing though its card is there"
-        raise UserError(problem, f"put it back, or {redo(name)}")
+        raise UserError(problem, f"put it back, or {retrain_remedy(name)}")
     if pkl.stat().st_size != card["bytes"]:
-        raise UserError(f"{pkl} is not the file its card describes", redo(name))
+        raise UserError(f"{pkl} is not the file its card describes", retrain_remedy(name))
     return card | {"sha256": sha256(pkl)} if trust else card
 
 
-def redo(name: str) -> str:
+def retrain_remedy(name: str) -> str:
     """The remedy that names the command to train bundle `name` anew."""
     return f"train it again: python -m src.run {name} --overwrite"
 
@@ -94,41 +88,13 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     cards, reasons = {}, {}
     for name in names(models):
         if not card_path(models, name).is_file():
-            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {redo(name)}"
+            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {retrain_remedy(name)}"
             continue
         try:
             cards[name] = read_card(models, name)
         except UserError as error:
             reasons[name] = str(error)
     return cards, reasons
-
-
-def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) -> bool:
-    """Whether this very recipe on this very data is finished; another one of its name is refused.
-
-    With `overwrite` nothing counts as finished and nothing is refused.
-    """
-    if overwrite or not card_path(models, variant.name).is_file():
-        return False
-    card = read_card(models, variant.name)
-    new = {**variant.recipe, "data": data, "corrections": digests(variant)}
-    old = {**make_variant(**card["variant"]).recipe, "data": card["data"]}
-    old["corrections"] = card.get("corrections", {})  # older cards know of none
-    differ = [key for key in new if new[key] != old[key]]
-    if not differ:
-        return True
-    if set(differ) <= set(TTA_FIELDS):
-        asked = " ".join(f"--{key} {new[key]}" for key in differ)
-        raise UserError(
-            f"{variant.name} is trained with other {', '.join(differ)}, which need no training",
-            f"predict again: python -m src.predict {variant.name} {asked}",
-        )
-    changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
-    raise UserError(
-        f"{variant.name} exists with another recipe ({changes})",
-        "give this one a name of its own, -p desc NAME or desc in its row, or replace the old "
-        "one, -p overwrite true or src.run --overwrite",
-    )
 
 
 def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
@@ -140,33 +106,6 @@ def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict
         "versions": versions.installed(),
         **facts,
     }
-
-
-def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:
-    """How the model of `card` is asked: kind of TTA, number of views, share of the plain, seed."""
-    return {key: card["variant"][key] for key in (*TTA_FIELDS, "seed")}
-
-
-def expected_meta(card: Mapping[str, Any], split: str, images: str) -> dict[str, Any]:
-    """The metadata that probabilities of this card's model must carry to be fresh."""
-    return {
-        "split": split,
-        "model": card["name"],
-        "sha256": card["sha256"],
-        "tta": tta_settings(card),
-        "images": images,
-    }
-
-
-def has_fresh(models: Path, card: Mapping[str, Any], split: str, images: str) -> bool:
-    """Whether the probabilities of `split` stand there, made by this model of these images."""
-    path = probs_path(models, card["name"], split)
-    return is_fresh(path, expected_meta(card, split, images))
-
-
-def has_fresh_valid(models: Path, card: Mapping[str, Any]) -> bool:
-    """Whether the probabilities of the hold-out, if anything was held out, stand there."""
-    return not card["holdout"]["images"] or has_fresh(models, card, "valid", card["held_out"])
 
 
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
@@ -202,33 +141,3 @@ def write_card(models: Path, card: dict[str, Any]) -> Path:
     path = card_path(models, card["name"])
     write_json(path, {**card, "sha256": sha256(pkl), "bytes": pkl.stat().st_size})
     return path
-
-
-def load(models: Path, name: str, trust: bool = False) -> "Learner":
-    """The Learner of bundle `name`; without `trust` only if its sha256 is the one in the card."""
-    card, path = read_card(models, name), pkl_path(models, name)
-    if not trust and sha256(path) != card["sha256"]:
-        raise UserError(
-            f"{path} is not the file its card describes (sha256 differs) and a .pkl can run any "
-            f"code; {redo(name)}, or if you know where it comes from add --trust"
-        )
-    return load_pkl(path, card["versions"])
-
-
-def load_pkl(path: Path, made_with: Mapping[str, str] = MappingProxyType({})) -> "Learner":
-    """Unpickle a Learner made here; UserError names the versions it was made with."""
-    from fastai.learner import load_learner
-    from torch.cuda import is_available as cuda_is_available
-
-    from src.bundle import unpickling
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="load_learner")
-        try:
-            return load_learner(path, cpu=not cuda_is_available(), pickle_module=unpickling)
-        except Exception as error:  # unpickling another version's file, or none, raises anything
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"{path} cannot be loaded ({type(error).__name__}: {reason}); it was made with "
-                f"{versions.compared(made_with)}: install those, or train it again"
-            ) from error

@@ -14,7 +14,7 @@ from src.competition import some
 from src.core import DEFAULT_SEED
 from src.ensemble.cards import Card, Cards, merged, title
 from src.ensemble.weights import with_temperature
-from src.evidence import average, blend, compare, read_probs, sentence
+from src.evidence import average, blend, compare, sentence
 
 
 class Member(NamedTuple):
@@ -40,7 +40,7 @@ def read_members(
     images, labels = competition.test_fingerprint(folder), competition.train_table(folder).label
     names = [model["name"] for card in cards.values() for model in card["models"]]
     known = {name: bundle.read_card(models, name, trust) for name in names}
-    stale = [n for n, card in known.items() if not _is_predicted(models, card, images)]
+    stale = [n for n, card in known.items() if bundle.stale(models, card, images)]
     if stale:
         from src.predict import predict_bundles  # the only branch that needs torch
 
@@ -53,18 +53,13 @@ def read_members(
     return members
 
 
-def _is_predicted(models: Path, card: Card, images: str) -> bool:
-    test = bundle.has_fresh(models, card, "test", images)
-    return test and bundle.has_fresh_valid(models, card)
-
-
 def _read_member(
     models: Path, card: Card, weight: float, images: str, labels: pd.Series
 ) -> Member:
     """A member of its models' files, with TTA unless its hold-out proves that it hurts."""
     own = card["models"]
     tests = [_read(models, model, "test", images) for model in own]
-    valids = [_read(models, c, "valid", c["held_out"]) for c in own if c["holdout"]["images"]]
+    valids = [_read(models, c, "valid", images) for c in own if "valid" in bundle.splits(c)]
     valids = valids or [{way: table.iloc[:0] for way, table in tests[0].items()}]
     valid, test = {}, {}
     for way in ("plain", "tta"):
@@ -79,9 +74,8 @@ def _read_member(
 
 def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.DataFrame]:
     """The probabilities of one model, plain and with TTA."""
-    path = bundle.probs_path(models, card["name"], split)
-    tables, meta = read_probs(path, bundle.expected_meta(card, split, images))
-    return {"plain": tables["plain"], "tta": blend(tables, meta["tta"]["beta"])}
+    tables = bundle.read_predictions(models, card, split, images)
+    return {"plain": tables["plain"], "tta": blend(tables, card["variant"]["beta"])}
 
 
 def harm_of_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:

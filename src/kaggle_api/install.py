@@ -8,7 +8,6 @@ from typing import Any
 from src import bundle, competition
 from src.bundle import versions
 from src.core import UserError, Variant, models_dir, sha256, write_json
-from src.evidence import read_probs
 from src.kaggle_api.kernel import CUT, PUSHED, is_cut, kernels_dir, limited, write_note
 
 
@@ -47,11 +46,8 @@ def check(variant: Variant, output: Path, push: str) -> dict[str, Any]:
     card = bundle.read_card(models, variant.name)
     if sha256(bundle.pkl_path(models, variant.name)) != card["sha256"]:
         raise UserError(f"the .pkl did not arrive whole, its sha256 is not the card's; {again}")
-    for split in ("valid", "test") if card["holdout"]["images"] else ("test",):
-        meta = bundle.expected_meta(card, split, card["held_out"])
-        if split == "test":
-            del meta["images"]  # the test images are Kaggle's; here there may be none
-        read_probs(bundle.probs_path(models, variant.name, split), meta)
+    for split in bundle.splits(card):
+        bundle.read_predictions(models, card, split)  # of Kaggle's test images; none may be here
     return card
 
 

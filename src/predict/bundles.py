@@ -37,16 +37,15 @@ def predict_bundles(
     cards = {name: _asked(models, name, tta[name], trust) for name in tta}
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
-    stale_valid = [n for n, card in cards.items() if not bundle.has_fresh_valid(models, card)]
-    stale_test = [n for n, c in cards.items() if not bundle.has_fresh(models, c, "test", images)]
-    stale = sorted({*stale_valid, *stale_test})
+    splits = {name: bundle.stale(models, card, images) for name, card in cards.items()}
+    stale = sorted(name for name in cards if splits[name])
     if stale:
         require_writable(models)
     for name in stale:
-        if name in stale_valid:
+        if "valid" in splits[name]:
             _predict_valid(models, folder, cards[name], trust)
         _keep_card(models, cards[name])
-    for group in groups_that_fit([cards[name] for name in stale_test]):
+    for group in groups_that_fit([cards[name] for name in cards if "test" in splits[name]]):
         _predict_test(models, folder, {card["name"]: card for card in group}, images, trust)
     return stale
 
@@ -117,7 +116,7 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     if holdout_digest(list(paths)) != card["held_out"]:
         raise UserError(
             f"the saved folds no longer hold out the images {name} was not trained on",
-            f"bring back the folds_….csv of its training, or {bundle.redo(name)}",
+            f"bring back the folds_….csv of its training, or {bundle.retrain_remedy(name)}",
         )
     tables = _predict(models, {name: card}, learners, "valid", card["held_out"], paths)[name]
     labels = competition.train_table(folder).label

@@ -87,7 +87,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:
-        meta = bundle.expected_meta(card, "valid", card["held_out"])
+        meta = bundle.expected_meta(card, "valid")
         path = bundle.probs_path(run.models, variant.name, "valid")
         write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)

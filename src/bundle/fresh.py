@@ -1,0 +1,84 @@
+"""Whether what is on disk is what would be made now: the model of a recipe, and its predictions."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from src.bundle.card import card_path, probs_path, read_card
+from src.competition import digests
+from src.core import UserError, Variant, make_variant
+from src.evidence import is_fresh, read_probs
+
+TTA_FIELDS = ("tta", "views", "beta")  # settings of the inference: a change needs no training
+
+
+def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) -> bool:
+    """Whether this very recipe on this very data is finished; another one of its name is refused.
+
+    With `overwrite` nothing counts as finished and nothing is refused.
+    """
+    if overwrite or not card_path(models, variant.name).is_file():
+        return False
+    card = read_card(models, variant.name)
+    new = {**variant.recipe, "data": data, "corrections": digests(variant)}
+    old = {**make_variant(**card["variant"]).recipe, "data": card["data"]}
+    old["corrections"] = card.get("corrections", {})  # older cards have none
+    differ = [key for key in new if new[key] != old[key]]
+    if differ and set(differ) <= set(TTA_FIELDS):
+        options = " ".join(f"--{key} {new[key]}" for key in differ)
+        raise UserError(
+            f"{variant.name} is trained with other {', '.join(differ)}, which need no training",
+            f"predict again: python -m src.predict {variant.name} {options}",
+        )
+    if differ:
+        changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
+        raise UserError(
+            f"{variant.name} exists with another recipe ({changes})",
+            "give this one a name of its own, -p desc NAME or desc in its row, or replace the old "
+            "one, -p overwrite true or src.run --overwrite",
+        )
+    return True
+
+
+def stale(models: Path, card: Mapping[str, Any], test_images: str) -> list[str]:
+    """Splits whose probabilities are missing or not those of this `card` and these images."""
+    return [
+        split for split in splits(card)
+        if not is_fresh(
+            probs_path(models, card["name"], split), expected_meta(card, split, test_images)
+        )
+    ]
+
+
+def splits(card: Mapping[str, Any]) -> list[str]:
+    """The splits a model predicts; without a hold-out only `test`."""
+    return ["valid", "test"] if card["holdout"]["images"] else ["test"]
+
+
+def read_predictions(
+    models: Path, card: Mapping[str, Any], split: str, test_images: str | None = None
+) -> dict[str, pd.DataFrame]:
+    """Probabilities of `split` by view; UserError unless `expected_meta` is their metadata."""
+    path = probs_path(models, card["name"], split)
+    return read_probs(path, expected_meta(card, split, test_images))[0]
+
+
+def expected_meta(
+    card: Mapping[str, Any], split: str, test_images: str | None = None
+) -> dict[str, Any]:
+    """The metadata of probabilities by the model of `card`; without `test_images` of any test."""
+    images = card["held_out"] if split == "valid" else test_images
+    return {
+        "split": split,
+        "model": card["name"],
+        "sha256": card["sha256"],
+        "tta": tta_settings(card),
+        **({"images": images} if images else {}),
+    }
+
+
+def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the inference: kind of TTA, number of views, share of the plain, seed."""
+    return {key: card["variant"][key] for key in (*TTA_FIELDS, "seed")}
