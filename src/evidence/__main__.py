@@ -6,7 +6,7 @@
 import argparse
 
 from src.core import command, load_facts
-from src.evidence.statistics import score_in_images
+from src.evidence.phrases import score_in_images
 
 
 def main() -> None:
@@ -16,10 +16,9 @@ def main() -> None:
     parser.add_argument("public", help="a public score, all five digits")
     parser.add_argument("private", nargs="?", help="a private one")
     args = parser.parse_args()
-    lines = [f"public: {score_in_images(args.public)}"]
-    if args.private:
-        lines += [f"private: {score_in_images(args.private, load_facts().private)}"]
-    print("\n".join(lines))
+    public = f"public: {score_in_images(args.public)}"  # nothing is printed if the other is wrong
+    second = args.private and score_in_images(args.private, load_facts().private)
+    print(public + (f"\nprivate: {second}" if second else ""))
 
 
 if __name__ == "__main__":

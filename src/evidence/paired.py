@@ -4,7 +4,6 @@ Differences are counted in images and tested exactly (`sign_test`); those of log
 test decides, have a bootstrap interval.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,9 +14,9 @@ import pandas as pd
 from src.core import UserError
 from src.evidence.probabilities import join
 from src.evidence.sign_test import sign_test
-from src.evidence.statistics import ALPHA, log_losses, p_phrase, right, signed
+from src.evidence.statistics import ALPHA, log_losses, right
 
-DRAWS, BLOCK = 1_000, 5  # samples, and how many at a time: fewer calls, still in the cache
+DRAWS, BATCH = 1_000, 5  # bootstrap samples, and how many at a time: five fit into the cache
 Pair = Sequence[pd.DataFrame]  # the new probabilities and the old, of the same images
 
 
@@ -55,35 +54,13 @@ class LogLoss(NamedTuple):
 def compare(
     new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, alpha: float = ALPHA
 ) -> Comparison:
-    """`new` against `old` on the images both hold and `labels` (image_id → label) know."""
-    new, old, labels = _common(new, old, labels)
-    return comparison_of(right(new, labels) * 1 - right(old, labels), alpha=alpha)
+    """`new` against `old` on the images that both and `labels` (image_id → label) have."""
+    return comparison_of(_changes(right, [_common(new, old, labels)], labels), alpha=alpha)
 
 
-def comparison_of(
-    gains: np.ndarray, net: np.ndarray | None = None, alpha: float = ALPHA
-) -> Comparison:
-    """The comparison that `gains` of predictions are: 1 became right, −1 became wrong, 0 neither.
-
-    Where some are of the same image, `net` has the sum for each image.
-    """
-    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
-    return Comparison(
-        len(gains), gained, lost, *sign_test(gains if net is None else net, alpha), alpha
-    )
-
-
-def compare_log_loss(
-    new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, seed: int = 0
-) -> LogLoss:
-    """The log-loss of `new` less that of `old` on the images both hold and `labels` know."""
-    new, old, labels = _common(new, old, labels)
-    return log_loss_of(log_losses(new, labels) - log_losses(old, labels), seed)
-
-
-def log_loss_of(differences: np.ndarray, seed: int = 0) -> LogLoss:
-    """The mean of the `differences`, one per image, with its interval."""
-    return LogLoss(float(differences.mean()), *interval_of_mean(differences, seed))
+def compare_log_loss(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> LogLoss:
+    """The log-loss of `new` less that of `old` on the images that both and `labels` have."""
+    return log_loss_of(_changes(log_losses, [_common(new, old, labels)], labels))
 
 
 def compare_repeats(pairs: Sequence[Pair], labels: pd.Series) -> tuple[Comparison, LogLoss]:
@@ -93,10 +70,31 @@ def compare_repeats(pairs: Sequence[Pair], labels: pd.Series) -> tuple[Compariso
     images, with all their predictions.
     """
     joined = [join(pair) for pair in pairs]
-    gains = _changes(right, joined, labels).astype(int)
-    per_image = _changes(log_losses, joined, labels).groupby(level=0).mean()
+    gains, losses = (_changes(score, joined, labels) for score in (right, log_losses))
     net = gains.groupby(level=0).sum()
-    return comparison_of(gains.to_numpy(), net.to_numpy()), log_loss_of(per_image.to_numpy())
+    return comparison_of(gains, net), log_loss_of(losses.groupby(level=0).mean())
+
+
+def comparison_of(
+    gains: np.ndarray | pd.Series, net: pd.Series | None = None, alpha: float = ALPHA
+) -> Comparison:
+    """The comparison that `gains` of predictions are: 1 became right, −1 became wrong, 0 neither.
+
+    Where some are of the same image, `net` has the sum for each image.
+    """
+    tested = np.asarray(gains if net is None else net, dtype=int)
+    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
+    return Comparison(len(gains), gained, lost, *sign_test(tested, alpha), alpha)
+
+
+def log_loss_of(differences: np.ndarray | pd.Series) -> LogLoss:
+    """The mean of the `differences`, one per image, and its percentile interval."""
+    from scipy.stats import bootstrap
+
+    sample = (np.asarray(differences),)
+    settings = {"n_resamples": DRAWS, "batch": BATCH, "method": "percentile", "rng": 0}
+    low, high = bootstrap(sample, np.mean, **settings).confidence_interval
+    return LogLoss(float(sample[0].mean()), float(low), float(high))
 
 
 def _changes(score: Callable, pairs: Sequence[Pair], labels: pd.Series) -> pd.Series:
@@ -106,53 +104,9 @@ def _changes(score: Callable, pairs: Sequence[Pair], labels: pd.Series) -> pd.Se
     )
 
 
-def _common(
-    new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Both tables and the labels of the images that all of them have, in one order."""
+def _common(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> Pair:
+    """Both tables, cut to the images that they and the labels have."""
     common = new.index.intersection(old.index).intersection(labels.index)
     if not len(common):
         raise UserError("no image was held out by both; compare models of the same folds and seed")
-    new, old = join([new.loc[common], old.loc[common]])
-    return new, old, labels.reindex(new.index)
-
-
-def sentence(c: Comparison, subject: str, whom: str) -> str:
-    """`+4 of 2,081 images (95 % −8 … +15, p 0.62): no evidence that TTA helps vit_small`."""
-    found = "evidence" if c.decided else "no evidence"
-    verb = "hurts" if c.decided and c.difference < 0 else "helps"
-    gain = f"{signed(c.difference)} of {c.images:,} images ({interval_phrase(c)})"
-    return f"{gain}: {found} that {subject} {verb} {whom}"
-
-
-def gain_phrase(c: Comparison) -> str:
-    """`+4 (95 % −8 … +15, p 0.62)`: the cell of a table that compares."""
-    return f"{signed(c.difference)} ({interval_phrase(c)})"
-
-
-def interval_phrase(c: Comparison) -> str:
-    """`95 % −8 … +15, p 0.62`."""
-    level, p = f"{100 * (1 - c.alpha):.3g} %", p_phrase(c.p, c.alpha)
-    return f"{level} {signed(c.low)} … {signed(c.high)}, p {p}"
-
-
-def log_loss_phrase(found: LogLoss) -> str:
-    """`log-loss −0.0123 per image (95 % −0.0201 … −0.0040)`; below 0 is better."""
-    value, low, high = map(_nats, found)
-    return f"log-loss {value} per image (95 % {low} … {high})"
-
-
-def _nats(value: float) -> str:
-    """Four decimals, or as many as show which side of zero `value` is on."""
-    if not value:
-        return "0"
-    return f"{value:+.{max(4, math.ceil(-math.log10(abs(value))))}f}".replace("-", "−")
-
-
-def interval_of_mean(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of the mean of `values` under resampling of the images."""
-    random = np.random.default_rng(seed)
-    size = BLOCK, len(values)
-    means = [random.choice(values, size).mean(axis=1) for _ in range(DRAWS // BLOCK)]
-    low, high = np.quantile(means, [ALPHA / 2, 1 - ALPHA / 2])
-    return float(low), float(high)
+    return join([new.loc[common], old.loc[common]])

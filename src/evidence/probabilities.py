@@ -14,12 +14,9 @@ import pandas as pd
 
 from src.core import UserError, atomic_path, nearest
 
-# What a file must tell about itself before anybody may read it.
-KEYS = ("kind", "split", "model", "sha256", "tta", "images")
-# Softmax in half precision is off by up to this much per row.
-TOLERANCE = 1e-3
-# Half precision cannot tell smaller probabilities from 0; one such 0 must not veto an image.
-FLOOR = 1e-7
+KEYS = ("kind", "split", "model", "sha256", "tta", "images")  # metadata that every file has
+TOLERANCE = 1e-3  # of a row's sum: the error of a softmax in half precision
+FLOOR = 1e-7  # smaller ones are 0 in half precision; one such 0 must not veto an image
 
 
 def write_probs(
@@ -30,18 +27,18 @@ def write_probs(
     import pyarrow.parquet as pq
 
     meta = {"kind": "probability", **meta}
-    _check_meta(meta, str(path))
+    _check_meta(meta, path)
     tables = {"plain": plain} if views is None else {"plain": plain, "views": views}
     for view, table in tables.items():
         check_probs(table, f"{path} ({view})")
-        tables[view] = join([plain, table])[1]
-    stacked = pd.concat(tables, names=["view", "image_id"]).astype(np.float32)
+    joined = dict(zip(tables, join(list(tables.values())), strict=True))
+    stacked = pd.concat(joined, names=["view", "image_id"]).astype(np.float32)
     table = pa.Table.from_pandas(stacked)
     schema = {**table.schema.metadata, b"paddy": json.dumps(meta).encode()}
     with atomic_path(path) as temporary:
-        # Probabilities neither repeat nor compress; left plain they are read three times faster.
-        plainly = {"use_dictionary": ["view", "image_id"], "compression": "none"}
-        pq.write_table(table.replace_schema_metadata(schema), temporary, **plainly)
+        # Probabilities neither repeat nor compress; stored plain they are read three times faster.
+        storage = {"use_dictionary": ["view", "image_id"], "compression": "none"}
+        pq.write_table(table.replace_schema_metadata(schema), temporary, **storage)
 
 
 def read_probs(
@@ -58,16 +55,17 @@ def read_probs(
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} is no parquet file; delete it, then {_remedy(path)}") from error
     meta = _meta(table.schema.metadata, path)
-    for key in _differing(meta, expect or {}):
+    if differing := _differing(meta, expect or {}):
+        key = differing[0]
         raise UserError(
             f"{path} is stale: its {key} is {_short(meta.get(key))}, wanted is "
             f"{_short(expect[key])}; delete it, then {_remedy(path)}"
         )
-    return _views(table, str(path), str(meta["model"])), meta
+    return _views(table, path, meta["model"]), meta
 
 
 def is_fresh(path: Path, expect: Mapping[str, Any]) -> bool:
-    """Whether a whole file stands at `path` and its metadata are as `expect`; reads no rows."""
+    """Whether a whole file is at `path` and its metadata are as `expect`; reads no rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,9 +81,7 @@ def blend(tables: Mapping[str, pd.DataFrame], beta: float) -> pd.DataFrame:
     if "views" not in tables:
         return tables["plain"]
     plain, views = join([tables["plain"], tables["views"]])
-    blended = (1 - beta) * views + beta * plain
-    blended.attrs = dict(plain.attrs)
-    return blended
+    return ((1 - beta) * views + beta * plain).__finalize__(plain)
 
 
 def check_probs(table: pd.DataFrame, where: str) -> None:
@@ -105,14 +101,13 @@ def check_probs(table: pd.DataFrame, where: str) -> None:
 
 def join(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """All `tables` with the images and classes in the order of the first, matched by name."""
-    first = tables[0]
+    first, joined = tables[0], []
     for number, table in enumerate(tables):
-        for axis, ours, theirs in (
-            ("images", first.index, table.index),
-            ("classes", first.columns, table.columns),
-        ):
-            _same_set(axis, ours, theirs, f"{_name(first, 0)} and {_name(table, number)}")
-    return [_in_order(table, first) for table in tables]
+        both = f"{_name(first, 0)} and {_name(table, number)}"
+        rows = _same_order("images", first.index, table.index, both)
+        columns = _same_order("classes", first.columns, table.columns, both)
+        joined.append(table if rows and columns else table.loc[first.index, first.columns])
+    return joined
 
 
 def average(
@@ -120,18 +115,17 @@ def average(
     weights: Sequence[float] | Mapping[str, float] | None = None,
     geometric: bool = False,
 ) -> pd.DataFrame:
-    """Weighted mean of `tables`, arithmetic or geometric (renormalised); None weighs all alike.
+    """Weighted mean of `tables`, arithmetic or geometric (renormalised); None is equal weights.
 
     Weights are a list, one per table, or a dictionary by model name, where unnamed tables weigh 1.
     """
     if not tables:
         raise UserError("nothing to average; name at least one model that has probabilities")
-    named = tables if isinstance(tables, Mapping) else None
-    members = join(list(named.values() if named is not None else tables))
-    names = list(named) if named is not None else [_name(t, i) for i, t in enumerate(members)]
-    shares = _shares(weights, names)
+    named = isinstance(tables, Mapping)
+    members = join(list(tables.values() if named else tables))
+    names = list(tables if named else map(_name, tables, range(len(tables))))
     total = np.zeros(members[0].shape)  # (images, classes), double precision
-    for share, member in zip(shares, members, strict=True):
+    for share, member in zip(_shares(weights, names), members, strict=True):
         values = member.to_numpy(dtype=np.float64)
         total += share * (np.log(np.maximum(values, FLOOR)) if geometric else values)
     total = np.exp(total) if geometric else total
@@ -148,31 +142,31 @@ def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
             f"{path} does not say which model and images it belongs to; delete it, then "
             f"{_remedy(path)}"
         ) from error
-    _check_meta(meta, str(path))
+    _check_meta(meta, path)
     return meta
 
 
-def _check_meta(meta: Mapping[str, Any], where: str) -> None:
+def _check_meta(meta: Mapping[str, Any], path: Path) -> None:
     missing = [key for key in KEYS if key not in meta]
     if missing:
-        raise UserError(f"{where}: its metadata lack {', '.join(missing)}; predict it again")
+        raise UserError(f"{path}: its metadata lack {', '.join(missing)}; predict it again")
     if meta["kind"] != "probability":
-        raise UserError(f"{where} holds {meta['kind']}, not probabilities; take the softmax first")
+        raise UserError(f"{path} holds {meta['kind']}, not probabilities; take the softmax first")
     if meta["split"] not in ("valid", "test"):
-        raise UserError(f"{where}: split is {meta['split']!r}; it must be 'valid' or 'test'")
+        raise UserError(f"{path}: split is {meta['split']!r}; it must be 'valid' or 'test'")
 
 
 def _differing(meta: Mapping[str, Any], expect: Mapping[str, Any]) -> list[str]:
-    """The keys of `expect` whose values, as JSON tells them, are not those of `meta`."""
+    """The keys of `expect` whose values, written as JSON, are not those of `meta`."""
     wanted = json.loads(json.dumps(dict(expect)))
     return [key for key in wanted if meta.get(key) != wanted[key]]
 
 
-def _views(table: Any, where: str, model: str) -> dict[str, pd.DataFrame]:
-    """The arrow `table` taken apart into one checked DataFrame per view."""
+def _views(table: Any, path: Path, model: str) -> dict[str, pd.DataFrame]:
+    """The arrow `table` as one checked DataFrame per view."""
     classes = [name for name in table.column_names if name not in ("view", "image_id")]
     if len(classes) + 2 != table.num_columns or not classes:
-        raise UserError(f"{where}: no columns view and image_id; delete it and predict it again")
+        raise UserError(f"{path}: no columns view and image_id; delete it and predict it again")
     view = table["view"].to_numpy()
     values = np.column_stack([table[name].to_numpy() for name in classes])
     ids = pd.Index(table["image_id"].to_pandas(), name="image_id")
@@ -182,9 +176,9 @@ def _views(table: Any, where: str, model: str) -> dict[str, pd.DataFrame]:
         if rows.any():
             tables[name] = pd.DataFrame(values[rows], index=ids[rows], columns=classes)
             tables[name].attrs = {"model": model}
-            check_probs(tables[name], f"{where} ({name})")
+            check_probs(tables[name], f"{path} ({name})")
     if "plain" not in tables:
-        raise UserError(f"{where}: has no plain view; delete it and predict it again")
+        raise UserError(f"{path}: has no plain view; delete it and predict it again")
     return tables
 
 
@@ -199,21 +193,18 @@ def _what_is_wrong(rows: pd.DataFrame, values: np.ndarray) -> str:
     return f"rows sum to {total:.4g}, not 1 ({count}); take the softmax, or predict it again"
 
 
-def _same_set(axis: str, ours: pd.Index, theirs: pd.Index, who: str) -> None:
-    if len(ours) == len(theirs) and (ours.equals(theirs) or not len(ours.difference(theirs))):
-        return
+def _same_order(axis: str, ours: pd.Index, theirs: pd.Index, who: str) -> bool:
+    """Whether both have the same order; UserError when they do not even have the same names."""
+    if ours.equals(theirs):
+        return True
+    if len(ours) == len(theirs) and not len(ours.difference(theirs)):
+        return False
     less, more = ours.difference(theirs), theirs.difference(ours)
     named = ", ".join(map(str, [*less[:3], *more[:3]]))
     raise UserError(
         f"{who} have different {axis}: {len(less)} only in the first, {len(more)} only in the "
         f"second ({named}, …); predict both for the same images and classes"
     )
-
-
-def _in_order(table: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
-    if table.index.equals(first.index) and table.columns.equals(first.columns):
-        return table
-    return table.loc[first.index, first.columns]
 
 
 def _name(table: pd.DataFrame, number: int) -> str:
@@ -241,7 +232,7 @@ def _short(value: Any) -> str:
 
 
 def _remedy(path: Path) -> str:
-    """How to get the file at `path` again, told from its name."""
+    """The command that makes the file at `path` again, by its name."""
     if str(path).endswith(".valid.parquet"):
         return "train this model again"
     return "run python -m src.ensemble to predict it"

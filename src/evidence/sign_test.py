@@ -9,7 +9,8 @@ With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and P
 """
 
 from collections.abc import Callable
-from math import ceil, floor, log, log1p
+from functools import partial
+from math import ceil, log, log1p
 
 import numpy as np
 from scipy.special import gammaln
@@ -18,22 +19,17 @@ HALVINGS = 40  # of the interval from 0 to 1: what is left is less than a millio
 
 
 def sign_test(gains: np.ndarray, alpha: float) -> tuple[float, int, int]:
-    """Two-sided p-value of the `gains`, and the whole numbers at the ends of the interval.
+    """Two-sided p-value of the whole `gains`, and the whole numbers at the ends of the interval.
 
     They lie inside it, so that 0 is between them just when the interval holds it.
     """
     sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
     ways = [_log_ways(count) for count in counts]
-    won, total = int(gains[gains > 0].sum()), int(np.abs(gains).sum())
-
-    def _tails(share: float) -> tuple[float, float]:
-        chances = _distribution(sizes, ways, share)
-        return chances[: won + 1].sum(), chances[won:].sum()
-
-    least, _ = _crossing(lambda share: _tails(share)[1] < alpha / 2)
-    _, greatest = _crossing(lambda share: _tails(share)[0] >= alpha / 2)
-    low, high = ((2 * share - 1) * total for share in (least, greatest))
-    return min(1.0, 2 * float(min(_tails(0.5)))), ceil(low), floor(high)
+    tails = [partial(_tail, sizes, ways, int(side[side > 0].sum())) for side in (gains, -gains)]
+    p = min(1.0, 2 * min(tail(0.5) for tail in tails))
+    total = int(np.abs(gains).sum())
+    low, high = (ceil((2 * _rejected(tail, alpha / 2) - 1) * total) for tail in tails)
+    return p, low, -high
 
 
 def _log_ways(count: int) -> np.ndarray:
@@ -42,24 +38,21 @@ def _log_ways(count: int) -> np.ndarray:
     return gammaln(count + 1) - gammaln(won + 1) - gammaln(count - won + 1)
 
 
-def _distribution(sizes: np.ndarray, ways: list[np.ndarray], share: float) -> np.ndarray:
-    """The chances of 0, 1, … as the sum of the sizes won, each won in a `share` of tosses."""
-    chances = np.ones(1)
+def _tail(sizes: np.ndarray, ways: list[np.ndarray], least: int, share: float) -> float:
+    """The chance that the sizes won sum to `least` or more, each won in a `share` of tosses."""
+    chances = np.ones(1)  # of the sums 0, 1, …
     for size, log_ways in zip(sizes, ways, strict=True):
         won, count = np.arange(len(log_ways)), len(log_ways) - 1
         gained = np.zeros(size * count + 1)
         gained[::size] = np.exp(log_ways + won * log(share) + (count - won) * log1p(-share))
         chances = np.convolve(chances, gained)
-    return chances
+    return float(chances[least:].sum())
 
 
-def _crossing(below: Callable[[float], bool]) -> tuple[float, float]:
-    """Floats on both sides of where `below` turns from true to false between 0 and 1.
-
-    One half is tried first: on which side of it the crossing lies is decided as the p-value is.
-    """
+def _rejected(tail: Callable[[float], float], level: float) -> float:
+    """The greatest share whose `tail` is below `level`; one half is tried first, as p is found."""
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if below(middle) else (low, middle)
-    return low, high
+        low, high = (middle, high) if tail(middle) < level else (low, middle)
+    return low

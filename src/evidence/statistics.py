@@ -1,17 +1,15 @@
-"""Errors and scores in images, with their intervals, and the sentences made from them."""
+"""Errors counted in images, their interval, and the test of two class mixes.
 
-import math
-from statistics import NormalDist
+`scipy.stats` takes half a second to import, so only the functions that need it do.
+"""
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc
 
 from src.core import UserError, load_facts
 from src.evidence.probabilities import FLOOR
 
 ALPHA = 0.05
-Z = NormalDist().inv_cdf(1 - ALPHA / 2)
 LEAST = 50  # common images; fewer cannot tell one model, or one weight, from another
 LAST_DIGIT = 1e-5  # scores have five digits
 
@@ -47,24 +45,22 @@ def wrong_of(probs: pd.DataFrame, labels: pd.Series) -> tuple[int, int]:
 
 def wilson(wrong: int, images: int) -> tuple[float, float]:
     """95 % interval of an error rate (Wilson 1927), sound for few images and for none wrong."""
-    rate, weight = wrong / images, Z**2 / images
-    middle = rate + weight / 2
-    half = Z * math.sqrt(rate * (1 - rate) / images + weight / images / 4)
-    return max(0.0, (middle - half) / (1 + weight)), min(1.0, (middle + half) / (1 + weight))
+    from scipy.stats import binomtest
+
+    low, high = binomtest(wrong, images).proportion_ci(1 - ALPHA, method="wilson")
+    return float(low), float(high)
 
 
-def error_phrase(wrong: int, images: int) -> str:
-    """`37 of 2,081 wrong: 1.78 % (95 % interval 1.29 to 2.44)`; every error is reported so."""
-    if images == 0:
-        return "no hold-out, so no error is known"
-    rate, low, high = (f"{100 * x:.2f}" for x in (wrong / images, *wilson(wrong, images)))
-    return f"{wrong:,} of {images:,} wrong: {rate} % (95 % interval {low} to {high})"
+def same_mix(counts: pd.Series, known: pd.Series) -> float:
+    """p-value of the chi-square test that both count the same mix of classes.
 
+    Both are samples. Classes expected fewer than five times are taken together (Cochran's rule).
+    """
+    from scipy.stats import chi2_contingency
 
-def too_few(images: int) -> str:
-    """Why members are not compared on so few common images; empty where there are enough."""
-    lacks = f"all members together held out {images} images, a comparison needs {LEAST}"
-    return "" if images >= LEAST else lacks
+    rare = known / known.sum() * counts.sum() < 5
+    table = np.array([[*c[~rare], c[rare].sum()] for c in (counts, known)])
+    return float(chi2_contingency(table[:, table.any(axis=0)], correction=False).pvalue)
 
 
 def images_right(score: float | str, images: int | None = None) -> int:
@@ -86,36 +82,3 @@ def images_right(score: float | str, images: int | None = None) -> int:
             f"{facts.public:,} images for a public score, {facts.private:,} for a private one"
         )
     return count
-
-
-def score_in_images(score: float | str, images: int | None = None) -> str:
-    """`2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)` from a leaderboard score."""
-    images = load_facts().public if images is None else images
-    count = images_right(score, images)
-    error = math.sqrt(count * (images - count) / images)
-    told = f"{count:,} of {images:,} right, {images - count:,} wrong ± {error:.1f}"
-    return f"{told} (one standard error)"
-
-
-def same_mix(counts: pd.Series, known: pd.Series) -> float:
-    """p-value of the chi-square test that both count the same mix of classes.
-
-    Both are samples. Classes expected fewer than five times are taken together (Cochran's rule).
-    """
-    rare = known / known.sum() * counts.sum() < 5
-    table = np.array([[*c[~rare], c[rare].sum()] for c in (counts, known)], dtype=float)
-    table = table[:, table.sum(axis=0) > 0]
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    statistic, freedom = ((table - expected) ** 2 / expected).sum(), table.shape[1] - 1
-    return float(chdtrc(freedom, statistic)) if freedom else 1.0
-
-
-def p_phrase(p: float, alpha: float = ALPHA) -> str:
-    """`p` in two digits, or as many as show on which side of `alpha` it is."""
-    texts = (f"{p:.{digits}g}" for digits in range(2, 18))
-    return next(text for text in texts if (float(text) < alpha) == (p < alpha))
-
-
-def signed(count: int) -> str:
-    """+4, 0 or −6, with a true minus sign and thousands commas."""
-    return f"{count:+,}".replace("-", "−") if count else "0"

@@ -1,13 +1,10 @@
 """Errors and scores in images, against numbers worked by hand."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from src.core import ROOT, UserError
+from src.core import UserError
 from src.evidence import error_cell, error_phrase, p_phrase, same_mix, signed, wilson, wrong_of
 
 LABELS = pd.Series("blast", [f"{number}.jpg" for number in range(100)])
@@ -81,11 +78,3 @@ def test_p_has_the_digits_that_show_on_which_side_of_alpha_it_is():
     shown = {0.54321: "0.54", 0.0312: "0.031", 0.04996: "0.04996", 0.0504: "0.05", 0.05: "0.05"}
     assert {p: p_phrase(p) for p in shown} == shown
     assert p_phrase(0.00834, 0.05 / 6) == "0.00834" and p_phrase(0.0083, 0.05 / 6) == "0.0083"
-
-
-def test_evidence_needs_no_torch_and_only_the_light_part_of_scipy():
-    """What is slow to load would be waited for by every ensemble."""
-    slow = {"torch", "sklearn", "scipy.stats", "scipy.optimize"}
-    code = f"import sys, src.search, src.worth; print({slow} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr

@@ -10,18 +10,18 @@ from small_tables import probs_of
 
 from src.compare import verdict
 from src.core import UserError
-from src.evidence import ALPHA
-from src.evidence.paired import (
+from src.evidence import (
+    ALPHA,
     LogLoss,
     compare,
     compare_log_loss,
     compare_repeats,
     comparison_of,
     gain_phrase,
-    interval_of_mean,
     log_loss_phrase,
     sentence,
-)
+)  # fmt: skip
+from src.evidence.paired import log_loss_of
 
 IDS = [f"{number}.jpg" for number in range(200)]
 LABELS = pd.Series("blast", IDS)
@@ -74,16 +74,11 @@ def test_nothing_in_common_and_other_classes_are_refused():
         compare(old.set_axis(["blast", "hispa"], axis=1), old, LABELS)
 
 
-def test_bootstrap_intervals_repeat_with_the_seed():
-    values = np.random.default_rng(0).normal(size=500)
-    assert interval_of_mean(values, seed=3) == interval_of_mean(values, seed=3)
-    assert interval_of_mean(values, seed=3) != interval_of_mean(values, seed=4)
-
-
-def test_the_interval_of_a_mean_is_about_two_standard_errors_wide():
-    low, high = interval_of_mean(np.repeat([0.0, 1.0], 200))
+def test_the_interval_of_a_log_loss_is_about_two_standard_errors_wide_and_repeats():
+    found = log_loss_of(np.repeat([0.0, 1.0], 200))
     # standard error 0.5 / sqrt(400) = 0.025
-    assert (low, high) == pytest.approx((0.451, 0.549), abs=0.006)
+    assert found == pytest.approx((0.5, 0.451, 0.549), abs=0.006)
+    assert found == log_loss_of(np.repeat([0.0, 1.0], 200))
 
 
 # Several trainings
