@@ -40,19 +40,19 @@ def probs_path(models: Path, name: str, split: str) -> Path:
 
 
 def checkpoint_path(models: Path, name: str) -> Path:
-    """What an unfinished training of bundle `name` continues from."""
+    """The checkpoint of the unfinished training of bundle `name`."""
     return models / f".{name}.checkpoint"
 
 
 def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
     """The card of bundle `name`; UserError when it, or the .pkl it describes, is not there.
 
-    With `trust` its sha256 is the one the .pkl really has, for the files that are predicted by it.
+    With `trust` its sha256 is that of the .pkl itself, for the metadata of its predictions.
     """
-    path = card_path(models, name)
+    path, pkl = card_path(models, name), pkl_path(models, name)
     if not path.is_file():
         known = ", ".join(n for n in names(models) if card_path(models, n).is_file()) or "none"
-        alone = f" ({NO_CARD})" if pkl_path(models, name).is_file() else ""
+        alone = f" ({NO_CARD})" if pkl.is_file() else ""
         raise UserError(f"no finished model {name!r} in {models}{alone}; finished are: {known}")
     try:
         card = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -64,17 +64,16 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         raise UserError(f"{path} is no model card ({lacks})", retrain_remedy(name))
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
-    pkl = pkl_path(models, name)
     if not pkl.is_file():
-        problem = f"{pkl} is missing though its card is there"
-        raise UserError(problem, f"put it back, or {retrain_remedy(name)}")
+        remedy = f"put it back, or {retrain_remedy(name)}"
+        raise UserError(f"{pkl} is missing though its card is there", remedy)
     if pkl.stat().st_size != card["bytes"]:
         raise UserError(f"{pkl} is not the file its card describes", retrain_remedy(name))
     return card | {"sha256": sha256(pkl)} if trust else card
 
 
 def retrain_remedy(name: str) -> str:
-    """The remedy that names the command to train bundle `name` anew."""
+    """How to train bundle `name` again."""
     return f"train it again: python -m src.run {name} --overwrite"
 
 
@@ -87,18 +86,17 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Finished bundles, name → card; and the others, name → why they are not finished."""
     cards, reasons = {}, {}
     for name in names(models):
-        if not card_path(models, name).is_file():
-            reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {retrain_remedy(name)}"
-            continue
         try:
             cards[name] = read_card(models, name)
         except UserError as error:
             reasons[name] = str(error)
+            if not card_path(models, name).is_file():
+                reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {retrain_remedy(name)}"
     return cards, reasons
 
 
 def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a card tells of a fitted `learn`: how to make the model again; `facts` are added."""
+    """The card of a fitted `learn`: how to make the model again; `facts` are added."""
     return {
         "name": variant.name,
         "variant": variant.recipe,
@@ -109,17 +107,15 @@ def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict
 
 
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
-    """Images held out, and how many of them and what share are wrong, plain and with TTA.
-
-    No `tables`, no images: nothing was held out.
-    """
-    ways = {"plain": tables["plain"], "tta": blend(tables, beta)} if tables else {}
-    wrong = {way: wrong_of(table, labels)[0] for way, table in ways.items()}
-    return holdout_counts(len(ways.get("plain", ())), wrong.get("plain", 0), wrong.get("tta", 0))
+    """A card's `holdout` from the hold-out's `tables` by view, {} where nothing was held out."""
+    if not tables:
+        return holdout_counts(0, 0, 0)
+    plain, images = wrong_of(tables["plain"], labels)
+    return holdout_counts(images, plain, wrong_of(blend(tables, beta), labels)[0])
 
 
 def holdout_counts(images: int, plain: int, tta: int) -> dict[str, Any]:
-    """A card's `holdout`: `images`, of which `plain` and `tta` are wrong; no rates of none."""
+    """A card's `holdout`: of `images`, `plain` and `tta` are wrong; error rates only of some."""
     wrong = {"plain": plain, "tta": tta}
     counts = {f"wrong_{way}": count for way, count in wrong.items()}
     rates = {f"error_{w}": round(n / images, 6) if images else None for w, n in wrong.items()}
@@ -129,10 +125,8 @@ def holdout_counts(images: int, plain: int, tta: int) -> dict[str, Any]:
 def holdout_line(card: Mapping[str, Any]) -> str:
     """The hold-out error of a card in one line, in images: plain, then with TTA."""
     held = card["holdout"]
-    if not held["images"]:
-        return error_phrase(0, 0)
-    plain, tta = (error_phrase(held[f"wrong_{k}"], held["images"]) for k in ("plain", "tta"))
-    return f"hold-out {plain}; with TTA {tta}"
+    plain, tta = (error_phrase(held[f"wrong_{way}"], held["images"]) for way in ("plain", "tta"))
+    return f"hold-out {plain}; with TTA {tta}" if held["images"] else plain
 
 
 def write_card(models: Path, card: dict[str, Any]) -> Path:

@@ -1,14 +1,14 @@
-"""Exported models of before: their pickles name our classes, and paths of one system.
+"""Older exported models: their pickles name classes of ours, and paths of one system.
 
-What is exported now names neither (`portable`). A class that moves or goes is followed here, and
-nowhere else. Passed as `pickle_module` to `load_learner`.
+New ones name neither (`portable`). What has moved since is found by this table, and nowhere else.
+Passed as `pickle_module` to `load_learner`.
 """
 
 import pickle
 from typing import IO, Any
 
 PATHS = ("PosixPath", "WindowsPath")
-NAMES = {  # what a pickle calls it → what it is now
+NAMES = {  # name in the pickle → name today
     "src.augment.FastViews": "src.vision.augment.FastViews",
     "src.augment.NormalizeBytes": "src.vision.augment.NormalizeBytes",
     "src.augment.NormalizeInPlace": "fastai.data.transforms.Normalize",
@@ -26,8 +26,8 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """The class or function that a pickle calls `name` of `module`; else UnpicklingError."""
-        today = NAMES.get(f"{module}.{name}")
-        module, _, name = today.rpartition(".") if today else (module, "", name)
+        if today := NAMES.get(f"{module}.{name}"):
+            module, _, name = today.rpartition(".")
         try:
             return super().find_class(module, name)
         except ImportError as error:  # which load_learner would swallow

@@ -1,7 +1,8 @@
 """The versions of Python and of the packages that a trained model and its pickle depend on."""
 
-import sys
+import platform
 from collections.abc import Mapping
+from importlib import metadata
 
 # By the names they are installed under. OpenCV has four, this is the one of our requirements.
 PACKAGES = (
@@ -17,7 +18,7 @@ def installed() -> dict[str, str]:
 def differing(made: Mapping[str, str]) -> list[str]:
     """`name version (here version)` of those in `made` that are others here.
 
-    Builds of one version (+cpu, +cu128) are alike. Older cards name fewer packages.
+    Builds of one version (+cpu, +cu128) count as equal. Older cards name fewer packages.
     """
     pairs = [(name, _release(version), _release(_version(name))) for name, version in made.items()]
     return [f"{name} {there} (here {here})" for name, there, here in pairs if there != here]
@@ -25,10 +26,8 @@ def differing(made: Mapping[str, str]) -> list[str]:
 
 def compared(made: Mapping[str, str]) -> str:
     """All of `made` in one line, those that differ from the versions here first."""
-    first = differing(made)
-    named = {text.split()[0] for text in first}
-    rest = [f"{name} {version}" for name, version in made.items() if name not in named]
-    return ", ".join([*first, *rest]) or "unknown versions"
+    same = [f"{name} {v}" for name, v in made.items() if not differing({name: v})]
+    return ", ".join([*differing(made), *same]) or "unknown versions"
 
 
 def _release(version: str) -> str:
@@ -36,11 +35,7 @@ def _release(version: str) -> str:
 
 
 def _version(name: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version  # most commands do without
-
-    if name == "python":
-        return sys.version.split()[0]
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return platform.python_version() if name == "python" else metadata.version(name)
+    except metadata.PackageNotFoundError:
         return "not installed"
