@@ -14,34 +14,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from src import bundle, competition
+from src import bundle, competition, evidence
 from src.competition import folds_path, get_folds, holdout_digest, read_corrections
 from src.core import UserError, Variant, command, load_variants, models_dir, nearest, write_text
-from src.evidence import (
-    Comparison,
-    LogLoss,
-    blend,
-    compare_repeats,
-    gain_phrase,
-    interval_phrase,
-    log_loss_phrase,
-    signed,
-    wrong_of,
-)
 from src.run import run_notebook
 
 
 def holdout_of(variant: Variant, folder: Path) -> pd.DataFrame:
-    """The hold-out's probabilities of `variant`, with TTA if its row has it; trained if need be."""
+    """The hold-out's probabilities of `variant`, with TTA if its row has it; trained first if new.
+
+    It is trained on the split saved in models/, where there is one.
+    """
     models, done = _home(variant, folder)
     if not done:
         print(f"{variant.name}: training", flush=True)
-        if (shared := _split_home(variant, folder, models)) != models:
-            saved = _folds_in(variant, folder, shared).read_text(encoding="utf-8")
-            write_text(_folds_in(variant, folder, models), saved)
+        saved, own = (_folds_in(variant, folder, m) for m in (models_dir(), models))
+        if saved.exists() and not own.exists():
+            write_text(own, saved.read_text(encoding="utf-8"))
         run_notebook(variant, folder, models)
     card = bundle.read_card(models, variant.name)
-    return blend(bundle.read_predictions(models, card, "valid"), variant.beta)
+    return evidence.blend(bundle.read_predictions(models, card, "valid"), variant.beta)
 
 
 def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None:
@@ -51,26 +43,25 @@ def require_trainable(rows: Sequence[Variant], seeds: int, folder: Path) -> None
     for variant in rows:
         backbone.check_arch(variant)
         read_corrections(variant, folder)
-        repeats = range(variant.seed, variant.seed + seeds)
-        done = [_home(replace(variant, seed=seed), folder)[1] for seed in repeats]
+        done = [_home(repeat, folder)[1] for repeat in _repeats(variant, seeds)]
         if not all(done):
             weights.find(variant)
 
 
-def require_other_holdouts(old: Variant, new: Variant, seeds: int, folder: Path) -> None:
+def require_distinct_holdouts(old: Variant, new: Variant, seeds: int, folder: Path) -> None:
     """Refuse, before anything is trained, seeds that hold out the same images."""
     held: dict[str, list[int]] = {}
-    for seed in range(old.seed, old.seed + seeds):
-        both = {_held_out(replace(variant, seed=seed), folder) for variant in (old, new)}
+    for pair in zip(_repeats(old, seeds), _repeats(new, seeds), strict=True):
+        both, seed = {_held_out(variant, folder) for variant in pair}, pair[0].seed
         if len(both) > 1:
             raise UserError(
                 f"{old.name} and {new.name} hold out different images for seed {seed}; bring back "
                 "the folds_….csv of the one that is finished, or train both on one split"
             )
         held.setdefault(both.pop(), []).append(seed)
-    if repeats := [same for same in held.values() if len(same) > 1]:
-        fewer = min(same[1] for same in repeats) - old.seed
-        first, *others = [str(seed) for seed in repeats[0]]
+    if shared := [same for same in held.values() if len(same) > 1]:
+        fewer = min(same[1] for same in shared) - old.seed
+        first, *others = map(str, shared[0])
         raise UserError(
             f"seeds {', '.join([first, *others])} hold out the same images, which would be counted "
             f"as new ones; use --seeds {fewer}, or if an older version made the folds_….csv of "
@@ -79,19 +70,18 @@ def require_other_holdouts(old: Variant, new: Variant, seeds: int, folder: Path)
         )
 
 
+def _repeats(variant: Variant, seeds: int) -> list[Variant]:
+    return [replace(variant, seed=variant.seed + number) for number in range(seeds)]
+
+
 def _held_out(variant: Variant, folder: Path) -> str:
     """The fingerprint of what `variant` holds out, also before it is trained."""
     home, done = _home(variant, folder)
     if done:
         return bundle.read_card(home, variant.name)["held_out"]
-    folds = get_folds(folder, variant.seed, _split_home(variant, folder, home), variant.split)
-    return holdout_digest(list(folds.index[folds == variant.fold]))
-
-
-def _split_home(variant: Variant, folder: Path, home: Path) -> Path:
-    """The models folder that has the split to train `variant` on: its own first."""
     places = [m for m in (home, models_dir()) if _folds_in(variant, folder, m).exists()]
-    return places[0] if places else home
+    folds = get_folds(folder, variant.seed, places[0] if places else home, variant.split)
+    return holdout_digest(list(folds.index[folds == variant.fold]))
 
 
 def _folds_in(variant: Variant, folder: Path, models: Path) -> Path:
@@ -113,25 +103,26 @@ def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
 def report(old: Variant, new: Variant, seeds: int, folder: Path) -> list[str]:
     """Train both over the seeds, printing each difference at once; the lines about all of them."""
     labels, pairs = competition.train_table(folder).label, []
-    for seed in range(old.seed, old.seed + seeds):
-        pairs.append(tuple(holdout_of(replace(v, seed=seed), folder) for v in (new, old)))
-        one, _ = compare_repeats(pairs[-1:], labels)
-        wrong = " → ".join(str(wrong_of(table, labels)[0]) for table in reversed(pairs[-1]))
-        print(f"seed {seed}: {wrong} of {one.images:,} wrong, {gain_phrase(one)}", flush=True)
+    for after, before in zip(_repeats(new, seeds), _repeats(old, seeds), strict=True):
+        pairs.append((holdout_of(after, folder), holdout_of(before, folder)))
+        one, _ = evidence.compare_repeats(pairs[-1:], labels)
+        wrong_after, wrong = (evidence.wrong_of(table, labels)[0] for table in pairs[-1])
+        gain = f"{wrong} → {wrong_after} of {one.images:,} wrong, {evidence.gain_phrase(one)}"
+        print(f"seed {before.seed}: {gain}", flush=True)
     images = len(set().union(*(table.index for table, _ in pairs)))
-    c, log_loss = compare_repeats(pairs, labels)
+    c, log_loss = evidence.compare_repeats(pairs, labels)
     return [
         f"{old.name} → {new.name}: {c.images:,} predictions of {images:,} images",
         verdict(c, log_loss, old.name, new.name),
     ]
 
 
-def verdict(c: Comparison, log_loss: LogLoss, old: str, new: str) -> str:
-    """`+4 predictions (95 % −8 … +15, p 0.62): …` with what may be said; + is for `new`."""
-    told = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
-    told = told if c.decided else "the difference cannot be told from zero"
-    gain = f"{signed(c.difference)} predictions ({interval_phrase(c)})"
-    return f"{gain}: {told}; {log_loss_phrase(log_loss)}"
+def verdict(c: evidence.Comparison, log_loss: evidence.LogLoss, old: str, new: str) -> str:
+    """`+4 predictions (95 % −8 … +15, p 0.62): …` and which is better, if decided; + is `new`."""
+    result = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
+    result = result if c.decided else "the difference cannot be told from zero"
+    gain = f"{evidence.signed(c.difference)} predictions ({evidence.interval_phrase(c)})"
+    return f"{gain}: {result}; {evidence.log_loss_phrase(log_loss)}"
 
 
 def main() -> None:
@@ -149,7 +140,7 @@ def main() -> None:
         raise UserError(f"--seeds {args.seeds} must be 1 or more")
     folder = competition.find(args.data)
     require_trainable([old, new], args.seeds, folder)
-    require_other_holdouts(old, new, args.seeds, folder)
+    require_distinct_holdouts(old, new, args.seeds, folder)
     print("\n".join(report(old, new, args.seeds, folder)))
 
 

@@ -1,4 +1,4 @@
-"""Two rows over the same seeds: trained once, paired by image, told in images with an interval."""
+"""Two rows over the same seeds: trained once, paired by image, the difference in images."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -8,7 +8,6 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import TINY
-from conftest import run as shell
 from small_bundles import bundle_in, call, refused, snapshot
 
 from src import bundle, compare, competition
@@ -114,7 +113,7 @@ def processes_in(work) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "told"),
+    ("change", "words", "message"),
     [
         ({}, ["zzz", B.name], "no row 'zzz'"),
         ({}, [A.name, A.name], "is compared with itself"),
@@ -124,26 +123,28 @@ def processes_in(work) -> list[psutil.Process]:
         ({"split": "grouped"}, [A.name, B.name], "give both the same fold, split and seed"),
     ],
 )
-def test_rows_that_cannot_be_compared_are_refused(rows, tmp_path, monkeypatch, change, words, told):
+def test_rows_that_cannot_be_compared_are_refused(
+    rows, tmp_path, monkeypatch, change, words, message
+):
     table = {A.name: A, B.name: replace(B, **change)}
     monkeypatch.setattr(compare, "load_variants", lambda: table)
     monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
-    assert told in refused(call(compare.main, *words))
+    assert message in refused(call(compare.main, *words))
     assert not (tmp_path / "models").exists()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [({"size": 16}, "size"), ({"arch": "test_vitt"}, "test_vit"),
      ({"exclude": "/none.csv"}, "/none.csv")],
 )
 def test_a_row_that_cannot_be_trained_is_refused_before_the_other_is(
-    rows, tmp_path, monkeypatch, change, told
+    rows, tmp_path, monkeypatch, change, message
 ):
     bad = replace(A, **change)
     monkeypatch.setattr(compare, "load_variants", lambda: {bad.name: bad, B.name: B})
     monkeypatch.setattr(compare, "run_notebook", lambda *_: pytest.fail("trained"))
-    assert told in refused(call(compare.main, bad.name, B.name))
+    assert message in refused(call(compare.main, bad.name, B.name))
 
 
 def test_another_recipe_at_a_later_seed_is_refused_before_any_training(
@@ -156,7 +157,7 @@ def test_another_recipe_at_a_later_seed_is_refused_before_any_training(
     assert f"delete {tmp_path / 'models' / 'compare'}/{A.name}_seed44.* to" in line
 
 
-def test_a_damaged_model_of_an_earlier_comparison_is_told_how_to_go(rows, tmp_path, monkeypatch):
+def test_a_damaged_model_of_an_earlier_comparison_is_to_be_deleted(rows, tmp_path, monkeypatch):
     models = tmp_path / "models" / "compare"
     done(models, rows, A, 1)
     bundle.pkl_path(models, A.name).unlink()
@@ -220,12 +221,12 @@ def test_views_are_averaged_where_the_row_has_them(rows, tmp_path):
     plain = read_probs(path)[0]["plain"]
     views = plain[np.roll(plain.columns, 1)].set_axis(plain.columns, axis=1)
     write_probs(path, plain, views, meta)
-    told = compare.holdout_of(seen, rows)
+    found = compare.holdout_of(seen, rows)
     expected = 0.25 * plain + 0.75 * views
-    pd.testing.assert_frame_equal(told, expected, check_exact=False, check_dtype=False)
+    pd.testing.assert_frame_equal(found, expected, check_exact=False, check_dtype=False)
 
 
-def test_help_shows_the_use():
-    answer = shell("-m", "src.compare", "--help")
+def test_help_shows_an_example():
+    answer = call(compare.main, "--help")
     assert answer.returncode == 0 and "--seeds" in answer.stdout
     assert "python -m src.compare vit_small_squish_224" in answer.stdout

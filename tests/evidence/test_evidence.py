@@ -17,20 +17,14 @@ def probs_of(right, certainty=0.8):
     return pd.DataFrame(table, index=LABELS.index[: len(right)], columns=["blast", "normal"])
 
 
-def test_the_wilson_interval_of_none_wrong_is_the_closed_form():
-    # z² / (n + z²) with z = 1.959964
-    low, high = wilson(0, 100)
-    assert low == 0 and high == pytest.approx(3.841459 / 103.841459, rel=1e-6)
-
-
-def test_the_wilson_interval_of_one_half_is_symmetric():
-    # 0.5 ± z × sqrt(n / 4 + z² / 4) / (n + z²) for n = 100
-    low, high = wilson(50, 100)
+def test_the_interval_of_an_error_is_wilsons():
+    # z² / (n + z²) with z = 1.959964, and 0.5 ± z × sqrt(n / 4 + z² / 4) / (n + z²)
+    assert wilson(0, 100) == pytest.approx((0, 3.841459 / 103.841459), rel=1e-6)
     half = 1.959964 * (25 + 3.841459 / 4) ** 0.5 / 103.841459
-    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-6)
+    assert wilson(50, 100) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-6)
 
 
-def test_an_error_is_told_in_images_with_its_interval():
+def test_an_error_is_reported_in_images_with_its_interval():
     assert error_phrase(37, 2081) == "37 of 2,081 wrong: 1.78 % (95 % interval 1.29 to 2.44)"
     assert error_phrase(0, 100) == "0 of 100 wrong: 0.00 % (95 % interval 0.00 to 3.70)"
     assert error_cell(37, 2081) == "37 of 2,081 wrong: 1.78 % (1.29 to 2.44)"

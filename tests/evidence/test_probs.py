@@ -66,33 +66,22 @@ def test_the_blend_is_a_quarter_plain_and_three_quarters_views():
 
 
 @pytest.mark.parametrize(
-    ("key", "other", "told"),
-    [
-        ("sha256", "cd" * 32, "sha256"),
-        ("images", "beef", "images"),
-        ("split", "valid", "split"),
-        ("tta", {"tta": "none"}, "tta"),
-    ],
+    ("key", "other"),
+    [("sha256", "cd" * 32), ("images", "beef"), ("split", "valid"), ("tta", {"tta": "none"})],
 )
-def test_a_stale_file_is_refused_and_the_remedy_named(tmp_path, key, other, told):
+def test_a_stale_file_is_refused_and_the_remedy_named(tmp_path, key, other):
     path = tmp_path / "a.test.parquet"
     write_probs(path, PLAIN, VIEWS, META)
-    with pytest.raises(UserError, match=f"stale: its {told} is .*delete it, then run"):
+    with pytest.raises(UserError, match=f"stale: its {key} is .*delete it, then run"):
         read_probs(path, {key: other})
     assert not is_fresh(path, {key: other})
 
 
 def test_a_file_with_the_expected_metadata_is_fresh_and_read(tmp_path):
-    path = tmp_path / "a.test.parquet"
-    write_probs(path, PLAIN, VIEWS, META)
-    assert is_fresh(path, META)
-    assert read_probs(path, META)[1]["model"] == META["model"]
-
-
-def test_tuples_in_the_expected_settings_count_as_the_lists_json_makes_of_them(tmp_path):
-    path = tmp_path / "a.test.parquet"
-    write_probs(path, PLAIN, None, {**META, "tta": {"crops": (224, 288)}})
-    assert is_fresh(path, {"tta": {"crops": (224, 288)}})
+    path, meta = tmp_path / "a.test.parquet", META | {"tta": {"crops": (224, 288)}}  # JSON: a list
+    write_probs(path, PLAIN, VIEWS, meta)
+    assert is_fresh(path, meta)
+    assert read_probs(path, meta)[1]["model"] == META["model"]
 
 
 def test_missing_and_damaged_files_are_refused_with_one_line(tmp_path):
@@ -129,7 +118,7 @@ def test_logits_by_name_and_incomplete_metadata_are_refused_when_written(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ([[0.5, 0.5], [np.nan, 1.0]], r"NaN \(1 images, first 2.jpg\)"),
         ([[0.5, 0.5], [-2.0, 3.0]], "negative values .* logits"),
@@ -140,9 +129,9 @@ def test_logits_by_name_and_incomplete_metadata_are_refused_when_written(tmp_pat
         ([["a", "b"], ["c", "d"]], "no table of numbers"),
     ],
 )
-def test_what_is_no_probability_is_refused(tmp_path, values, told):
+def test_what_is_no_probability_is_refused(tmp_path, values, message):
     table = pd.DataFrame(values, index=["1.jpg", "2.jpg"], columns=["blast", "normal"])
-    with pytest.raises(UserError, match=f"here: {told}"):
+    with pytest.raises(UserError, match=f"here: {message}"):
         check_probs(table, "here")
     with pytest.raises(UserError):
         write_probs(tmp_path / "a.test.parquet", table, None, META)
@@ -158,14 +147,11 @@ def test_a_file_with_broken_rows_is_refused_when_read(tmp_path):
         read_probs(path)
 
 
-def test_doubled_images_and_classes_are_refused():
+def test_doubled_images_and_classes_and_an_empty_table_are_refused():
     with pytest.raises(UserError, match="image '1.jpg' is there twice"):
         check_probs(pd.concat([PLAIN, PLAIN]), "here")
     with pytest.raises(UserError, match="class 'blast' is there twice"):
         check_probs(PLAIN.set_axis(["blast", "blast"], axis=1), "here")
-
-
-def test_an_empty_table_is_refused():
     with pytest.raises(UserError, match="no table of numbers"):
         check_probs(PLAIN.iloc[:0], "here")
 
@@ -174,7 +160,7 @@ def test_rounding_of_half_precision_is_no_reason_to_refuse():
     check_probs((PLAIN.astype(np.float16) * np.float16(0.9995)).astype(np.float32), "here")
 
 
-def test_a_table_that_was_read_tells_its_model_in_errors(tmp_path):
+def test_errors_name_the_model_of_a_table_that_was_read(tmp_path):
     path = tmp_path / "a.test.parquet"
     write_probs(path, PLAIN, None, META)
     read = read_probs(path)[0]["plain"]
