@@ -3,13 +3,12 @@
     python benchmarks/bench_predict.py [CASE …]      one, six, backbone; all of them by default
 
 On drawn photographs, with random weights, each measurement in a process of its own, three times in
-turns, of which the medians count:
-`learn.tta` for one model after the other; the same with fixed views of what fastai resized (as the
-ttach package makes them); `src.tta.predict`. All of them average 4 views and the plain one, of the
-same 256 images and again of the same 512. What the further images take is the rate; what is left of
-the 256 is the start: of loader processes, or of graphs being compiled. The ceiling is what the same
-pixels cost when nothing else happens: reading and cutting the views alone, and the forward passes
-alone, each on all cores in its fastest way; as they share the cores, their times add up.
+turns; medians are printed. Compared are `learn.tta` for one model after the other; the same with
+fixed views of what fastai resized (as the ttach package makes them); `src.predict`. All average 4
+views and the plain one of 256 images, then of 512. The further images give the rate; the rest of
+the time for 256 is the start, of loader processes for example. The ceiling is the cost of the same
+pixels alone: reading and cutting the views, and the forward passes, each on all cores; as they
+share the cores, their times add up.
 """
 
 import argparse
@@ -118,17 +117,22 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
 
     from src import competition
     from src.predict import tta
-    from src.predict.forward import CHUNK, forward_of
-    from src.vision import item_tfms, workers
+    from src.vision import frame_of, item_tfms, workers
 
     made, variants = learners(case, folder)
-    looks = {tta.look_of(variant): item_tfms(variant) for variant in variants.values()}
+    models = [tta.Model(learn, variants[name]) for name, learn in made.items()]
+    frames = {frame_of(model.variant): model for model in models}
 
     def _cut(path: Path) -> None:
         photo = tta.open_image(path)
-        for look, resize in looks.items():
-            tta.plain_views([resize(photo, split_idx=1)], look)
-            tta.other_views({path.name: photo}, look, torch.device("cpu"))
+        for model in frames.values():
+            item = item_tfms(model.variant)(photo, split_idx=1)
+            tta.plain_views([item], model.variant)
+            tta.tta_views({path.name: photo}, model)
+
+    @torch.inference_mode()
+    def _forward(model: tta.Model, batch: torch.Tensor) -> None:
+        tta._forward(model, batch)
 
     def _rate(job: object, things: list, images: float) -> float:
         start = time.perf_counter()
@@ -139,23 +143,13 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
     torch.set_num_threads(1)
     paths = list(competition.train_paths(folder))[:PHOTOS]
     cutting = max(_rate(_cut, paths, len(paths)) for _ in range(3))
-    forwards = []
-    for name, learn in made.items():
-        forward, size = tta._ask(learn, variants[name], PHOTOS).forward, CASES[case][0][2]
-        chunks = [torch.randn(CHUNK, 3, size, size)] * 64
-        with torch.inference_mode():
-            once = forward_of(learn, (size, size), fused=False)
-        ways = [partial(_asked, forward), partial(_asked, once)]
-        images = len(chunks) * CHUNK / VIEWS
-        forwards.append(max(_rate(way, chunks, images) for way in ways for _ in range(2)))
+    size, forwards = CASES[case][0][2], []
+    for model in models:
+        model.learn.model.eval()
+        batches = [torch.rand(tta.BATCH, 3, size, size)] * 64
+        images = len(batches) * tta.BATCH / VIEWS
+        forwards.append(max(_rate(partial(_forward, model), batches, images) for _ in range(2)))
     return cutting, 1 / sum(1 / rate for rate in forwards)
-
-
-def _asked(forward: object, chunk: object) -> None:
-    import torch
-
-    with torch.inference_mode():
-        forward(chunk)
 
 
 def alone(job: str, *words: str) -> list[float]:

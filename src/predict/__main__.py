@@ -3,7 +3,7 @@
     python -m src.predict vit_small_squish_224 …           missing or stale probabilities
     python -m src.predict vit_small_squish_224 --tta none  the same model with another TTA
 
-TTA is taken from, first of these that is there: the flags, the row of params.yaml, the card.
+TTA settings come from the flags, else from the row of params.yaml, else from the card.
 """
 
 import argparse

@@ -1,29 +1,22 @@
-"""Augmentation in one step: from a photograph's file to a random view of it, cut at its final size.
+"""Augmentation in one step: from a photograph's file to a random view of it at the final size.
 
-`augment: fast` puts `FastViews` where fastai resizes each photograph to `item_size` and then
-augments batches of these. It draws what fastai draws, but reads a JPEG at a reduced scale and
-resamples it once. Without augmentation, on the hold-out and whatever else is predicted, the model
-sees exactly what fastai's transforms would show it, as in `src.tta`: a bundle predicts the same way
-whichever way it was trained.
+With `augment: fast`, `FastViews` replaces fastai's resize and augmentation in training: the same
+distribution, from a JPEG decoded at a reduced scale and resampled once. The hold-out and the test
+images look exactly as after fastai's transforms, so a bundle predicts the same either way.
 """
 
 import random
-import weakref
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
 from fastai.vision.all import Normalize, TensorImage, Transform
 from torch import Tensor
 
+from src.vision.cutting import cut, shrink
 from src.vision.photograph import open_image
 from src.vision.plain import plain_view
-from src.vision.views import Frame, cut, sample_view, shrink
-
-SPARE: deque[np.ndarray] = deque(maxlen=2)  # memory of the last batches that are no longer used
+from src.vision.views import Frame, sample_view
 
 
 class FastViews(Transform):
@@ -39,46 +32,27 @@ class FastViews(Transform):
         self.frame, self.resize = frame, resize
 
     def __call__(self, path: str | Path, split_idx: int | None = None, **_: object) -> TensorImage:
-        """The view of one photograph, a random one of the split 0.
+        """A random view in training (split 0), else the plain one.
 
-        Not `encodes`: that would be looked up by its argument's type again for each image.
+        Not `encodes`: its dispatch by type costs time for every image.
         """
         if split_idx != 0:
             item = self.resize(open_image(path), split_idx=1)
             return TensorImage(plain_view(item, self.frame) * 255)
-        # fastai seeds `random`, in every loader process and every epoch another way.
+        # fastai seeds `random` differently in every loader process and epoch.
         rng = np.random.default_rng(random.getrandbits(64))
         return TensorImage(random_view(path, self.frame, rng))
 
 
 class NormalizeBytes(Normalize):
-    """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255.
-
-    On a CPU into memory that was used before.
-    """
+    """fastai's `IntToFloatTensor` and `Normalize` in one, from 0 … 255."""
 
     def encodes(self, x: TensorImage) -> TensorImage:
         """The batch as floats, normalised."""
-        on_cpu = x.device.type == "cpu"
-        floats = TensorImage(_lent(x.shape)).copy_(x) if on_cpu else x.float()
-        return floats.sub_(self.mean * 255).div_(self.std * 255)
-
-
-def _lent(shape: tuple[int, ...]) -> Tensor:
-    """Memory for a batch of floats, lent again once no tensor refers to it.
-
-    Above 32 MB the system hands out new pages each time, which takes longer than to fill them.
-    """
-    memory = SPARE.pop() if SPARE else None
-    if memory is None or memory.shape != shape:
-        memory = np.empty(shape, np.float32)
-    alias = memory.view()  # torch holds on to it, and to nothing else
-    weakref.finalize(alias, SPARE.append, memory).atexit = False
-    return torch.from_numpy(alias)
+        return x.float().sub_(self.mean * 255).div_(self.std * 255)
 
 
 def random_view(path: str | Path, frame: Frame, rng: np.random.Generator) -> Tensor:
-    """One view as fastai's training transforms would draw it: uint8, 3 × height × width."""
+    """One view with the distribution of fastai's training transforms: uint8, 3 × height × width."""
     photo = shrink(open_image(path, frame), frame)
-    view = cut(photo, [sample_view(rng, frame)], frame)[0]
-    return torch.from_numpy(np.stack(cv2.split(view)))
+    return cut(photo, [sample_view(rng, frame)], frame)[0].contiguous()

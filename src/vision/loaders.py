@@ -1,4 +1,4 @@
-"""Photographs to DataLoaders: one split, one way of resizing, fastai's augmentation."""
+"""Photographs to DataLoaders: the saved split, one resize method, augmentation."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,9 +26,9 @@ from fastai.vision.all import (
 from src import competition
 from src.competition import read_corrections
 from src.core import SHARED, UserError, Variant, cores, height_width, shared_memory, terminal
-from src.vision import backbone, cache
+from src.vision import backbone
 from src.vision.augment import FastViews, NormalizeBytes
-from src.vision.photograph import open_image
+from src.vision.photograph import open_image, shrunk_copies
 from src.vision.views import frame_of
 
 METHODS = {
@@ -40,15 +40,15 @@ METHODS = {
 
 
 def item_tfms(variant: Variant) -> Resize:
-    """The resize every photograph goes through first, to `item_size`, height × width."""
+    """The resize to `item_size`, height × width, the first transform of every photograph."""
     size = height_width(variant.item_size)
     return Resize(size, method=METHODS[variant.resize], pad_mode=PadMode.Zeros)
 
 
 def batch_tfms(variant: Variant) -> list:
-    """Random crop, flip, turn, warp and light at `size`; the weights' own mean and deviation.
+    """aug_transforms at `size`, then the mean and deviation of the weights.
 
-    Only the latter where `FastViews` has done the rest.
+    With `augment: fast` only the latter: `FastViews` has done the rest.
     """
     mean, std = backbone.stats(variant.arch)
     if variant.augment == "fast":
@@ -57,7 +57,7 @@ def batch_tfms(variant: Variant) -> list:
     augment = aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
     for tfm in augment:
         if isinstance(tfm, RandomResizedCropGPU):
-            tfm.ratio = (width / height,) * 2  # fastai cuts squares, also out of a rectangle
+            tfm.ratio = (width / height,) * 2  # fastai's crops are squares, of a rectangle too
     return [IntToFloatTensor(), *augment, Normalize.from_stats(mean, std)]
 
 
@@ -67,33 +67,33 @@ def label_of(path: Path, labels: Mapping[str, str]) -> str:
 
 
 def workers() -> int:
-    """Loader processes: one per core this process may really use, in a container too."""
+    """How many loader processes: one per core of this process, at most 8."""
     return min(cores(), 8)
 
 
 def loaders(batch_bytes: int) -> int:
-    """`workers()`, or as many as shared memory has room for, which is then told in a line."""
+    """`workers()`, or as many as fit into shared memory; a message says if these are fewer."""
     wanted, free = workers(), shared_memory()
-    # Each has up to two batches ready; the training holds another and is being handed one.
+    # Each has up to two batches ready; the training holds one and receives another.
     fitting = max(0, (free // batch_bytes - 2) // 2)
     if fitting < wanted:
         needed = (2 * wanted + 2) * batch_bytes
         print(f"shared memory: {SHARED} has {free / 1e6:.0f} MB free, {wanted} loader processes "
-              f"need {needed / 1e6:.0f} MB; loading with {fitting}, more slowly: lower bs, or give "
-              "the container more (docker run --shm-size=1g)", file=terminal())
+              f"need {needed / 1e6:.0f} MB; loading with {fitting}, slower: lower bs, or enlarge "
+              "the container's (docker run --shm-size=1g)", file=terminal())
     return min(fitting, wanted)
 
 
 def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
-    """Training and hold-out DataLoaders: fold `variant.fold` is held out; of `all` nothing is."""
+    """Training and hold-out DataLoaders: fold `variant.fold` is held out; with `all`, nothing."""
     paths, corrections = competition.train_paths(folder), read_corrections(variant, folder)
-    kept = (folds.loc[paths.index] == variant.fold) | ~paths.index.isin(corrections.exclude)
-    paths = paths[kept]
+    included = (folds.loc[paths.index] == variant.fold) | ~paths.index.isin(corrections.exclude)
+    paths = paths[included]
     held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
-    if variant.bs > (training := len(paths) - len(held_out)):  # only full batches are trained on
+    if variant.bs > (training := len(paths) - len(held_out)):  # fastai drops a batch not full
         raise UserError(f"bs={variant.bs} is more than the {training} training images; lower it")
     if variant.cache:
-        copies = cache.shrunk(paths, variant.cache, competition.train_fingerprint(folder))
+        copies = shrunk_copies(paths, variant.cache, competition.train_fingerprint(folder))
         copies.iloc[held_out] = paths.iloc[held_out]
         paths = copies
     labels, relabel = competition.train_table(folder).label.to_dict(), corrections.relabel
@@ -104,7 +104,7 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     dls = block.dataloaders(
         list(paths), path=Path("."), bs=bs, num_workers=loaders(bs * _item_bytes(variant))
     )
-    if variant.augment == "fast":  # its views are tensors already: `ToTensor` would take time alone
+    if variant.augment == "fast":  # its views are tensors already: `ToTensor` would only cost time
         for dl in dls:
             dl.after_item = Pipeline()
     return dls
@@ -113,7 +113,7 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
 def _block(
     classes: list[str], get_y: Callable[[Path], str], held_out: np.ndarray, variant: Variant
 ) -> DataBlock:
-    """How a file becomes an image and its class, by fastai's transforms or by `FastViews`."""
+    """fastai's DataBlock: files to images, by its transforms or by `FastViews`, and classes."""
     resize, fast = item_tfms(variant), variant.augment == "fast"
     image = FastViews(frame_of(variant), resize) if fast else open_image
     return DataBlock(
@@ -126,7 +126,7 @@ def _block(
 
 
 def _item_bytes(variant: Variant) -> int:
-    """What a loader process hands over of an image: bytes, or floats of a plain view."""
+    """Bytes of an image in a loader's batch: uint8 of an item image, or floats of a plain view."""
     if variant.augment == "fast":
         return 3 * 4 * math.prod(height_width(variant.size))
     return 3 * math.prod(height_width(variant.item_size))

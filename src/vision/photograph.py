@@ -1,24 +1,35 @@
-"""One photograph: from its file to 8-bit RGB pixels, upright."""
+"""Photographs on disk: read as 8-bit RGB, upright; copies shrunk once for `cache: 256`.
+
+Only training reads copies: the hold-out and the test images are read from the competition's files.
+A copy is a JPEG in the work folder, cache/<competition>_<side>/<class>/<image_id>. It contains the
+sha256 of its photograph: a copy that is missing, cut short or of other content is made again.
+"""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from fastai.vision.core import PILImage
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from tqdm import tqdm
 
 from src.competition import problem_of, to_rgb
-from src.core import UserError
-from src.vision.views import Frame, reduction
+from src.core import UserError, atomic_path, cache_dir, cores, require_writable, sha256, terminal
+from src.vision.cutting import reduction
+from src.vision.views import Frame
 
-ORIENTATION = 0x0112  # the EXIF tag; above 4 the picture lies on its side
+QUALITY = 95  # of a copy
+END = b"\xff\xd9"  # the last bytes of a whole JPEG
 
 
 def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
-    """One photograph, RGB and upright; for `frame`, a JPEG at the scale `shrink` brings it to."""
+    """One photograph, RGB and upright; for `frame`, a JPEG decoded at the scale `shrink` needs."""
     try:
         with Image.open(path) as image:
             if frame:
-                _draft(image, frame)
+                _reduce(image, frame)
             image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return PILImage(to_rgb(image))
@@ -27,8 +38,39 @@ def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
         raise UserError(f"cannot read {path}: {problem}; replace the file") from error
 
 
-def _draft(image: Image.Image, frame: Frame) -> None:
-    """Have a JPEG decoded at a half, a quarter or an eighth of its size, which saves time."""
-    sideways = image.getexif().get(ORIENTATION, 1) > 4
+def _reduce(image: Image.Image, frame: Frame) -> None:
+    """Decode a JPEG at a half, a quarter or an eighth of its size, which saves time."""
+    sideways = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
     factor = reduction(image.size if sideways else image.size[::-1], frame)
     image.draft("RGB", tuple(math.ceil(side / factor) for side in image.size))
+
+
+def shrunk_copies(paths: pd.Series, side: int, fingerprint: str) -> pd.Series:
+    """image_id → copy, `side` pixels at its shorter side, of `paths`; none is enlarged.
+
+    `fingerprint` is that of the competition's images.
+    """
+    folder = cache_dir() / f"{fingerprint[:12]}_{side}"
+    require_writable(folder)
+    copies = paths.map(lambda path: folder / path.parent.name / path.name)
+    pool = ThreadPoolExecutor(cores())  # PIL and hashlib release Python's lock
+    try:
+        made = pool.map(partial(_shrink, side), paths, copies)
+        for _ in tqdm(made, "shrink", len(paths), file=terminal()):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return copies
+
+
+def _shrink(side: int, path: Path, copy: Path) -> None:
+    """Make the copy of one photograph, unless it is there, whole and of this content."""
+    source = sha256(path).encode()
+    content = copy.read_bytes() if copy.is_file() else b""
+    if source in content[:1000] and content.endswith(END):
+        return
+    image = open_image(path)
+    scale = min(1, side / min(image.size))
+    small = image.resize([round(scale * n) for n in image.size], Image.Resampling.LANCZOS)
+    with atomic_path(copy) as temporary:
+        small.save(temporary, "JPEG", quality=QUALITY, comment=source)

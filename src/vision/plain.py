@@ -1,8 +1,8 @@
-"""The plain view of an item image: what fastai's batch transforms show a model without augmenting.
+"""The plain view of an item image: fastai's batch transforms without augmentation, but faster.
 
-fastai averages the image down to twice the view's size, then samples that bilinearly;
-on a CPU this costs more than the forward pass of a small model. Along each axis it is one banded
-matrix, and two matrix products give the same pixels to a thousandth of a grey level.
+fastai averages the image down to twice the view's size, then samples that bilinearly; on a CPU
+this costs more than the forward pass of a small model. Along each axis it is one banded matrix: two
+matrix products give the same pixels to a thousandth of a grey level.
 """
 
 import math
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from src.vision.views import Frame, whole_box
 
-BLOCK = 32  # rows of a banded matrix multiplied at a time: the band stays in the cache
+BLOCK = 32  # rows of a banded matrix per block: the band stays in the processor's cache
 
-Band = list[tuple[slice, Tensor]]  # which inputs a block of rows needs, and the block
+Band = list[tuple[slice, Tensor]]  # per block of rows: the inputs with weights, and these weights
 
 
 def plain_view(item: Image.Image, frame: Frame) -> Tensor:
-    """float32 3 × height × width, 0 … 1, before `Normalize`, from a resized photograph."""
+    """The plain view of a resized photograph: float32, 3 × height × width, 0 … 1."""
     rows, columns = operators(frame)
-    x = torch.from_numpy(np.asarray(item, np.float32)).flatten(1)  # a row's pixels and colours
+    x = torch.from_numpy(np.asarray(item, np.float32)).flatten(1)
     x = torch.cat([block @ x[used] for used, block in rows])
     x = x.unflatten(1, (-1, 3)).permute(2, 0, 1).contiguous()
     return torch.cat([x[..., used] @ block.T for used, block in columns], -1)
@@ -39,18 +39,18 @@ def operators(frame: Frame) -> tuple[Band, Band]:
 
 
 def _weights(side: int, start: int, item: int, size: int, reduction: float) -> np.ndarray:
-    """size × item: averages over cells of `reduction` pixels, sampled from first to last."""
+    """size × item: averages over cells of `reduction` pixels, then bilinear samples of these."""
     cells = math.floor(side * (1 / reduction)) if reduction > 1 else side
     edges = np.arange(cells + 1) * side / cells
     pixels = np.arange(item) - start
     area = (pixels >= np.floor(edges[:-1, None])) & (pixels < np.ceil(edges[1:, None]))
-    places = np.linspace(0, cells - 1, size)[:, None]
-    bilinear = (1 - np.abs(np.arange(cells) - places)).clip(0)
+    positions = np.linspace(0, cells - 1, size)[:, None]
+    bilinear = (1 - np.abs(np.arange(cells) - positions)).clip(0)
     return bilinear @ (area / area.sum(1, keepdims=True))
 
 
 def _band(weights: np.ndarray) -> Band:
-    """Blocks of rows, each with the columns that are not all zero in it."""
+    """Blocks of rows, each without its columns of zeros left and right."""
     blocks = []
     for rows in np.split(weights, range(BLOCK, len(weights), BLOCK)):
         nonzero = np.flatnonzero(rows.any(0))

@@ -21,7 +21,7 @@ from small_bundles import (
 
 from src import bundle
 from src.competition import dataset as competition
-from src.predict import predict, tta
+from src.predict import predict
 from src.predict.__main__ import main
 
 
@@ -43,16 +43,6 @@ def test_the_plain_view_is_what_load_learner_and_get_preds_say(models, data, nam
     assert list(plain.columns) == list(learn.dls.vocab)
     np.testing.assert_allclose(plain.to_numpy(), probs.numpy(), atol=1e-4)
     assert np.ptp(plain.to_numpy(), axis=0).max() > 1e-3, "all images alike: this shows nothing"
-
-
-def test_many_images_are_answered_by_a_fused_graph_that_says_the_same(models, data, monkeypatch):
-    paths = competition.test_paths(data)
-    one_by_one = predict({VIT: learner(models, VIT)}, {VIT: variant(VIT)}, paths)[VIT]
-    monkeypatch.setattr(tta, "WORTH_FUSING", 1)
-    fused = predict({VIT: learner(models, VIT)}, {VIT: variant(VIT)}, paths)[VIT]
-    for view, table in fused.items():
-        np.testing.assert_allclose(table, one_by_one[view], atol=1e-4)
-        assert not table.equals(one_by_one[view]), "the same digits: nothing was fused"
 
 
 def test_flips_are_the_model_s_answers_to_the_mirrored_photographs(models, data):

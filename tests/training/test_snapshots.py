@@ -10,7 +10,6 @@ from small_training import StopAt, begun, flat, interrupted, run_of, saved_weigh
 from torch import nn
 
 from src.bundle import read_card
-from src.predict.forward import forward_of
 from src.training import export, fit, holdout_probs
 from src.training.schedule import make_plan
 
@@ -97,15 +96,6 @@ def test_members_answer_the_mean_of_the_probabilities_of_all_cycle_ends(
     again, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(learn.dls.valid.dataset.items))
     torch.testing.assert_close(again, probs, atol=1e-6, rtol=0)
     assert read_card(tmp_path, variant.name)["training"]["snapshots"] == 2
-
-
-def test_members_are_asked_in_one_fused_pass(competition_once, tmp_path):
-    learn = train(competition_once, tmp_path, tiny(**SGDR, snapshots="members"), ends := Ends(1, 3))
-    fused = forward_of(learn, (32, 32), fused=True)
-    assert fused is not learn.model
-    images = torch.randn(3, 3, 32, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(fused(images).softmax(1), ends.mean(images), atol=1e-4, rtol=0)
 
 
 # mean

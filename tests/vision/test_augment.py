@@ -8,7 +8,15 @@ import pandas as pd
 import pytest
 import torch
 from conftest import TINY
-from fastai.vision.all import Pipeline, TensorImage, image2tensor, load_learner, set_seed
+from fastai.vision.all import (
+    IntToFloatTensor,
+    Normalize,
+    Pipeline,
+    TensorImage,
+    image2tensor,
+    load_learner,
+    set_seed,
+)
 from matplotlib import pyplot
 from PIL import Image
 from small_training import flat, tiny, train
@@ -17,7 +25,8 @@ from src.core import CHOICES, make_variant
 from src.training import get_learner
 from src.vision import augment
 from src.vision import loaders as data
-from src.vision.views import Frame, frame_of, resize_map
+from src.vision.cutting import resize_map
+from src.vision.views import Frame, frame_of
 
 DRAWS = 160
 SQUISH = Frame((480, 480), "squish", (128, 128), 0.75)
@@ -231,3 +240,12 @@ def test_a_batch_can_be_looked_at(competition_once):
     assert len(shown) == 8 and titles <= set(dls.vocab)
     assert all(0 <= picture.min() and picture.max() <= 1 for picture in shown)
     assert np.std([picture.mean() for picture in shown]) > 0
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])  # in training, of the hold-out
+def test_batches_are_normalised_as_by_fastai(kind):
+    stats = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
+    pixels = torch.randint(0, 256, (2, 3, 5, 7)).to(kind)
+    theirs = Pipeline([IntToFloatTensor(), Normalize.from_stats(*stats, cuda=False)])
+    ours = augment.NormalizeBytes.from_stats(*stats, cuda=False)(TensorImage(pixels.clone()))
+    torch.testing.assert_close(ours, theirs(TensorImage(pixels)))

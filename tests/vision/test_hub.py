@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from io import BytesIO
 from threading import Thread
 
@@ -15,7 +16,6 @@ from small_training import loaders, tiny
 
 from src import bundle, compare
 from src.core import make_variant
-from src.notebook import run as notebook
 from src.training import get_learner
 from src.vision import backbone, weights
 
@@ -171,8 +171,9 @@ def test_architecture_without_published_weights_is_refused_without_a_request(hub
 
 def test_training_is_refused_before_photographs_are_read(hub, data, models, monkeypatch):
     hub.state = 503
-    monkeypatch.setattr(notebook, "require_images", lambda paths: pytest.fail("images were read"))
-    line = refusal(notebook.start, pretrained(), "", "", "paddy_train", False)
+    room = sys.modules["src.notebook.start"]
+    monkeypatch.setattr(room, "require_images", lambda paths: pytest.fail("images were read"))
+    line = refusal(start, pretrained(), "", "", "paddy_train", False)
     assert line.startswith("no weights for test_resnet from")
     assert not list(models.glob("folds*"))
 
@@ -189,5 +190,5 @@ def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
     monkeypatch.setattr(bundle, "is_done", lambda *_: True)
     compare.require_trainable([pretrained(), pretrained()], 2, data)
     with pytest.raises(SystemExit) as end:
-        notebook.start(pretrained(), "", "", "paddy_train", False)
+        start(pretrained(), "", "", "paddy_train", False)
     assert end.value.code == 0 and hub.requests == []

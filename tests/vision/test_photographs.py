@@ -11,9 +11,10 @@ from small_training import loaders, tiny
 
 from src.core import CHOICES, UserError, height_width
 from src.predict import tta
-from src.vision import cache, frame_of
+from src.vision import frame_of
 from src.vision import loaders as data
 from src.vision.augment import FastViews
+from src.vision.photograph import shrunk_copies
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 230, 20), (20, 20, 230), (230, 230, 230)
@@ -212,7 +213,7 @@ def test_every_reader_shows_a_16_bit_picture_as_the_one_it_was_made_from(tmp_pat
     views = FastViews(frame_of(variant), data.item_tfms(variant))
     for save in (save_16_bits, save_grayscale):
         save(path := tmp_path / f"{save.__name__}.jpg")
-        (copy,) = cache.shrunk(pd.Series({path.name: path}), 32, "0" * 12)
+        (copy,) = shrunk_copies(pd.Series({path.name: path}), 32, "0" * 12)
         random.seed(1)
         drawn, plain = (views(path, split_idx=split) for split in (0, 1))
         pictures = data.open_image(path), Image.open(copy), drawn, plain

@@ -6,8 +6,7 @@ import torch
 from fastai.vision.all import Normalize, PILImage, Pipeline, TensorImage, image2tensor
 
 from src.core import make_variant
-from src.predict.tta import look_of
-from src.vision import batch_tfms
+from src.vision import batch_tfms, frame_of
 from src.vision.plain import operators, plain_view
 
 
@@ -35,7 +34,7 @@ def test_it_is_what_fastai_shows_to_a_fraction_of_a_grey_level(item_size, size, 
     resize = "rect" if isinstance(item_size, str) else "squish"
     recipe = make_variant(arch="test_resnet", item_size=item_size, size=size, resize=resize,
                      min_scale=min_scale)
-    frame = look_of(recipe).frame
+    frame = frame_of(recipe)
     image = photo(*frame.item_size)
     ours, theirs = plain_view(image, frame), of_fastai(image, recipe)
     assert ours.shape == (3, *frame.size)
@@ -43,7 +42,7 @@ def test_it_is_what_fastai_shows_to_a_fraction_of_a_grey_level(item_size, size, 
 
 
 def test_every_pixel_is_a_mean_of_the_item_image():
-    frame = look_of(make_variant(arch="test_resnet", item_size=480, size=224)).frame
+    frame = frame_of(make_variant(arch="test_resnet", item_size=480, size=224))
     for axis, scale in zip(operators(frame), (1, 1 / 255), strict=True):
         for _, rows in axis:
             assert (rows >= 0).all()

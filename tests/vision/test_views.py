@@ -23,8 +23,7 @@ from PIL import Image
 from scipy.stats import ks_2samp
 
 from src.core import UserError
-from src.vision import Frame, View, views
-from src.vision import views_cuda as cuda_views
+from src.vision import Frame, View, cutting, views
 
 N = 2000  # draws compared by their parameters; by their pixels, FEW
 FEW = 80
@@ -77,9 +76,8 @@ def seeded():
 @pytest.fixture(params=["cpu", "cuda"])
 def cut(request):
     """How views are cut for a model on the CPU, and, here on the CPU too, for one on a GPU."""
-    if request.param == "cuda":
-        return partial(cuda_views.cut, device=torch.device("cpu"))
-    return lambda *photo: torch.from_numpy(views.cut(*photo)).permute(0, 3, 1, 2)
+    on_gpu = partial(cutting.cut_on_gpu, device=cutting.CPU)
+    return cutting.cut if request.param == "cpu" else on_gpu
 
 
 @pytest.mark.parametrize("frame", [SQUISH, CROP, RECT, WHOLE, SMALL], ids=str)
@@ -98,7 +96,7 @@ def test_the_same_draws_give_fastais_pixels(cut, frame):
         if frame.min_scale < 1:
             x = x[..., top : top + height, left : left + width].affine_coord(sz=frame.size)
         view = View(views.homography(frame, box, flip, warp, degrees, zoom), at)
-        ours = cut(views.shrink(image, frame), [view], frame) / 255
+        ours = cut(cutting.shrink(image, frame), [view], frame) / 255
         assert (ours - x).abs().mean() < 2 / 255
         assert (ours - x).abs().max() < 32 / 255
 
@@ -163,7 +161,7 @@ def test_light_is_distributed_as_fastais():
 
 
 def test_light_is_fastais_formula_to_half_a_grey_level(cut):
-    photo, frame = views.shrink(photograph(), WHOLE), WHOLE
+    photo, frame = cutting.shrink(photograph(), WHOLE), WHOLE
     plain = View(views.homography(frame, views.whole_box(frame)))
     before, after = cut(photo, [plain, plain._replace(brightness=0.42, contrast=1.2)], frame)
     x = TensorImage(before[None] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
@@ -173,15 +171,16 @@ def test_light_is_fastais_formula_to_half_a_grey_level(cut):
 @pytest.mark.parametrize("resize", ["rect", "crop"])
 def test_a_gpu_cuts_what_the_cpu_cuts_however_far_a_view_reaches(resize):
     frame = Frame((32, 128), resize, (24, 96), 1.0)
-    photo, turned = views.shrink(photograph(128, 96), frame), views.fixed_views("rotations", frame)
-    ours = torch.from_numpy(views.cut(photo, turned, frame)).permute(0, 3, 1, 2).float()
-    theirs = cuda_views.cut(photo, turned, frame, torch.device("cpu")).float()
+    photo = cutting.shrink(photograph(128, 96), frame)
+    turned = views.fixed_views("rotations", frame)
+    ours = cutting.cut(photo, turned, frame).float()
+    theirs = cutting.cut_on_gpu(photo, turned, frame, cutting.CPU).float()
     assert (ours - theirs).abs().mean() < 2
 
 
 @pytest.mark.parametrize("size", [(1, 700), (700, 1)], ids=str)
 def test_a_photograph_of_one_pixels_width_is_padded(cut, size):
-    photo = views.shrink(photograph(*size), PAD)
+    photo = cutting.shrink(photograph(*size), PAD)
     plain = View(views.homography(PAD, views.whole_box(PAD)))
     assert cut(photo, [plain], PAD).shape == (1, 3, *PAD.size)
 
@@ -191,7 +190,7 @@ def test_many_views_have_fastais_mean_and_deviation_at_every_pixel(cut, frame):
     image = photograph()
     theirs = torch.cat([fastai_view(image, frame, 0) for _ in range(FEW)])
     drawn = [views.sample_view(views.view_rng(7, "100001.jpg", k), frame) for k in range(FEW)]
-    ours = cut(views.shrink(image, frame), drawn, frame) / 255
+    ours = cut(cutting.shrink(image, frame), drawn, frame) / 255
     error = theirs.std(0) / FEW**0.5
     assert ((ours.mean(0) - theirs.mean(0)).abs() / error).mean() < 1.6
     assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
@@ -202,7 +201,7 @@ def test_without_a_change_a_view_is_the_plain_one(cut, frame):
     image = photograph()
     x = fastai_view(image, frame, 1)
     plain = View(views.homography(frame, views.whole_box(frame)))
-    ours = cut(views.shrink(image, frame), [plain], frame) / 255
+    ours = cut(cutting.shrink(image, frame), [plain], frame) / 255
     assert (ours - x).abs().mean() < 2 / 255
 
 
@@ -212,7 +211,7 @@ def test_a_view_depends_on_seed_image_and_number_alone(cut):
 
     keys = [(1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0)]
     there, back = [draw(*key) for key in keys], [draw(*key) for key in reversed(keys)][::-1]
-    photo = views.shrink(photograph(), CROP)
+    photo = cutting.shrink(photograph(), CROP)
     together = cut(photo, there, CROP)
     alone = torch.cat([cut(photo, [v], CROP) for v in back])
     assert torch.equal(together, alone)
@@ -221,7 +220,7 @@ def test_a_view_depends_on_seed_image_and_number_alone(cut):
 
 def test_fixed_views_mirror_turn_and_cut_the_corners(cut):
     image = photograph(64, 64)
-    photo = views.shrink(image, WHOLE)
+    photo = cutting.shrink(image, WHOLE)
 
     def show(kind):
         return cut(photo, views.fixed_views(kind, WHOLE), WHOLE).float()
@@ -242,7 +241,7 @@ def test_fixed_views_mirror_turn_and_cut_the_corners(cut):
 def test_padding_is_black_and_the_edge_of_a_crop_mirrors(cut):
     white = Image.new("RGB", (60, 120), "white")
     at_right = View(views.homography(PAD, views.whole_box(PAD)), at=(1.0, 0.5))
-    padded = cut(views.shrink(white, PAD), [at_right], PAD)
+    padded = cut(cutting.shrink(white, PAD), [at_right], PAD)
     assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
     turned = View(views.homography(CROP, views.whole_box(CROP), degrees=10))
-    assert (cut(views.shrink(white, CROP), [turned], CROP) == 255).all()
+    assert (cut(cutting.shrink(white, CROP), [turned], CROP) == 255).all()
