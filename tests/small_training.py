@@ -48,7 +48,8 @@ def train(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Learner
 def untrained(data: Path, models: Path, variant: Variant) -> Learner:
     """A Learner that could be exported; training would not change what is shown with it."""
     learn = begun(run_of(data, models, variant), variant)
-    learn.seconds, learn.outcome = 1.25, {"epochs": 1, "planned": 1, "lr": 0.01, "accum": 1}
+    learn.history.seconds = 1.25
+    learn.history.outcome = {"epochs": 1, "planned": 1, "lr": 0.01, "accum": 1}
     return learn
 
 
@@ -77,9 +78,9 @@ class StopAt(Callback):
         self.number, self.trained = number, 0
 
     def after_batch(self):
-        if self.training:
+        if self.training and hasattr(self.learn, "schedule"):  # not in a search for a rate
             self.trained += 1
-            if self.course.done == self.number and self.iter == 1:
+            if self.schedule.done == self.number and self.iter == 1:
                 raise Stop("here")
 
 
@@ -104,7 +105,7 @@ class Limit(Callback):
             if not model.training:
                 return
             count = len(arguments[0])
-            if count > self.images and self.course.done >= self.since:
+            if count > self.images and self.schedule.done >= self.since:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
             self.batches.append(count)
 

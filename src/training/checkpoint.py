@@ -1,12 +1,16 @@
-"""What a killed training goes on from: everything that the next epoch depends on, on disk.
+"""What a killed training resumes from: everything that the next epoch depends on, in one file.
 
-Written after every epoch, atomically, beside the bundle that is to come; deleted when that stands.
-Random numbers need no keeping: every epoch is seeded by its number (`schedule.Course`).
+Written atomically after every epoch, beside the coming bundle; deleted when that is complete.
+Random numbers are not in it: every epoch is seeded by its number (`schedule.seed_epoch`).
+
+Why not fastai's `start_epoch` with `SaveModelCallback(with_opt=True)`? Measured, with a seeding
+callback: plain weights are equal, those of `ema`, `accum` and `sampler: hard` are not (their
+state is not saved), and each skipped epoch calls every `after_epoch`: an empty row in the recorder.
 """
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from fastai.vision.all import Callback, Learner, to_device
@@ -19,72 +23,62 @@ from src.notebook import Run
 
 # The wings that decide what an epoch does: a checkpoint of other code is not resumed.
 CODE = ("competition", "training", "vision")
-# These fields change no epoch, only how many there are or how the model is asked.
+# These fields change only the number of epochs, or the inference.
 FREE = ("time_limit", *bundle.TTA_FIELDS)
 State = dict[str, Any]
 
 
-class Place(NamedTuple):
-    """Where an unfinished training is kept, and what tells it from another one of its name."""
-
-    path: Path
-    key: str
-
-
-def place_of(variant: Variant, run: Run) -> Place:
-    """The place of a training: its key changes with recipe, data, split, code and versions."""
-    recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
-    code = [sha256(path) for wing in CODE for path in sorted((ROOT / "src" / wing).rglob("*.py"))]
-    data = [competition.train_fingerprint(run.folder), folds.digest(run.folds), digests(variant)]
-    key = sha256_lines([json.dumps([recipe, code, data, versions.installed()])])
-    return Place(bundle.checkpoint_path(run.models, variant.name), key)
-
-
-def read(place: Place) -> State:
-    """What is kept at `place`; empty, after a word about it, if nothing can be gone on with."""
-    if not place.path.is_file():
-        return {}
-    try:
-        state = torch.load(place.path, map_location="cpu", weights_only=True)
-        problem = "" if state["key"] == place.key else "recipe, data, code or versions are others"
-    except Exception as error:  # none of our files: reading it raises anything
-        problem = f"no checkpoint ({type(error).__name__})"
-    if problem:
-        print(f"{place.path}: {problem}; training begins anew", file=terminal())
-        return {}
-    return state
-
-
-def done(state: State) -> int:
-    """How many epochs are behind `state`."""
-    return state["callbacks"]["course"]["done"] if state else 0
-
-
 class Checkpoint(Callback):
-    """Puts `state` back before the first epoch, and keeps the new one after each.
+    """Restores a state before the first epoch, and writes the new one after each.
 
-    `used` is what the training found out about its recipe. Callbacks with a state of their own
-    have `kept() -> dict` and `put_back(dict)`.
+    A callback that has `state_dict` and `load_state_dict` is part of it.
     """
 
-    order = 80  # after all others have looked at an epoch
+    order = 80  # after all callbacks with a state
 
-    def __init__(self, place: Place, used: dict[str, Any], state: State) -> None:
-        self.place, self.used, self.state = place, used, state
+    def __init__(self, variant: Variant, run: Run) -> None:
+        self.file = bundle.checkpoint_path(run.models, variant.name)
+        self.key, self.used, self.state = _key(variant, run), {}, {}
+
+    def load(self) -> State:
+        """The state to resume from; empty, and a line on the terminal, if the file is no use."""
+        self.state, problem = _read(self.file, self.key)
+        if problem:
+            print(f"{self.file}: {problem}; training starts over", file=terminal())
+        return self.state
 
     def before_fit(self) -> None:
-        """Put back what was kept; at the very start keep that, for a batch too large."""
+        """Restore; at the very start write the file, to retry from with smaller batches."""
         if self.state:
             restore(self.learn, self.state)
-            self.state = {}
         else:
             self.after_epoch()
 
     def after_epoch(self) -> None:
-        """Replace the file."""
-        state = {"key": self.place.key, "used": self.used, **collect(self.learn)}
-        with atomic_path(self.place.path) as temporary, torch_writes():
+        """Replace the file; `used` are the fields of the recipe that the training settled."""
+        state = {"key": self.key, "used": self.used, **collect(self.learn)}
+        with atomic_path(self.file) as temporary, torch_writes():
             torch.save(state, temporary)
+
+
+def _key(variant: Variant, run: Run) -> str:
+    """A digest of what decides a training: recipe, data, split, code and versions."""
+    recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
+    code = [sha256(path) for wing in CODE for path in sorted((ROOT / "src" / wing).rglob("*.py"))]
+    data = [competition.train_fingerprint(run.folder), folds.digest(run.folds), digests(variant)]
+    return sha256_lines([json.dumps([recipe, code, data, versions.installed()])])
+
+
+def _read(file: Path, key: str) -> tuple[State, str]:
+    """The state in `file`, or what is wrong with it."""
+    if not file.is_file():
+        return {}, ""
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        same = state["key"] == key
+    except Exception as error:  # not written by us: reading it can raise anything
+        return {}, f"not a checkpoint ({type(error).__name__})"
+    return (state, "") if same else ({}, "recipe, data, code or versions differ")
 
 
 def collect(learn: Learner) -> State:
@@ -100,9 +94,9 @@ def collect(learn: Learner) -> State:
             "values": [list(values) for values in recorder.values],
             "iters": recorder.iters,
         },
-        "search": learn.search,
         "smooth_loss": [recorder.smooth_loss.count, float(recorder.smooth_loss.val)],
-        "callbacks": {cb.name: cb.kept() for cb in learn.cbs if hasattr(type(cb), "kept")},
+        "search": learn.history.search,
+        "callbacks": {cb.name: cb.state_dict() for cb in learn.cbs if _has_state(cb)},
     }
     if getattr(learn, "scaler", None):
         state["scaler"] = learn.scaler.state_dict()
@@ -110,6 +104,10 @@ def collect(learn: Learner) -> State:
         state["count"] = learn.gradient_accumulation.count  # a step is half gathered
         state["gradients"] = [p.grad for p in learn.model.parameters()]
     return state
+
+
+def _has_state(cb: Callback) -> bool:
+    return hasattr(type(cb), "state_dict")  # the class: an instance passes on to the Learner
 
 
 def restore(learn: Learner, state: State) -> None:
@@ -120,11 +118,11 @@ def restore(learn: Learner, state: State) -> None:
     learn.opt.freeze_to(state["frozen"])
     for name, values in state["recorder"].items():
         setattr(learn.recorder, name, list(values))
-    learn.search = state["search"]
     count, value = state["smooth_loss"]
     learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val = count, torch.tensor(value)
-    for name, kept in state["callbacks"].items():
-        getattr(learn, name).put_back(kept)
+    learn.history.search = state["search"]
+    for name, values in state["callbacks"].items():
+        getattr(learn, name).load_state_dict(values)
     if "scaler" in state:
         learn.scaler.load_state_dict(state["scaler"])
     if "count" in state:

@@ -1,7 +1,4 @@
-"""Figures of a training by its epochs: losses, schedule, search for a learning rate.
-
-They read what a Learner has recorded, no weights, and are returned, not shown.
-"""
+"""Figures of a training, from its recorder and history: losses, schedule, learning-rate search."""
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def loss_plot(learn: Any) -> "Figure":
-    """The smoothed training loss batch by batch, the hold-out's after every epoch."""
+    """The smoothed training loss by batch and the hold-out loss by epoch."""
     recorder, (fig, ax) = learn.recorder, new_figure(8, 4)
     losses = [float(loss) for loss in recorder.losses]
     done = np.arange(1, len(losses) + 1)
@@ -26,12 +23,12 @@ def loss_plot(learn: Any) -> "Figure":
         ax.plot(range(1, len(valid) + 1), valid, "o-", color=ORANGE, label="hold-out")
     ax.set(title="Loss", xlabel="epoch", ylabel="loss")
     ax.legend(frameon=False)
-    _mark_sizes(ax, learn.sizes)
+    _mark_sizes(ax, learn.history.sizes)
     return fig
 
 
 def schedule_plot(learn: Any) -> "Figure":
-    """Learning rate of the head and momentum, batch by batch, and where the image size changes."""
+    """Learning rate of the head and momentum by batch, and where the image size changes."""
     fig, axes = new_figure(11, 4, ncols=2)
     names = {"lr": "learning rate", "mom": "momentum"}
     titles = {"lr": "Learning rate of the head", "mom": "Momentum"}
@@ -39,14 +36,14 @@ def schedule_plot(learn: Any) -> "Figure":
         values = learn.recorder.hps[key]
         ax.plot(epochs_of(np.arange(len(values)), learn.recorder.iters), values, color=BLUE)
         ax.set(title=titles[key], xlabel="epoch", ylabel=name)
-        _mark_sizes(ax, learn.sizes)
+        _mark_sizes(ax, learn.history.sizes)
     return fig
 
 
 def search_plot(learn: Any) -> "Figure | None":
-    """The loss while the learning rate grew, and the rate that was taken; a line without search."""
-    if not (found := learn.search):
-        show_text(f"The learning rate was given, {learn.outcome['lr']:g}; none was searched for.")
+    """The loss by learning rate, and the rate chosen; without a search a line of text."""
+    if not (found := learn.history.search):
+        show_text(f"The learning rate was given, {learn.history.outcome['lr']:g}: no search.")
         return None
     fig, ax = new_figure(8, 4)
     lrs, losses, lr = found["lrs"], found["losses"], found["valley"]
@@ -59,15 +56,12 @@ def search_plot(learn: Any) -> "Figure | None":
 
 
 def epochs_of(batches: np.ndarray, ends: list[int]) -> np.ndarray:
-    """How many epochs, with fractions, so many `batches` are.
-
-    `ends` counts the batches at the end of each epoch: epochs may have different numbers of them.
-    """
+    """Batch numbers as epochs, with fractions; `ends` are the batches at the end of each epoch."""
     return np.interp(batches, [0, *ends], range(len(ends) + 1))
 
 
 def _mark_sizes(ax: "Axes", sizes: list[int | str]) -> None:
-    """Whole epochs as ticks; if the images grew, a line at each change and each size above."""
+    """Ticks at whole epochs; with several sizes, a line at each change and the sizes above."""
     from matplotlib.ticker import MaxNLocator
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

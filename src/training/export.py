@@ -1,8 +1,9 @@
-"""A fitted Learner becomes a bundle, proven on reload: the last cells of paddy_train.ipynb."""
+"""A fitted Learner becomes a bundle, checked on reload: the last cells of paddy_train.ipynb."""
 
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -21,10 +22,7 @@ from src.vision import backbone
 
 
 def holdout_probs(learn: Learner, variant: Variant) -> Tables:
-    """Hold-out probabilities: `plain` by fastai's own path, `views` as for the test set.
-
-    Empty with fold=all.
-    """
+    """Hold-out probabilities: `plain` by fastai, `views` as for the test set; {} with fold=all."""
     paths = holdout_files(learn)
     if not paths:
         return {}
@@ -33,7 +31,7 @@ def holdout_probs(learn: Learner, variant: Variant) -> Tables:
 
 
 def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | None:
-    """What a reader wants first: the hold-out error, plain and with TTA, in images."""
+    """The hold-out error in images, plain and with TTA."""
     if not tables:
         print(f"fold=all: every image was trained on; {error_phrase(0, 0)}")
         return None
@@ -46,7 +44,7 @@ def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | N
 def plot_mistakes(learn: Learner) -> None:
     """The confusion matrix of the hold-out and the photographs with the largest losses."""
     if not len(learn.dls.valid_ds):
-        print("fold=all: nothing was held out, so nothing tells what it gets wrong")
+        print("fold=all: nothing was held out, so its mistakes are unknown")
         return
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_confusion_matrix(figsize=(7, 7))
@@ -57,29 +55,12 @@ def plot_mistakes(learn: Learner) -> None:
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     """Write the bundle of `variant`; the reloaded model must predict the hold-out's `tables` again.
 
-    Without them some training images are compared, and no .valid.parquet appears.
-    Raises UserError, and leaves whatever was there, when the reloaded model predicts otherwise.
+    Without them some training images are compared, and no .valid.parquet is written.
+    Raises UserError, and leaves the files that were there, when the reloaded model differs.
     """
-    labels = competition.train_table(run.folder).label
     paths = holdout_files(learn) if tables else sample_files(learn)
     plain = tables["plain"] if tables else plain_probs(learn, paths)
-    facts = {
-        "family": backbone.family(variant.arch),
-        "timm_name": backbone.timm_name(variant.arch),
-        "weights": learn.weights,
-        "notebook": run.notebook,
-        **commit(),
-        "data": competition.train_fingerprint(run.folder),
-        "corrections": digests(variant),
-        "folds": digest(run.folds),
-        "held_out": holdout_digest(list(tables["plain"].index) if tables else []),
-        "holdout": bundle.holdout_facts(tables, labels, variant.beta),
-        "training": learn.outcome,
-        "seconds": round(learn.seconds, 1),
-        "peak_memory_mb": peak_memory_mb(),
-        "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
-    }
-    card = bundle.make_card(learn, variant, facts)
+    card = bundle.make_card(learn, variant, _facts(learn, variant, tables, run))
     pkl = bundle.pkl_path(run.models, variant.name)
     with atomic_path(pkl) as temporary:
         with torch_writes():
@@ -91,13 +72,35 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         path = bundle.probs_path(run.models, variant.name, "valid")
         write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
-    if learn.outcome.get("epochs") == learn.outcome.get("planned"):  # else it can be continued
+    outcome = learn.history.outcome
+    if outcome.get("epochs") == outcome.get("planned"):  # else more time can continue it
         bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
     return pkl
 
 
+def _facts(learn: Learner, variant: Variant, tables: Tables, run: Run) -> dict[str, Any]:
+    """What the card says of this training."""
+    labels = competition.train_table(run.folder).label
+    return {
+        "family": backbone.family(variant.arch),
+        "timm_name": backbone.timm_name(variant.arch),
+        "weights": learn.history.weights,
+        "notebook": run.notebook,
+        **commit(),
+        "data": competition.train_fingerprint(run.folder),
+        "corrections": digests(variant),
+        "folds": digest(run.folds),
+        "held_out": holdout_digest(list(tables["plain"].index) if tables else []),
+        "holdout": bundle.holdout_facts(tables, labels, variant.beta),
+        "training": learn.history.outcome,
+        "seconds": round(learn.history.seconds, 1),
+        "peak_memory_mb": peak_memory_mb(),
+        "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
+    }
+
+
 def peak_memory_mb() -> int:
-    """The most memory this training took, in MB: the GPU's if there is one."""
+    """The peak memory of this process in MB: of the GPU if there is one."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated() / 2**20)
     unit = 2**20 if sys.platform == "darwin" else 2**10

@@ -1,7 +1,7 @@
-"""A reloaded model is the model: what fastai predicts before the export, our path must after it.
+"""Reload parity: the exported file, reloaded, must predict what the trained model predicts.
 
-Both sides are computed in full precision. cuDNN convolves in TF32 by default, which keeps 10 bits
-of a number; with other batch shapes its results differ by more than is allowed.
+Both are computed in full precision: cuDNN convolves in TF32 by default, with 10 bits of mantissa,
+and its results differ between batch shapes by more than `PARITY`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ from src.core import UserError, Variant
 from src.evidence import join
 from src.predict import predict
 
-PARITY = 1e-4  # how far a reloaded model may be from the model, in probability
+PARITY = 1e-4  # largest difference allowed, in probability
 SAMPLE = 64  # training images to compare on when nothing was held out
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Without TF32 in convolutions and matrix products; the settings are put back afterwards.
+    """No TF32 in convolutions and matrix products; the settings are restored afterwards.
 
-    From the general to the particular: what is not set by itself follows, and does so again.
+    From the general to the particular: a level that is not set follows the level above.
     """
     levels = (
         backends, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul,
@@ -40,7 +40,7 @@ def full_precision() -> Iterator[None]:
 
 
 def plain_probs(learn: Learner, paths: Mapping[str, Path]) -> pd.DataFrame:
-    """What fastai predicts for `paths` (image_id → file) from the plain views of `learn.dls`."""
+    """fastai's predictions for `paths` (image_id → file), without augmentation."""
     with full_precision():
         probs, _ = learn.get_preds(dl=learn.dls.test_dl(list(paths.values())))
     images = pd.Index(list(paths), name="image_id")
@@ -53,7 +53,7 @@ def holdout_files(learn: Learner) -> dict[str, Path]:
 
 
 def sample_files(learn: Learner) -> dict[str, Path]:
-    """image_id → file of some training images."""
+    """image_id → file of the first training images."""
     items = sorted(learn.dls.train.dataset.items, key=lambda path: path.name)
     return {path.name: path for path in items[:SAMPLE]}
 
@@ -61,7 +61,7 @@ def sample_files(learn: Learner) -> dict[str, Path]:
 def check_parity(
     pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Mapping[str, Path]
 ) -> None:
-    """The file, reloaded, must predict `plain` for `paths` on the path of the test set.
+    """Compare `plain` with the predictions of the reloaded file, by the code for the test set.
 
     Raises UserError when a probability differs by more than `PARITY`.
     """

@@ -1,7 +1,7 @@
-"""The Learner that is exported: fastai's, timm's and torch's own classes, whatever trained it.
+"""The exported Learner: only classes of fastai, timm and torch, whatever trained it.
 
-`load_learner` opens it where nothing of this project is installed. Its `dls` are rebuilt from the
-recipe, and no attribute is a path: one of Linux cannot be unpickled on Windows.
+`load_learner` opens it without this project. Its `dls` are rebuilt from the recipe, and no
+attribute is a path: a Linux path cannot be unpickled on Windows.
 """
 
 import math
@@ -37,9 +37,9 @@ HERE = "."  # for Learner.path and dls.path: a string, `"." / Path` is the path
 
 
 def save(learn: Learner, variant: Variant, path: Path) -> None:
-    """Write what `learn` has learnt as `learn.export` does; `learn` itself stays as it is.
+    """Write the model of `learn` as `learn.export` does; `learn` itself is not changed.
 
-    By `pickle`, which refuses code of a notebook, where fastai's cloudpickle would write it down.
+    By `pickle`, which refuses functions of a notebook; fastai's cloudpickle would store their code.
     """
     torch.save(portable(learn, variant), path)
 
@@ -56,7 +56,7 @@ def portable(learn: Learner, variant: Variant) -> Learner:
 
 
 def empty_dls(variant: Variant, classes: list[str], device: torch.device) -> DataLoaders:
-    """fastai's own transforms for the recipe of `variant`, without images."""
+    """Empty loaders with fastai's transforms for `variant`."""
     variant = replace(variant, augment="fastai", cache=0)
     block = DataBlock(
         blocks=(TransformBlock(_opener(), batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
@@ -80,14 +80,14 @@ def empty_dls(variant: Variant, classes: list[str], device: torch.device) -> Dat
 
 
 def _opener() -> Transform:
-    """fastai's `PILImage.create`, which is for whatever is a path, on this system or another."""
+    """fastai's `PILImage.create`, for the paths of any operating system."""
     create = Transform(PILImage.create)
     create.input_types = tuple(os.PathLike if t is Path else t for t in create.input_types)
     return create
 
 
 def _forget_annotations(tfm: Transform) -> None:
-    """Have fastai read again, where it is opened, what types `tfm` is for: Path is one of them."""
+    """Drop the cached types of `tfm`, one of which is Path; fastai reads them again when needed."""
     if function := vars(tfm).get("encodes"):
         function.clear_cache()
         for name in ("__annotations__", "__annotate__"):  # the latter since Python 3.14
@@ -95,7 +95,7 @@ def _forget_annotations(tfm: Transform) -> None:
 
 
 def as_graph(members: Members) -> fx.GraphModule:
-    """`members` in torch's own classes: a graph is pickled as the text of its code."""
+    """`members` without our class: a graph is pickled as the text of its code."""
     graph, count = fx.Graph(), len(members.models)
     images = graph.placeholder("images")
     logits = [graph.call_module(f"models.{number}", (images,)) for number in range(count)]

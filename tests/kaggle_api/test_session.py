@@ -173,7 +173,7 @@ def test_a_training_killed_on_kaggle_is_continued_there(
     assert "push it again to continue" in refused(failed)
     assert done.returncode == 0, done.stderr
     executed = (tmp_path / "kaggle" / "executed.ipynb").read_text(encoding="utf-8")
-    assert f"{ROW}: going on after epoch 1 of 3" in executed
+    assert f"{ROW}: resuming after epoch 1 of 3" in executed
     ours = {f"{ROW}.{end}" for end in ("json", "pkl", "valid.parquet", "test.parquet")}
     (folds,) = {Path(name).name for name in output.files} - ours - {"push.json"}
     assert folds.startswith("folds_") and len(output.files) == 6

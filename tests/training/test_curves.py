@@ -20,7 +20,8 @@ def learner(sizes, ends=None, valid=True, search=None):
         metric_names=["epoch", "train_loss", "valid_loss", "error_rate", "time"],
         hps={"lr": list(np.linspace(0.01, 0, ends[-1])), "mom": [0.9] * ends[-1]},
     )
-    return SimpleNamespace(recorder=recorder, sizes=sizes, search=search, outcome={"lr": 0.01})
+    history = SimpleNamespace(sizes=sizes, search=search, outcome={"lr": 0.01})
+    return SimpleNamespace(recorder=recorder, history=history)
 
 
 def labels(ax):

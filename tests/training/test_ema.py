@@ -13,10 +13,10 @@ class Weights(Callback):
     """Keeps the weights after every step."""
 
     def before_fit(self):
-        self.kept = [floats(self.model)]
+        self.weights = [floats(self.model)]
 
     def after_step(self):
-        self.kept.append(floats(self.model))
+        self.weights.append(floats(self.model))
 
 
 def floats(model: nn.Module) -> torch.Tensor:
@@ -27,18 +27,18 @@ def floats(model: nn.Module) -> torch.Tensor:
 
 def test_ema_keeps_the_moving_average_of_the_weights(competition_once, tmp_path):
     learn = train(competition_once, tmp_path, tiny(ema=0.6, epochs=2), steps := Weights())
-    average = steps.kept[0]
-    for number, weights in enumerate(steps.kept[1:]):
+    average = steps.weights[0]
+    for number, weights in enumerate(steps.weights[1:]):
         decay = min(0.6, 1 - (1 + number) ** (-2 / 3))  # 0 at first, 0.6 in the end
         average = decay * average + (1 - decay) * weights
-    assert len(steps.kept) == 7
+    assert len(steps.weights) == 7
     ended = floats(learn.model)
     torch.testing.assert_close(ended, average, rtol=1e-4, atol=1e-6)
-    assert not torch.allclose(ended, steps.kept[-1], atol=1e-4)
+    assert not torch.allclose(ended, steps.weights[-1], atol=1e-4)
 
 
 def test_ema_is_what_the_epochs_validate(competition_once, tmp_path):
     learn = train(competition_once, tmp_path, tiny(ema=0.6, epochs=2))
-    told = learn.recorder.values[-1][1]
+    shown = learn.recorder.values[-1][1]
     with learn.no_bar():
-        assert learn.validate()[0] == pytest.approx(told, rel=1e-5)
+        assert learn.validate()[0] == pytest.approx(shown, rel=1e-5)

@@ -86,7 +86,7 @@ def test_a_plain_load_learner_repeats_the_hold_out(learn, tables, here):
     np.testing.assert_allclose(tables["plain"].to_numpy(), probs.numpy(), atol=1e-4)
 
 
-def test_the_card_tells_how_to_make_the_model_again(learn, tables, here):
+def test_the_card_has_what_makes_the_model_again(learn, tables, here):
     export(learn, VARIANT, tables, here)
     card, labels = bundle.read_card(here.models, NAME), competition.train_table(here.folder).label
     assert card["variant"] == VARIANT.recipe
@@ -122,7 +122,7 @@ def test_without_tta_no_views_are_kept(learn, here):
 
 
 @pytest.mark.parametrize("lie", [lambda p: p.iloc[::-1].set_axis(p.index), lambda p: p * np.nan])
-def test_a_model_that_answers_otherwise_on_reload_is_not_written(learn, tables, here, lie):
+def test_a_model_that_predicts_otherwise_on_reload_is_not_written(learn, tables, here, lie):
     wrong = tables | {"plain": lie(tables["plain"])}
     before = snapshot(here.models)
     with pytest.raises(UserError, match="exported model is not the trained one.*nothing was"):
@@ -130,10 +130,10 @@ def test_a_model_that_answers_otherwise_on_reload_is_not_written(learn, tables, 
     assert snapshot(here.models) == before
 
 
-def test_without_a_hold_out_the_reloaded_model_answers_about_training_images(here, monkeypatch):
+def test_without_a_hold_out_the_reloaded_model_is_checked_on_training_images(here, monkeypatch):
     variant = make_variant(**TINY, fold="all")
     learn = get_learner(get_dls(here.folder, here.folds, variant), variant)
-    learn.seconds, learn.outcome = 1.0, {}
+    learn.history.seconds, learn.history.outcome = 1.0, {}
     assert holdout_probs(learn, variant) == {}
     export(learn, variant, {}, here)
     assert bundle.survey(here.models)[0].keys() == {variant.name}
@@ -212,12 +212,12 @@ def test_a_kill_between_the_files_leaves_whole_ones_and_no_bundle_that_passes(wr
         bundle.load(models, NAME)
 
 
-def test_a_full_disk_is_told_in_one_line_and_leaves_what_was_there(wrecked, trained_once):
-    places, _, said = wrecked
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(wrecked, trained_once):
+    places, _, stderr = wrecked
     old = {p.name: sha256(p) for p in sorted((trained_once / "models").glob(f"{NAME}.*"))}
     assert visible(places / "full") == old and visible(places / "new-full") == {}
-    errors = [line for line in said.splitlines() if line.startswith("error:")]
-    assert len(errors) == 2 and "Traceback" not in said
+    errors = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2 and "Traceback" not in stderr
     assert all("cannot write" in line and "free some space" in line for line in errors)
 
 

@@ -2,41 +2,35 @@
 
 import pytest
 import torch
-from fastai.vision.all import Callback
-from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
+from fastai.vision.all import Callback, set_seed
+from small_training import Limit, begun, flat, run_of, saved_weights, tiny, train
+from torch import nn
 
 from src import bundle
 from src.core import UserError
 from src.training import export, fit, holdout_probs
 from src.training.callbacks import finder
-from src.training.callbacks.finder import curve, settled
 from src.training.curves import schedule_plot, search_plot
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
-
-
-class Searched(Callback):
-    """Notes of the first batch whether the body is trained, the size, how many images."""
-
-    seen = None
-
-    def after_batch(self):
-        body = [p.requires_grad for p in self.model[0].parameters() if p.ndim > 1]
-        if self.seen is None:
-            self.met = {cb.name for cb in self.learn.cbs}
-        self.seen = self.seen or (any(body), *self.x.shape[-2:], len(self.x))
-
-
-def looked(data, models, variant):
-    """`variant` with the rate that was found for it."""
-    learn = begun(run_of(data, models, variant), variant)
-    return settled(learn, variant, lambda *_: learn.dls)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Searches of 20 batches."""
     monkeypatch.setattr(finder, "BATCHES", 20)
+
+
+class FirstBatch(Callback):
+    """Whether the body is trained, the image size, the number of images, the callbacks."""
+
+    seen = None
+
+    def after_batch(self):
+        if self.seen is None:
+            body = [p.requires_grad for p in self.model[0].parameters() if p.ndim > 1]
+            self.seen = any(body), *self.x.shape[-2:], len(self.x)
+            self.callbacks = {cb.name for cb in self.learn.cbs}
 
 
 @pytest.mark.parametrize(
@@ -47,48 +41,35 @@ def short(monkeypatch):
 def test_training_is_the_one_at_the_rate_that_was_found(competition_once, tmp_path, recipe):
     recipe["pretrained"] = saved_weights(tmp_path)
     searching = train(competition_once, tmp_path / "find", tiny(lr="find", **recipe))
-    found = searching.outcome["lr"]
+    found = searching.history.outcome["lr"]
     given = train(competition_once, tmp_path / "given", tiny(lr=found, **recipe))
     assert 1e-6 < found < 1
     assert torch.equal(flat(searching), flat(given))
-    assert searching.outcome == given.outcome
+    assert searching.history.outcome == given.history.outcome
 
 
-def test_rate_is_the_valley_of_fastais_own_search(competition_once, tmp_path):
+def test_rate_is_the_valley_of_fastais_search_and_nothing_else_changes(
+    competition_once, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     variant = tiny(lr="find")
-    run = run_of(competition_once, tmp_path, variant)
-    learn = begun(run, variant)
-    finder.set_seed(variant.seed, reproducible=True)
+    learn = begun(run_of(competition_once, tmp_path / "run", variant), variant)
+    before, folder = flat(learn), learn.model_dir
+    found = finder.find_lr(learn, variant, lambda *_: learn.dls)
+    assert torch.equal(flat(learn), before) and learn.model_dir == folder
+    assert not (tmp_path / "models").exists()
+    set_seed(variant.seed, reproducible=True)
     learn.dls.train.rng.seed(variant.seed)
-    learn.model_dir = tmp_path
     with learn.no_bar():
         theirs = learn.lr_find(num_it=20, show_plot=False).valley
-    assert looked(competition_once, tmp_path, variant).lr == pytest.approx(theirs, rel=1e-6)
-
-
-def test_search_leaves_weights_and_folders_as_they_were(competition_once, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    variant, run = tiny(lr="find"), run_of(competition_once, tmp_path / "run", tiny())
-    learn = begun(run, variant)
-    before, place = flat(learn), learn.model_dir
-    used = settled(learn, variant, lambda *_: learn.dls)
-    assert torch.equal(flat(learn), before) and learn.model_dir == place
-    assert not (tmp_path / "models").exists()
-    assert used == tiny(lr=used.lr)
-
-
-def test_a_rate_that_was_given_is_not_searched_for(competition_once, tmp_path, capsys):
-    learn = train(competition_once, tmp_path, tiny(lr=0.02))
-    assert learn.outcome["lr"] == 0.02 and learn.search == {}
-    capsys.readouterr()
-    assert search_plot(learn) is None
-    assert "0.02" in capsys.readouterr().out
+    assert found["valley"] == pytest.approx(theirs, rel=1e-6)
+    assert found["valley"] in found["lrs"] and len(found["lrs"]) == len(found["losses"])
 
 
 @pytest.mark.parametrize(
     ("recipe", "seen"),
     [
-        ({}, (True, 32, 32, 8)),  # random weights train as a whole
+        ({"mixup": 0.4, "ema": 0.5}, (True, 32, 32, 8)),  # random weights train as a whole
         ({"pretrained": True, "accum": 2}, (False, 32, 32, 4)),
         ({"pretrained": True, "freeze_epochs": 0, "bs": 4}, (True, 32, 32, 4)),
         ({"pretrained": True, "size": 48, "sizes": "32,48", "epochs": 2}, (False, 32, 32, 8)),
@@ -97,35 +78,11 @@ def test_a_rate_that_was_given_is_not_searched_for(competition_once, tmp_path, c
 def test_search_trains_what_the_first_epoch_does(competition_once, tmp_path, recipe, seen):
     if "pretrained" in recipe:
         recipe["pretrained"] = saved_weights(tmp_path)
-    train(competition_once, tmp_path, tiny(lr="find", **recipe), first := Searched())
+    train(competition_once, tmp_path, tiny(lr="find", **recipe), first := FirstBatch())
     assert first.seen == seen
-
-
-def test_search_mixes_and_accumulates_as_the_training_does(competition_once, tmp_path):
-    variant = tiny(lr="find", mixup=0.4, accum=2, ema=0.5)
-    train(competition_once, tmp_path, variant, first := Searched())
-    assert {"mix_up", "gradient_accumulation"} <= first.met and "ema" not in first.met
-
-
-def test_killed_training_goes_on_at_the_rate_it_had_found(
-    competition_once, tmp_path, monkeypatch
-):
-    variant = tiny(lr="find", epochs=2)
-    whole = train(competition_once, tmp_path / "whole", variant)
-    with pytest.raises(Stop):
-        train(competition_once, tmp_path / "stopped", variant, StopInTraining(1))
-    monkeypatch.setattr(finder, "_search", lambda *_: pytest.fail("searched again"))
-    again = train(competition_once, tmp_path / "stopped", variant)
-    assert torch.equal(flat(again), flat(whole))
-    assert again.outcome == whole.outcome and again.search == whole.search
-
-
-class StopInTraining(StopAt):
-    """Stops in an epoch, not in the search before it."""
-
-    def after_batch(self):
-        if hasattr(self.learn, "course"):
-            super().after_batch()
+    assert ("mix_up" in first.callbacks) == ("mixup" in recipe)
+    assert ("gradient_accumulation" in first.callbacks) == ("accum" in recipe)
+    assert "ema" not in first.callbacks
 
 
 class LimitOfSearch(Limit):
@@ -142,32 +99,41 @@ class LimitOfSearch(Limit):
 def test_batch_too_large_for_the_search_is_halved_before_training(competition_once, tmp_path):
     recipe = {"lr": "find", "epochs": 2}
     halved = train(competition_once, tmp_path / "halved", tiny(**recipe), LimitOfSearch(4))
-    asked = train(competition_once, tmp_path / "asked", tiny(accum=2, **recipe))
-    assert halved.outcome == asked.outcome and halved.outcome["accum"] == 2
-    assert torch.equal(flat(halved), flat(asked))
+    given = train(competition_once, tmp_path / "given", tiny(accum=2, **recipe))
+    assert halved.history.outcome == given.history.outcome
+    assert halved.history.outcome["accum"] == 2
+    assert torch.equal(flat(halved), flat(given))
 
 
-def test_card_has_the_rate_and_the_bundle_its_recipe(competition_once, tmp_path):
-    variant = tiny(lr="find", tta="none")
+def test_card_and_figures_have_the_rate_and_the_bundle_its_recipe(competition_once, tmp_path):
+    variant = tiny(lr="find", tta="none", sizes="32,48", size=48, epochs=2)
     run = run_of(competition_once, tmp_path, variant)
     learn = fit(begun(run, variant), variant, run)
     export(learn, variant, holdout_probs(learn, variant), run)
-    card = bundle.read_card(tmp_path, variant.name)
+    card, search = bundle.read_card(tmp_path, variant.name), learn.history.search
     assert card["variant"]["lr"] == "find"
-    assert card["training"]["lr"] == learn.search["valley"]
+    assert card["training"]["lr"] == search["valley"]
     assert bundle.is_done(variant, tmp_path, card["data"])
-
-
-def test_figure_shows_the_search_with_the_rate_at_its_valley(competition_once, tmp_path):
-    learn = train(competition_once, tmp_path, tiny(lr="find", sizes="32,48", size=48, epochs=2))
-    (line, point) = search_plot(learn).axes[0].lines
-    assert list(line.get_xdata()) == learn.search["lrs"]
-    assert point.get_xdata()[0] == learn.outcome["lr"]
-    assert learn.sizes == [32, 48]
+    line, point = search_plot(learn).axes[0].lines
+    assert list(line.get_xdata()) == search["lrs"] and point.get_xdata()[0] == search["valley"]
+    assert learn.history.sizes == [32, 48]
     rates, growth, *_ = schedule_plot(learn).axes[0].lines
     assert list(rates.get_ydata()) == learn.recorder.hps["lr"] and growth.get_xdata()[0] == 1
 
 
-def test_a_loss_that_is_infinite_at_once_is_told_in_one_line():
-    with pytest.raises(UserError, match="give lr a number"):
-        curve([1e-7 * n for n in range(30)], [float("nan")] * 30)
+def test_a_rate_that_was_given_is_not_searched_for(competition_once, tmp_path, capsys):
+    learn = train(competition_once, tmp_path, tiny(lr=0.02))
+    assert learn.history.outcome["lr"] == 0.02 and learn.history.search == {}
+    capsys.readouterr()
+    assert search_plot(learn) is None
+    assert "0.02" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_never_finite_is_one_line(competition_once, tmp_path):
+    variant = tiny(lr="find")
+    run = run_of(competition_once, tmp_path, variant)
+    learn = begun(run, variant)
+    nn.init.constant_(learn.model[1][-1].weight, float("nan"))
+    with pytest.raises(UserError, match="lr=find.*give lr a number") as error:
+        fit(learn, variant, run)
+    assert "\n" not in str(error.value)

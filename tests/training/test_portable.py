@@ -22,11 +22,10 @@ SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 1}
 KINDS = {
     "fastai": {},
     "fast": {"augment": "fast", "resize": "rect", "item_size": "64x48", "size": "40x32"},
-    "relabel": {"augment": "fast", "resize": "pad"},
-    "targets": {"targets": "disease+variety+age", "accum": 2, "resize": "crop"},
+    "relabel": {"targets": "disease+variety+age", "accum": 2, "resize": "pad"},
     "members": {**SGDR, "arch": "test_vit", "snapshots": "members", "targets": "disease+variety"},
     "mean": {**SGDR, "snapshots": "mean", "augment": "fast", "sizes": "32,48", "size": 48},
-    "ema": {"ema": 0.6, "sampler": "hard", "precompute": True},
+    "ema": {"ema": 0.6, "sampler": "hard", "precompute": True, "resize": "crop"},
     "all": {"fold": "all", "label_smoothing": 0.1, "mixup": 0.4},
 }
 PACKAGES = {"fastai", "fastcore", "fasttransform", "plum", "numpy", "PIL", "timm", "torch"}
@@ -45,7 +44,7 @@ def variant_of(kind: str, folder: Path) -> Variant:
 
 
 def exported(kind: str, data: Path, models: Path) -> pd.DataFrame:
-    """Train and export one of KINDS; what it says of its hold-out, else of training images."""
+    """Train and export one of KINDS; its predictions of the hold-out, else of training images."""
     variant = variant_of(kind, models)
     learn = train(data, models, variant)
     tables = holdout_probs(learn, variant)
@@ -91,8 +90,8 @@ def plain(competition_once, models, stored) -> dict[str, dict]:
     (models / "requests.txt").write_text(json.dumps(requests))
     done = run("tests/plain_fastai.py", str(models / "requests.txt"))
     assert done.returncode == 0, done.stderr[-3000:]
-    said = json.loads(done.stdout.splitlines()[-1])
-    return {kind: said[str(pkl_of(kind, models))] for kind in stored}
+    predicted = json.loads(done.stdout.splitlines()[-1])
+    return {kind: predicted[str(pkl_of(kind, models))] for kind in stored}
 
 
 @pytest.mark.parametrize("kind", KINDS)

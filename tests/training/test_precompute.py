@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fastai.vision.all import Callback
-from small_training import Limit, Stop, StopAt, begun, flat, run_of, saved_weights, tiny, train
+from small_training import Limit, begun, flat, run_of, saved_weights, tiny, train
 
 from src import bundle
 from src.training import export, fit, holdout_probs
@@ -24,7 +24,7 @@ class Heads(Callback):
     order = 70
 
     def before_fit(self):
-        self.parts, self.told, self.runs = [], [], 0
+        self.parts, self.shown, self.runs = [], [], 0
         self.model[0].register_forward_pre_hook(self.count())
 
     def count(self):
@@ -36,7 +36,7 @@ class Heads(Callback):
     def after_epoch(self):
         self.parts.append([torch.cat([t.detach().flatten() for t in part.state_dict().values()])
                            for part in self.model])
-        self.told.append(list(self.recorder.values[-1]))
+        self.shown.append(list(self.recorder.values[-1]))
 
 
 class PlainAndConstant(Callback):
@@ -44,7 +44,8 @@ class PlainAndConstant(Callback):
 
     def before_batch(self):
         if self.training:
-            self.model[0].eval().requires_grad_(self.course.plan[self.course.done].phase.frozen < 1)
+            frozen = self.schedule.plan[self.schedule.done].phase.frozen
+            self.model[0].eval().requires_grad_(not frozen)
 
 
 @pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_convnext"])
@@ -60,7 +61,7 @@ def test_head_is_the_one_that_plain_images_would_train(
         (body, head), (their_body, their_head) = ours.parts[epoch], theirs.parts[epoch]
         assert torch.equal(body, their_body)
         torch.testing.assert_close(head, their_head, rtol=1e-4, atol=1e-5)
-        assert ours.told[epoch] == pytest.approx(theirs.told[epoch], rel=1e-4)
+        assert ours.shown[epoch] == pytest.approx(theirs.shown[epoch], rel=1e-4)
     assert not torch.allclose(ours.parts[0][1], ours.parts[2][1], atol=1e-3)  # it does learn
     assert not torch.equal(ours.parts[2][0], ours.parts[3][0])  # and then the body, too
 
@@ -101,21 +102,10 @@ def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path, mo
     assert torch.equal(flat(bundle.load(tmp_path, variant.name)), flat(learn))
 
 
-@pytest.mark.parametrize("number", [0, 1, 3])
-def test_killed_training_ends_as_one_that_was_not(competition_once, tmp_path, number):
-    variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True, ema=0.5)
-    whole = train(competition_once, tmp_path / "whole", variant)
-    with pytest.raises(Stop):
-        train(competition_once, tmp_path / "stopped", variant, StopAt(number))
-    again = train(competition_once, tmp_path / "stopped", variant)
-    assert torch.equal(flat(again), flat(whole))
-    assert again.outcome == whole.outcome
-
-
 def test_memory_that_falls_short_of_the_features_halves_the_batch(competition_once, tmp_path):
     variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True)
     learn = train(competition_once, tmp_path, variant, LimitOfBody(4))
-    assert learn.outcome["accum"] == 2
+    assert learn.history.outcome["accum"] == 2
 
 
 class LimitOfBody(Limit):

@@ -12,8 +12,9 @@ from small_training import begun, flat, run_of, tiny, train
 from torch import nn
 
 from src.evidence import error_cell
+from src.training import fit, get_learner
+from src.training.callbacks.progress import EpochLog
 from src.training.callbacks.recipes import recipe_cbs
-from src.training.fit import EpochLog, fit, get_learner
 from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -136,7 +137,7 @@ def test_epochs_and_lr_are_those_of_the_variant(competition_once, tmp_path):
     assert len(learn.recorder.values) == 3
     assert max(learn.recorder.hps["lr"]) == pytest.approx(0.005, rel=0.1)
     assert learn.recorder.metric_names[1:-1] == ["train_loss", "valid_loss", "error_rate"]
-    assert learn.seconds > 0
+    assert learn.history.seconds > 0
 
 
 @pytest.mark.parametrize("cuda", [True, False])
@@ -167,7 +168,7 @@ def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(competition_once,
         assert re.search(r"train_loss=\d\.\d{4}, valid_loss=\d\.\d{4}, \d of 6 wrong: ", last)
 
 
-def test_without_a_hold_out_only_the_training_loss_is_told(competition_once, tmp_path, capsys):
+def test_without_a_hold_out_only_the_training_loss_is_shown(competition_once, tmp_path, capsys):
     learn = train(competition_once, tmp_path, tiny(fold="all"))
     assert learn.recorder.values[0][1:] == [None, None]
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
@@ -183,6 +184,6 @@ def test_each_epoch_is_a_row_below_the_cell(competition_once, tmp_path, monkeypa
     assert rows[0] == header
     for number, (values, row) in enumerate(zip(learn.recorder.values, rows[1:], strict=True), 1):
         trained, valid, error = values
-        told = error_cell(round(6 * error), 6)
-        assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", told)
+        cell = error_cell(round(6 * error), 6)
+        assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", cell)
     assert learn.logger is not noop  # fastai's own table is back

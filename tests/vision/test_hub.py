@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import sys
 from io import BytesIO
 from threading import Thread
 
@@ -92,7 +91,7 @@ def test_weights_of_a_plain_address_are_found_in_the_cache_of_torch(hub, tmp_pat
 def test_learner_says_where_its_weights_come_from_and_keeps_no_path(hub, cache, data, models):
     put_in_cache(cache, REPO, weights.FILES[0], weights_of("test_resnet"))
     learn = get_learner(loaders(data, models, pretrained()), pretrained())
-    assert learn.weights == "cache"
+    assert learn.history.weights == "cache"
     assert learn.model[0].model.pretrained_cfg == timm.create_model("test_resnet").pretrained_cfg
     torch.save(learn.model, file := BytesIO(), pickle_module=pickle)
     assert os.fsencode(cache) not in file.getvalue()
@@ -171,9 +170,8 @@ def test_architecture_without_published_weights_is_refused_without_a_request(hub
 
 def test_training_is_refused_before_photographs_are_read(hub, data, models, monkeypatch):
     hub.state = 503
-    room = sys.modules["src.notebook.start"]
-    monkeypatch.setattr(room, "require_images", lambda paths: pytest.fail("images were read"))
-    line = refusal(start, pretrained(), "", "", "paddy_train", False)
+    monkeypatch.setattr(notebook, "require_images", lambda paths: pytest.fail("images were read"))
+    line = refusal(notebook.start, pretrained(), "", "", "paddy_train", False)
     assert line.startswith("no weights for test_resnet from")
     assert not list(models.glob("folds*"))
 
@@ -190,5 +188,5 @@ def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
     monkeypatch.setattr(bundle, "is_done", lambda *_: True)
     compare.require_trainable([pretrained(), pretrained()], 2, data)
     with pytest.raises(SystemExit) as end:
-        start(pretrained(), "", "", "paddy_train", False)
+        notebook.start(pretrained(), "", "", "paddy_train", False)
     assert end.value.code == 0 and hub.requests == []

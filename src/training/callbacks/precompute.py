@@ -1,4 +1,4 @@
-"""`precompute`: what a frozen backbone makes of the images is computed once, for the head."""
+"""`precompute`: the head alone is trained on features that the backbone computes once."""
 
 import time
 from itertools import takewhile
@@ -9,26 +9,26 @@ from torch import Tensor, nn
 
 
 class Precompute(Callback):
-    """Trains the head on features, as long as the plan keeps the backbone frozen.
+    """Trains on features while the backbone is frozen; order, batches and labels stay the same.
 
-    Features are constant: of plain images, by a backbone in evaluation mode. Nothing else changes;
-    order, batches and labels are those of the images, and weights stay where they are.
+    They are of plain images, by a backbone in evaluation mode, and so the same in every epoch.
     """
 
-    order = 85  # once a checkpoint is put back; the seeding of an epoch comes after `before_fit`
+    order = 85  # `before_fit` after the Checkpoint has restored, `before_epoch` after the seed
 
     def before_fit(self) -> None:
-        """Compute the features, unless the backbone is trained already."""
+        """Compute the features, unless the frozen epochs are over."""
         self.features = None
-        _run_whole(self.model)
-        ahead = self.course.plan[self.course.done :]
-        if ahead and ahead[0].phase.frozen:
-            self._compute(self.course.loaders(ahead[0].size))
+        self.after_epoch()  # of an epoch that ran out of memory
+        coming = self.schedule.plan[self.schedule.done :]
+        if coming and coming[0].phase.frozen:
+            self.learn.dls = self.schedule.loaders(coming[0].size)
+            self.features, self.seconds = feature_loaders(self.model, self.dls)
 
     def before_epoch(self) -> None:
-        """Have the head alone run, on features in the order in which the images would come."""
-        if not self.course.plan[self.course.done].phase.frozen:
-            self.features = None  # their memory is wanted now
+        """Replace images by features, and skip the layers that computed them."""
+        if not self.schedule.plan[self.schedule.done].phase.frozen:
+            self.features = None  # free their memory
             return
         self.features.train.rng.setstate(self.dls.train.rng.getstate())
         self.learn.dls = self.features
@@ -36,28 +36,9 @@ class Precompute(Callback):
             module.forward = noop
 
     def after_epoch(self) -> None:
-        """Have the whole model run again."""
-        _run_whole(self.model)
-
-    def _compute(self, dls: DataLoaders) -> None:
-        """Features of all images, and `seconds`: how long one pass over both parts took."""
-        self.learn.dls = dls
-        loaders, self.seconds = [], []
-        for dl in (dls.train, dls.valid):
-            began = time.perf_counter()
-            loaders.append(_loader(dl, self._features(list(dl.dataset.items))))
-            self.seconds.append(time.perf_counter() - began)
-        self.features = DataLoaders(*loaders)
-
-    @torch.no_grad()
-    def _features(self, items: list) -> Tensor:
-        """What the head's first layer with weights is given of every image: (n_images, ...)."""
-        model, device = self.model.eval(), next(self.model.parameters()).device
-        front, kept = nn.Sequential(*constant_part(model)), []
-        with torch.autocast("cuda", torch.float16, enabled=device.type == "cuda"):
-            for (images,) in self.dls.test_dl(items) if items else []:
-                kept.append(front(images.to(device)).float())
-        return torch.cat(kept) if kept else torch.empty(0)
+        """Run all layers again."""
+        for module in constant_part(self.model):
+            vars(module).pop("forward", None)
 
 
 def constant_part(model: nn.Sequential) -> list[nn.Module]:
@@ -66,9 +47,26 @@ def constant_part(model: nn.Sequential) -> list[nn.Module]:
     return [body, *takewhile(lambda layer: not list(layer.parameters()), head)]
 
 
-def _run_whole(model: nn.Sequential) -> None:
-    for module in constant_part(model):
-        vars(module).pop("forward", None)
+def feature_loaders(model: nn.Sequential, dls: DataLoaders) -> tuple[DataLoaders, list[float]]:
+    """Loaders of features for training and hold-out, and the seconds that each part took."""
+    loaders, seconds = [], []
+    for dl in dls:
+        start = time.perf_counter()
+        items = list(dl.dataset.items)
+        loaders.append(_loader(dl, _features(model, dls.test_dl(items) if items else [])))
+        seconds.append(time.perf_counter() - start)
+    return DataLoaders(*loaders), seconds
+
+
+@torch.no_grad()
+def _features(model: nn.Sequential, images: TfmdDL) -> Tensor:
+    """The input of the head's first layer with weights, for all images: (n_images, ...)."""
+    device, batches = next(model.parameters()).device, []
+    front = nn.Sequential(*constant_part(model.eval()))
+    with torch.autocast("cuda", torch.float16, enabled=device.type == "cuda"):
+        for (batch,) in images:
+            batches.append(front(batch.to(device)).float())
+    return torch.cat(batches) if batches else torch.empty(0)
 
 
 def _loader(dl: TfmdDL, features: Tensor) -> TfmdDL:
