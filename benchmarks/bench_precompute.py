@@ -1,11 +1,10 @@
-"""How fast the head alone is trained: on images as they are loaded, and on features kept of them.
+"""Speed of training the head alone: on images, and on precomputed features.
 
     python benchmarks/bench_precompute.py
 
-Real-size photographs are drawn, a fifth of them held out. Each way trains the head on a frozen
-backbone of random weights for several epochs, validation included; the fastest epoch counts, the
-first one starts things up. Reading the images once for their features comes on top, once. Every
-line is a process of its own.
+Photographs of real size are drawn, a fifth of them held out. Each way trains the head on a frozen
+backbone of random weights for two epochs with validation; the faster epoch counts. Computing the
+features comes on top, once. Every line is a process of its own.
 """
 
 import argparse
