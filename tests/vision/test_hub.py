@@ -15,6 +15,7 @@ from small_training import loaders, tiny
 
 from src import bundle, compare
 from src.core import make_variant
+from src.notebook import run as notebook
 from src.training import get_learner
 from src.vision import backbone, weights
 
