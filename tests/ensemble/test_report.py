@@ -105,14 +105,14 @@ def test_contributions_by_hand():
     tables = {
         "x_0": table([right, right, right, right] * 15),
         "x_1": table([right, wrong, wrong, right] * 15),
-        "y_0": table([right, wrong, [0.05, 0.95], right] * 15),
+        "y_0": table([[0.45, 0.55], wrong, [0.05, 0.95], right] * 15),
     }
     labels = pd.Series("a", index=tables["x_0"].index)
     # The mean is wrong in every second image of four (0.43) and third (0.38).
     ensemble = ensemble_of(tables, {"x_0": "x", "x_1": "x", "y_0": "y"}, labels)
     rows = report.contributions(ensemble).to_numpy().tolist()
     found = [(name, models, *(cell.split()[0] for cell in cells)) for name, models, *cells in rows]
-    assert found == [("x", 2, "30", "0"), ("x_0", 1, "30", "0"), ("x_1", 1, "15", "−15"),
+    assert found == [("x", 2, "45", "+15"), ("x_0", 1, "30", "0"), ("x_1", 1, "15", "−15"),
                      ("y_0", 1, "0", "−30")]
     assert "of 60 wrong" in rows[0][2] and "(95 % −" in rows[3][3]
 
