@@ -51,6 +51,7 @@ class Checkpoint(Callback):
         """Restore; at the very start write the file, to retry from with smaller batches."""
         if self.state:
             restore(self.learn, self.state)
+            self.state = {}  # free its memory
         else:
             self.after_epoch()
 

@@ -39,7 +39,7 @@ class GradientsAtStep(Callback):
     and dropout, one full batch and its parts must agree.
     """
 
-    order = GradientAccumulation.order + 1  # asked only when enough images were seen
+    order = GradientAccumulation.order + 1  # called only when enough images were seen
 
     def before_fit(self):
         self.seen = []
