@@ -21,7 +21,7 @@ ALL = "disease+variety+age"
 
 @pytest.fixture
 def varied(data):
-    """A competition in which variety and age are independent of the disease; no two ages are alike."""
+    """A competition whose varieties and ages are independent of the disease; all ages differ."""
     table = pd.read_csv(data / "train.csv")
     table["variety"] = [["ADT45", "IR20", "Ponni", "Zonal"][number % 4] for number in table.index]
     table["age"] = [40 + (7 * number) % len(table) for number in table.index]

@@ -34,8 +34,7 @@ SQUISH = Frame((480, 480), "squish", (128, 128), 0.75)
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Loader processes are forked: no thread of torch may stand by."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # loader processes are forked: no thread of torch may stand by
 
 
 @pytest.fixture
