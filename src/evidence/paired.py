@@ -93,8 +93,11 @@ def log_loss_of(differences: np.ndarray | pd.Series) -> LogLoss:
 
     sample = (np.asarray(differences),)
     settings = {"n_resamples": DRAWS, "batch": BATCH, "method": "percentile", "rng": 0}
+    mean = float(sample[0].mean())
+    if len(sample[0]) == 1:  # nothing to draw from
+        return LogLoss(mean, mean, mean)
     low, high = bootstrap(sample, np.mean, **settings).confidence_interval
-    return LogLoss(float(sample[0].mean()), float(low), float(high))
+    return LogLoss(mean, float(low), float(high))
 
 
 def _changes(score: Callable, pairs: Sequence[Pair], labels: pd.Series) -> pd.Series:

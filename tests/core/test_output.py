@@ -68,7 +68,7 @@ def test_a_closed_pipe_changes_no_exit_code(data, closed_pipe, words, code):
 
 
 def test_bars_and_messages_need_no_standard_error():
-    code = "from src.config import command; from tqdm import tqdm; sys.stderr = None"
+    code = "from src.core import command; from tqdm import tqdm; sys.stderr = None"
     done = run("-c", f"import sys; {code}; command(lambda: print(*tqdm('ab')))")
     assert (done.returncode, done.stdout) == (0, b"a b\n")
 
@@ -99,7 +99,7 @@ def test_the_ensemble_is_written_whatever_letters_its_output_may_have(models, tm
 )
 def test_letters_that_an_encoding_lacks_are_written_in_ascii(stream, environment):
     said = f"print(*{ascii(list(LETTERS))}, sep=chr(10), file=sys.{stream})"
-    code = f"import sys; from src.config import command; command(lambda: {said})"
+    code = f"import sys; from src.core import command; command(lambda: {said})"
     done = run("-c", code, **environment)
     assert done.returncode == 0
     assert getattr(done, stream).decode("ascii").splitlines() == list(LETTERS.values())

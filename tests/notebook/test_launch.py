@@ -70,7 +70,7 @@ def test_standard_input_kaggle_s_copy_and_a_console_have_no_name(unknown, path):
     assert notebook_stem({"PAPERMILL_INPUT_PATH": path}) == ""
 
 
-OWN = "from src.launch import notebook_stem; print(notebook_stem({}) or None, flush=True)"
+OWN = "from src.notebook.name import notebook_stem; print(notebook_stem({}) or None, flush=True)"
 
 
 def test_variable_of_jupyter_counts_only_in_the_kernel_it_was_set_for():
