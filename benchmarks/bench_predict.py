@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 PHOTOS = 256  # drawn; predicted several times under other names, as a real test set is larger
-FEW, MANY = 256, 512  # images that each way predicts
-ROUNDS = 3
+FEW, MANY = 64, 256  # images that each way predicts
+ROUNDS = 2
 VIEWS = 5
 TINY = ("test_convnext", "test_vit", "test_resnet")
 CASES = {  # arch, resize, size

@@ -163,7 +163,7 @@ def test_killed_kernel_and_torn_notebook_are_told_and_the_rest_is_trained(
 
 
 CHECK = """
-from src.config import UserError
+from src.core import UserError
 import json
 from pathlib import Path
 given = {name: value for name, value in globals().items() if name in NAMES}

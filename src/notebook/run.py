@@ -59,8 +59,10 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     read_corrections(variant, folder)
     overwrite = read_flag("overwrite", overwrite)
     if bundle.is_done(variant, models, competition.train_fingerprint(folder), overwrite):
-        print(f"finished already: {bundle.pkl_path(models, variant.name)}; nothing to do "
-              "(-p overwrite true trains it again)", file=terminal())
+        source = bundle.read_card(models, variant.name)["notebook"]
+        print(f"finished already, by {source}: {bundle.pkl_path(models, variant.name)}; nothing to "
+              "do (-p overwrite true trains it again, -p desc NAME another one beside it)",
+              file=terminal())
         sys.exit(0)
     files.require_writable(models)
     weights.find(variant)

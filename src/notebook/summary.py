@@ -52,12 +52,14 @@ def _commands(run: Run) -> list[str]:
     """The commands with which this model votes, with the folders that they would not find."""
     data = [] if _is_found(run.folder) else [str(run.folder)]
     models = [] if run.models == models_dir() else [str(run.models)]
+    sources = {card["notebook"] for card in bundle.survey(run.models)[0].values()}
+    named = ["--notebook", run.notebook] if sources != {run.notebook} else []
     drawn = ["papermill", ENSEMBLE, "notebooks/runs/vote.ipynb"]
     drawn += [word for folder in data for word in ("-p", "data", folder)]
     drawn += [word for folder in models for word in ("-p", "models", folder)]
     lines = ["Next, all finished models vote and a submission is written:"]
     if not models:  # the command knows of no other folder of models
-        plain = ["python", "-m", "src.ensemble", *(["--data", *data] if data else [])]
+        plain = ["python", "-m", "src.ensemble", *named, *(["--data", *data] if data else [])]
         lines += [shlex.join(plain), "The same, with its evidence drawn:"]
     return [*lines, shlex.join(drawn)]
 

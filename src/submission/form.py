@@ -115,13 +115,19 @@ def label_findings(
 
 def _missing_classes(counts: pd.Series, mixes: Mapping[str, pd.Series]) -> Iterator[Finding]:
     """Classes never predicted: an error only where chance cannot explain their absence."""
+    never = []
     for name in counts.index[counts == 0]:
         p, source = max((_p_missing(mixes[key], name, counts.sum()), key) for key in mixes)
         number = mixes[source][name] / mixes[source].sum() * counts.sum()
+        if not number:
+            never.append(name)
+            continue
         text = f"no row says {name}; by {source} about {number:,.0f} were to be expected"
-        chance = ", it may be chance" if number else ": the members hardly know it"
-        remedy = "; look at the members' confusion matrices" if p < REMARK else chance
+        remedy = "; look at the members' confusion matrices" if p < REMARK else ", it may be chance"
         yield Finding("error" if p < REFUSE else "remark", f"{text} (p = {p:.1g}){remedy}")
+    if never:
+        text = f"no row says {some(never, 3)}, nor do the members on the hold-out"
+        yield Finding("remark", text)
 
 
 def _p_missing(mix: pd.Series, name: str, rows: int) -> float:

@@ -19,7 +19,7 @@ OLD = "the old file, whole\n"
 HALF = """
 import sys, time
 from pathlib import Path
-from src.files import atomic_path
+from src.core.files import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
     with open(temporary, "wb") as file:
         file.write(b"x" * 5_000_000)
@@ -32,8 +32,8 @@ with atomic_path(Path(sys.argv[1])) as temporary:
 FULL = """
 import resource, sys
 from pathlib import Path
-from src.config import command
-from src.files import write_text
+from src.core import command
+from src.core.files import write_text
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 command(lambda: write_text(Path(sys.argv[1]), "x" * 1_000_000))
 """

