@@ -2,11 +2,11 @@
 
     python benchmarks/bench_predict.py [CASE …]      one, six, backbone; all of them by default
 
-On drawn photographs, with random weights, each measurement in a process of its own, three times in
+On drawn photographs, with random weights, each measurement in a process of its own, twice in
 turns; medians are printed. Compared are `learn.tta` for one model after the other; the same with
 fixed views of what fastai resized (as the ttach package makes them); `src.predict`. All average 4
-views and the plain one of 256 images, then of 512. The further images give the rate; the rest of
-the time for 256 is the start, of loader processes for example. The ceiling is the cost of the same
+views and the plain one of 64 images, then of 256. The further images give the rate; the rest of
+the time for 64 is the start, of loader processes for example. The ceiling is the cost of the same
 pixels alone: reading and cutting the views, and the forward passes, each on all cores; as they
 share the cores, their times add up.
 """
