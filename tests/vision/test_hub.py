@@ -187,6 +187,7 @@ def test_comparison_is_refused_before_its_first_training(hub, data, models):
 def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
     hub.state = 503
     monkeypatch.setattr(bundle, "is_done", lambda *_: True)
+    monkeypatch.setattr(bundle, "read_card", lambda *_: {"notebook": "paddy_train"})
     compare.require_trainable([pretrained(), pretrained()], 2, data)
     with pytest.raises(SystemExit) as end:
         notebook.start(pretrained(), "", "", "paddy_train", False)
