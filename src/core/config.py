@@ -19,9 +19,9 @@ DEMO_MARKER = "demo.json"  # in a data folder: src/demo.py drew what is in it
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its text is one line naming what is wrong and what to do.
+    """A mistake the user can fix; its text is one line naming what is wrong and what to do.
 
-    Where the remedy depends on who asks, it is given apart: `problem` is the text without it.
+    Where the remedy depends on the caller, it is given apart: `problem` is the text without it.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
@@ -29,7 +29,7 @@ class UserError(Exception):
         self.problem = problem
 
     def _render_traceback_(self) -> list[str]:
-        """The line alone, without a stack: IPython asks for this before it draws a traceback."""
+        """The line alone, without a stack: IPython calls this before it draws a traceback."""
         return [f"error: {self}"]
 
 
@@ -41,7 +41,7 @@ def command(main: Callable[[], None]) -> None:
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is kept, the same command continues from there")
+        sys.exit("interrupted; what was finished stays, the same command continues from there")
 
 
 def terminal() -> TextIO:
@@ -83,12 +83,12 @@ def submissions_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Where shrunk copies and unfinished predictions are kept; it may be deleted at any time."""
+    """Where shrunk copies and unfinished predictions are stored; it may be deleted at any time."""
     return work() / "cache"
 
 
 def runs_dir() -> Path:
-    """Where executed notebooks are kept, one per variant."""
+    """Where executed notebooks are stored, one per variant."""
     return work() / "notebooks" / "runs"
 
 
@@ -112,10 +112,10 @@ def load_params() -> dict[str, Any]:
         params = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         place = f"line {error.problem_mark.line + 1}"
-        raise UserError(f"params.yaml, {place}: {error.problem}; mend that line") from error
+        raise UserError(f"params.yaml, {place}: {error.problem}; fix that line") from error
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
-        raise UserError(f"params.yaml is no readable YAML ({what}); mend that") from error
+        raise UserError(f"params.yaml is no readable YAML ({what}); fix that") from error
     for table in ("train", "variants", "demo"):
         if not isinstance(params, dict) or not isinstance(params.get(table), dict):
             raise UserError(f"params.yaml has no rows under {table!r}; write them there")

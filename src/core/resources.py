@@ -1,4 +1,4 @@
-"""What this machine really lends to a process: cores and memory, in a container too."""
+"""CPU and memory limits of this process, in a container too."""
 
 import math
 import os

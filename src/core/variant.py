@@ -246,5 +246,5 @@ def _read_row(key: str, row: dict[str, Any]) -> Variant:
         raise UserError(f"params.yaml: row {key!r}: {error}") from error
     if key != variant.name:
         raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; "
-                        "rename the row, or mend its fields")
+                        "rename the row, or correct its fields")
     return variant

@@ -24,7 +24,7 @@ COLUMNS = [  # of the ledger
 
 
 def ledger_path() -> Path:
-    """Where the ledger is kept."""
+    """Where the ledger is stored."""
     return submissions_dir() / "ledger.csv"
 
 

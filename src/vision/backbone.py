@@ -36,7 +36,7 @@ FAMILIES = {
 }
 # Transformers that timm builds for any whole number of patches; position embeddings are resampled.
 RESIZABLE = {"vision_transformer", "deit", "beit", "eva"}
-FIXED_ONCE_BUILT = "beit"  # the others can be told to resample them from batch to batch
+FIXED_ONCE_BUILT = "beit"  # the others can resample them from batch to batch
 
 
 def timm_name(arch: str) -> str:

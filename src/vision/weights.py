@@ -108,6 +108,7 @@ def _no_answer(cfg: Any) -> Exception | None:
     errors: list[Exception | None] = []
 
     def request() -> None:
+        """One request, whose outcome is put into `errors`."""
         try:
             # The token of the hub is for no other host.
             get_hf_file_metadata(url, token=None if repo else False, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""`ema`: a moving average of all weights is validated, and kept in the end."""
+"""`ema`: a moving average of all weights is validated, and exported in the end."""
 
 from itertools import chain
 from typing import Any
