@@ -19,10 +19,9 @@ from fastai.vision.all import (
 
 from src.core import FEWEST, FIND, UserError, Variant, terminal
 from src.notebook import Run
+from src.training.callbacks import recipe_cbs
+from src.training.callbacks.epochs import CacheHoldout, EpochLog
 from src.training.callbacks.finder import find_lr
-from src.training.callbacks.holdout import CacheHoldout
-from src.training.callbacks.progress import EpochLog
-from src.training.callbacks.recipes import recipe_cbs
 from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
 from src.training.schedule import Schedule, make_plan

@@ -3,7 +3,7 @@
 import pytest
 from small_training import flat, tiny, train
 
-from src.training.callbacks import holdout
+from src.training.callbacks import epochs
 from src.vision import augment
 from src.vision import loaders as data
 
@@ -42,7 +42,7 @@ def test_a_training_reads_its_hold_out_once(
 ):
     learn = train(competition_once, tmp_path / "cached", tiny(**recipe))
     assert times_read(learn, reads) == {times}
-    monkeypatch.setattr(holdout, "SHARE", 0)
+    monkeypatch.setattr(epochs, "SHARE", 0)
     reads.clear()
     anew = train(competition_once, tmp_path / "anew", tiny(**recipe))
     assert times_read(anew, reads) == {recipe["epochs"]}
@@ -55,6 +55,6 @@ def test_a_hold_out_too_large_for_the_free_memory_is_read_in_every_epoch(
     competition_once, tmp_path, monkeypatch, reads, share, times
 ):
     floats = 6 * 32 * 32 * 3 * 4
-    monkeypatch.setattr(holdout, "free_memory", lambda: share * floats)
+    monkeypatch.setattr(epochs, "free_memory", lambda: share * floats)
     learn = train(competition_once, tmp_path, tiny(epochs=2, bs=2))
     assert len(learn.dls.valid_ds) == 6 and times_read(learn, reads) == {times}

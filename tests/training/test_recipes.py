@@ -12,7 +12,7 @@ from torch import nn
 
 from src.bundle import load, read_card
 from src.training import export, fit, holdout_probs
-from src.training.callbacks.recipes import recipe_cbs
+from src.training.callbacks import recipe_cbs
 from src.training.callbacks.sampler import FLOOR, batch_images
 from src.training.schedule import EPOCHS_PER_SEED
 

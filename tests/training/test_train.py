@@ -13,8 +13,8 @@ from torch import nn
 
 from src.evidence import error_cell
 from src.training import fit, get_learner
-from src.training.callbacks.progress import EpochLog
-from src.training.callbacks.recipes import recipe_cbs
+from src.training.callbacks import recipe_cbs
+from src.training.callbacks.epochs import EpochLog
 from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

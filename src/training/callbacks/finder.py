@@ -9,7 +9,7 @@ from fastai.callback.mixup import MixHandler
 from fastai.vision.all import GradientAccumulation, Learner, set_seed
 
 from src.core import UserError, Variant, split_sizes
-from src.training.callbacks.recipes import recipe_cbs
+from src.training.callbacks import recipe_cbs
 
 BATCHES = 100  # fastai's default; the rate grows from 1e-7 to 10
 SHAPE_GRADIENTS = (GradientAccumulation, MixHandler)  # the other recipes go by epochs

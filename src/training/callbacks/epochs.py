@@ -1,10 +1,12 @@
-"""Progress of a training: a bar on the terminal and a row in the notebook for every epoch."""
+"""What every training does in its epochs: report each one, and read the hold-out once."""
 
-from fastai.vision.all import Callback
+from fastai.vision.all import Callback, to_detach
 from tqdm import tqdm
 
-from src.core import terminal
+from src.core import free_memory, terminal
 from src.evidence import INTERVAL, error_cell, error_phrase
+
+SHARE = 0.25  # of the free memory; a larger hold-out is read in every epoch
 
 
 class EpochLog(Callback):
@@ -49,3 +51,27 @@ class EpochLog(Callback):
         bar = getattr(getattr(self, "progress", None), "mbar", None)  # None without a notebook
         if bar:
             bar.write(list(map(str, cells)), table=True)
+
+
+class CacheHoldout(Callback):
+    """Validates cached batches once all were read: the hold-out looks the same in every epoch."""
+
+    order = -1  # before a progress bar wraps the loader
+
+    def before_fit(self) -> None:
+        """Start with an empty cache."""
+        self.source, self.batches = None, []
+
+    def before_validate(self) -> None:
+        """Use a full cache, or start one for this loader."""
+        if self.dl is self.source and len(self.batches) == len(self.source):
+            self.learn.dl = self.batches
+        else:
+            self.source, self.batches, self.limit = self.dl, [], SHARE * free_memory()
+
+    def before_batch(self) -> None:
+        """Cache a batch if there is room for as many as there are."""
+        if not self.training and self.dl is self.source:
+            batch = to_detach((*self.xb, *self.yb))
+            if len(self.dl) * sum(part.nbytes for part in batch) <= self.limit:
+                self.batches.append(batch)
