@@ -34,7 +34,7 @@ TEMPLATE = "paddy_train"
 
 
 def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
-    """Execute the training notebook for `variant`; return the executed copy, kept in runs/."""
+    """Execute the training notebook for `variant`; return the executed copy in runs/."""
     template = ROOT / "notebooks" / f"{TEMPLATE}.ipynb"
     output = runs_dir() / f"{variant.name}.ipynb"
     require_writable(output.parent)

@@ -74,10 +74,11 @@ def open_ensemble(
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "it is empty"
         raise UserError(f"no model in {place} can be used ({why}); train: python -m src.run --all")
     notebook = notebook or _only_notebook(cards)
-    by_name, heats = _by_model(weighed, cards, "weight"), _by_model(heated, cards, "temperature")
+    by_name = _by_model(weighed, cards, "weight")
+    softened = _by_model(heated, cards, "temperature")
     if not any(by_name.values()):
         raise UserError("all weights are 0; give at least one model a weight above 0")
-    members = [m._replace(temperature=heats[m.card["name"]])
+    members = [m._replace(temperature=softened[m.card["name"]])
                for m in read_members(place, folder, cards, by_name, trust)]
     labels, images = competition.train_table(folder).label, common_images(members)
     tables = {m.card["name"]: m.valid.reindex(images) for m in measured(members)}
@@ -158,8 +159,8 @@ def reweigh(ensemble: Ensemble, trials: dict[str, Trial]) -> Ensemble:
     trial, members = trials[method], []
     for m in ensemble.members:
         name = m.card["name"]
-        weight, heat = trial.weights.get(name, 1.0), trial.temperatures.get(name, 1.0)
-        members.append(m._replace(weight=weight, temperature=heat))
+        weight, temperature = trial.weights.get(name, 1.0), trial.temperatures.get(name, 1.0)
+        members.append(m._replace(weight=weight, temperature=temperature))
     if names := unmeasured(ensemble.members):
         why = f"{why}; held nothing out, so of weight 1, the others' mean: {some(names, 3)}"
     return ensemble._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
@@ -187,11 +188,11 @@ def typed(ensemble: Ensemble) -> dict[str, str]:
     def _text(numbers: dict[str, float]) -> str:
         return " ".join(f"{name}={number:g}" for name, number in numbers.items())
 
-    heats = {m.card["name"]: m.temperature for m in ensemble.members if m.temperature != 1}
+    others = {m.card["name"]: m.temperature for m in ensemble.members if m.temperature != 1}
     return {
         "weights": _text({m.card["name"]: m.weight for m in ensemble.members}),
         "mean": ensemble.mean,
-        "temperatures": _text(heats),
+        "temperatures": _text(others),
     }
 
 

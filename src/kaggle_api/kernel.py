@@ -85,7 +85,7 @@ def is_cut(variant: Variant, card: Mapping[str, Any]) -> bool:
 
 
 def kernels_dir() -> Path:
-    """Where kernels are built and notes on them are kept."""
+    """Where kernels are built and notes on them are stored."""
     return runs_dir() / "kaggle"
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Of Okabe and Ito's palette: told apart by colour-blind readers, and in grey.
+# Of Okabe and Ito's palette: distinct for colour-blind readers, and in grey.
 BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#8C8C8C", "#E5E5E5"
 DPI = 110
 

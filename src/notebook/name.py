@@ -11,7 +11,7 @@ EXECUTERS = ("jupyter-nbconvert", "nbconvert", "jupyter-execute")
 
 
 def notebook_stem(namespace: Mapping[str, Any]) -> str:
-    """The name of the running notebook's file without its extension, empty if nothing tells it.
+    """The name of the running notebook's file without its extension, empty if it is not known.
 
     `namespace` is the notebook's globals(): papermill (--inject-paths) and VS Code put it there.
     """

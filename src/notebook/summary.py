@@ -65,7 +65,7 @@ def _commands(run: Run) -> list[str]:
 
 
 def _is_found(folder: Path) -> bool:
-    """Whether commands find the competition in `folder` without being told."""
+    """Whether commands find the competition in `folder` by themselves."""
     try:
         return competition.find() == folder
     except UserError:

@@ -1,4 +1,4 @@
-"""A submission is written with its origin, checked against what is known, and kept as sent.
+"""A submission is written with its origin, checked against what is known, and stored as sent.
 
 Only tables; never torch.
 """
