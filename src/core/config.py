@@ -105,7 +105,7 @@ def _refuse_doubles(node: yaml.Node | None) -> None:
 
 @cache
 def load_params() -> dict[str, Any]:
-    """params.yaml as it stands, read once: `train` defaults and the `variants` table."""
+    """params.yaml as it stands, read once: the defaults `train` and `predict`, rows `variants`."""
     try:
         loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
         _refuse_doubles(node := loader.get_single_node())
@@ -116,7 +116,7 @@ def load_params() -> dict[str, Any]:
     except yaml.YAMLError as error:
         what = " ".join(str(error).split())
         raise UserError(f"params.yaml is no readable YAML ({what}); fix that") from error
-    for table in ("train", "variants", "demo"):
+    for table in ("train", "predict", "variants", "demo"):
         if not isinstance(params, dict) or not isinstance(params.get(table), dict):
             raise UserError(f"params.yaml has no rows under {table!r}; write them there")
     for key, row in (params["variants"] | params["demo"]).items():

@@ -223,14 +223,17 @@ def _feature_rules(v: Variant) -> Rules:
 def make_variant(**changes: Any) -> Variant:
     """The defaults of params.yaml with `changes`; an unknown name is refused."""
     known = [f.name for f in fields(Variant)]
-    defaults = load_params()["train"]
-    for where, row in (("", changes), ("params.yaml, train: ", defaults)):
-        for name in row:
+    train, predict = load_params()["train"], load_params()["predict"]
+    sections = {"": changes, "params.yaml, train: ": train, "params.yaml, predict: ": predict}
+    for where, section in sections.items():
+        for name in section:
             if name not in known:
                 raise UserError(f"{where}unknown parameter {name!r}", nearest(name, known))
-    if lacking := [name for name in known if name not in {**defaults, **changes}]:
-        raise UserError(f"params.yaml, train: {', '.join(lacking)} must be given a value there")
-    return Variant(**{**defaults, **changes})
+    values = train | predict | changes
+    if lacking := [name for name in known if name not in values]:
+        problem = f"{', '.join(lacking)} must be given a value under train or predict"
+        raise UserError(f"params.yaml: {problem}")
+    return Variant(**values)
 
 
 def load_variants() -> dict[str, Variant]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import ROOT, refusal, run
 
 from src import competition
 from src.core import UserError, config, load_params, make_variant
@@ -21,37 +21,37 @@ def test_torn_params_yaml_is_one_line_with_its_place(own_params):
 
 
 def test_a_params_yaml_without_rows_is_told(own_params):
-    own_params("train: {}\nvariants:\ndemo: {}\n")
+    own_params("train: {}\npredict: {}\nvariants:\ndemo: {}\n")
     with pytest.raises(UserError, match="no rows under 'variants'"):
         load_params()
 
 
 def test_a_row_of_params_yaml_without_fields_is_named(own_params):
-    own_params("train: {}\nvariants:\n  vit_small:\ndemo: {}\n")
+    own_params("train: {}\npredict: {}\nvariants:\n  vit_small:\ndemo: {}\n")
     with pytest.raises(UserError, match="row 'vit_small' has no fields"):
         load_params()
 
 
 def test_a_row_copied_and_not_renamed_is_told(own_params):
-    own_params("train: {}\nvariants:\n  a: {arch: a}\n  a: {arch: b}\ndemo: {}\n")
-    with pytest.raises(UserError, match="line 4: 'a' stands there a second time"):
+    own_params("train: {}\npredict: {}\nvariants:\n  a: {arch: a}\n  a: {arch: b}\ndemo: {}\n")
+    with pytest.raises(UserError, match="line 5: 'a' stands there a second time"):
         load_params()
 
 
 @pytest.mark.parametrize(
-    ("slip", "told"),
+    ("section", "slip", "message"),
     [
-        ({"epoch": 12}, "unknown parameter 'epoch'; did you mean 'epochs'?"),
-        ({"views": None}, "views must be given a value there"),
+        ("train", {"epoch": 12}, "params.yaml, train: unknown parameter 'epoch'; did you mean"),
+        ("predict", {"view": 4}, "params.yaml, predict: unknown parameter 'view'; did you mean"),
+        ("predict", {"views": None}, "params.yaml: views must be given a value"),
     ],
 )
-def test_a_slip_among_the_defaults_is_told(own_params, slip, told):
-    changed = yaml.safe_load((ROOT / "params.yaml").read_text())["train"] | slip
-    train = {name: value for name, value in changed.items() if value is not None}
-    own_params(yaml.safe_dump({"train": train, "variants": {"a": {"arch": "a"}}, "demo": {}}))
-    with pytest.raises(UserError) as error:
-        make_variant(arch="vit_small")
-    assert str(error.value) == f"params.yaml, train: {told}"
+def test_a_wrong_default_is_named(own_params, section, slip, message):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    changed = params[section] | slip
+    given = {name: value for name, value in changed.items() if value is not None}
+    own_params(yaml.safe_dump(params | {section: given}))
+    assert refusal(lambda: make_variant(arch="vit_small")).startswith(message)
 
 
 # places

@@ -35,13 +35,10 @@ def test_parameters_cell_has_the_fields_of_a_variant_and_the_places(cell):
     assert list(cell) == [*FIELDS, *PLACES]
 
 
-def test_params_yaml_has_the_fields_of_a_variant():
-    assert list(load_params()["train"]) == FIELDS
-
-
 def test_defaults_and_their_types_are_the_same_in_cell_and_params_yaml(cell):
-    typed = {name: (type(value), value) for name, value in load_params()["train"].items()}
-    assert {name: (type(cell[name]), cell[name]) for name in FIELDS} == typed
+    defaults = [*load_params()["train"].items(), *load_params()["predict"].items()]
+    typed = sorted((name, type(value), value) for name, value in defaults)
+    assert sorted((name, type(cell[name]), cell[name]) for name in FIELDS) == typed
 
 
 def test_defaults_have_the_types_of_the_fields(cell):
