@@ -98,10 +98,10 @@ def bundle_files(work: Path) -> dict[str, tuple[bytes, int]]:
             for path in (work / "models").iterdir()}
 
 
-def refusal(function: Callable[..., object], *arguments: object) -> str:
-    """The one line `function` refuses `arguments` with."""
+def refusal(function: Callable[..., object], *arguments: object, **named: object) -> str:
+    """The one line `function` refuses its arguments with."""
     with pytest.raises(UserError) as error:
-        function(*arguments)
+        function(*arguments, **named)
     assert "\n" not in str(error.value)
     return str(error.value)
 

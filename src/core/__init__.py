@@ -5,14 +5,14 @@ Every other wing stands on this one; it imports none of them and never torch.
 
 from src.core.config import (
     DEMO_MARKER, PLACES, ROOT, UserError, cache_dir, command, load_params, models_dir, nearest,
-    require_once, runs_dir, submissions_dir, terminal, work,
+    require_once, runs_dir, submissions_dir, work,
 )  # fmt: skip
 from src.core.facts import SAMPLE, Facts, load_facts
 from src.core.files import (
-    atomic_path, commit, is_plain_name, require_writable, sha256, sha256_lines, torch_writes,
-    write_json, write_text,
+    atomic_path, commit, entries, ignored, is_empty, is_left_by_system, is_plain_name,
+    put_in_place, require_writable, sha256, sha256_lines, torch_writes, write_json, write_text,
 )  # fmt: skip
-from src.core.listing import entries, ignored, is_empty, is_left_by_system, put_in_place
+from src.core.output import terminal
 from src.core.resources import SHARED, cores, free_memory, shared_memory
 from src.core.variant import (
     CHOICES, DEFAULT_SEED, FEWEST, FIND, Variant, height_width, load_variants, make_variant,

@@ -1,4 +1,4 @@
-"""The root, the paths and `params.yaml`: names and places derived once."""
+"""The root, the paths and `params.yaml`; what a user did wrong, in one line."""
 
 import os
 import sys
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
-from src.core.output import protect_standard_streams, stream_to
+from src.core.output import protect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
-DEMO_MARKER = "demo.json"  # in a data folder: src/demo.py drew what is in it
+DEMO_MARKER = "demo.json"  # in a data folder: src/demo drew what is in it
 
 
 class UserError(Exception):
@@ -35,7 +35,7 @@ class UserError(Exception):
 
 def command(main: Callable[[], None]) -> None:
     """Run `main`; a user's mistake or a full disk becomes one line on stderr and exit code 1."""
-    protect_standard_streams()
+    sys.stdout, sys.stderr = protect(sys.stdout), protect(sys.stderr)
     try:
         main()
     except (UserError, OSError) as error:
@@ -44,16 +44,10 @@ def command(main: Callable[[], None]) -> None:
         sys.exit("interrupted; what was finished stays, the same command continues from there")
 
 
-def terminal() -> TextIO:
-    """Where the user who started this looks: stderr, even beneath a notebook's capture of it."""
-    beneath = getattr(sys.stderr, "_original_stdstream_copy", None)
-    return sys.stderr if beneath is None else stream_to(os.dup(beneath), sys.__stderr__.encoding)
-
-
-def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
-    close = get_close_matches(name, known, n=3, cutoff=0.65)
-    if close:
+    known = list(known)
+    if close := get_close_matches(name, known, cutoff=0.65):
         return f"did you mean {' or '.join(map(repr, close))}?"
     return f"known: {', '.join(known)}"
 
@@ -92,6 +86,25 @@ def runs_dir() -> Path:
     return work() / "notebooks" / "runs"
 
 
+@cache
+def load_params() -> dict[str, Any]:
+    """params.yaml as it stands, read once: the defaults `train` and `predict`, rows `variants`."""
+    try:
+        loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        _refuse_doubles(node := loader.get_single_node())
+        params = loader.construct_document(node) if node else None
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise UserError(f"params.yaml is no readable YAML ({problem}); fix that line") from error
+    for table in ("train", "predict", "variants", "demo"):
+        if not isinstance(params, dict) or not isinstance(params.get(table), dict):
+            raise UserError(f"params.yaml has no rows under {table!r}; write them there")
+    for key, row in (params["variants"] | params["demo"]).items():
+        if not isinstance(row, dict):
+            raise UserError(f"params.yaml: row {key!r} has no fields; write {{arch: vit_small}}")
+    return params
+
+
 def _refuse_doubles(node: yaml.Node | None) -> None:
     """A key written twice is a row copied and not renamed; YAML would take the last."""
     seen = set()
@@ -101,26 +114,3 @@ def _refuse_doubles(node: yaml.Node | None) -> None:
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
         seen.add(key.value)
         _refuse_doubles(value)
-
-
-@cache
-def load_params() -> dict[str, Any]:
-    """params.yaml as it stands, read once: the defaults `train` and `predict`, rows `variants`."""
-    try:
-        loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        _refuse_doubles(node := loader.get_single_node())
-        params = loader.construct_document(node) if node else None
-    except yaml.MarkedYAMLError as error:
-        place = f"line {error.problem_mark.line + 1}"
-        raise UserError(f"params.yaml, {place}: {error.problem}; fix that line") from error
-    except yaml.YAMLError as error:
-        what = " ".join(str(error).split())
-        raise UserError(f"params.yaml is no readable YAML ({what}); fix that") from error
-    for table in ("train", "predict", "variants", "demo"):
-        if not isinstance(params, dict) or not isinstance(params.get(table), dict):
-            raise UserError(f"params.yaml has no rows under {table!r}; write them there")
-    for key, row in (params["variants"] | params["demo"]).items():
-        if not isinstance(row, dict):
-            raise UserError(f"params.yaml: row {key!r} has no fields; write them after the colon, "
-                            "{arch: vit_small, size: 224}")
-    return params

@@ -1,14 +1,48 @@
-"""The facts of the competition: the section `competition` of params.yaml, checked when read."""
+"""Records of params.yaml, checked field by field; the facts of the competition are one."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import get_origin
+from typing import Any, TypeVar, get_args
 
 from src.core.config import UserError, load_params, nearest
 
 OTHER = ("variety", "age")  # the further columns that a recipe can use
-METRIC = "accuracy"
 SAMPLE = "sample_submission.csv"
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/false",
+         tuple: "a list"}  # to a reader
+Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
+Record = TypeVar("Record")
+
+
+def make_record(kind: type[Record], sections: Mapping[str, dict[str, Any]]) -> Record:
+    """The dataclass `kind` from `sections`, the last ones first; their keys say where they stand.
+
+    UserError names a field that `kind` does not have, and those that no section gives.
+    """
+    known, values = [field.name for field in fields(kind)], {}
+    for where, section in sections.items():
+        for name in section:
+            if name not in known:
+                raise UserError(f"{where}unknown parameter {name!r}", nearest(str(name), known))
+        values |= section
+    if missing := [name for name in known if name not in values]:
+        raise UserError(f"params.yaml: {', '.join(missing)} must be given a value")
+    return kind(**values)
+
+
+def check_record(record: object, rules: Rules) -> None:
+    """Refuse the first field of another type than declared, then the first rule that is broken."""
+    for field in fields(record):
+        value, kinds = getattr(record, field.name), get_args(field.type) or (field.type,)
+        number = isinstance(value, int) and float in kinds
+        right = isinstance(value, kinds) or number
+        if not right or (isinstance(value, bool) and bool not in kinds):  # Python counts with it
+            wanted = " or ".join(KINDS[kind] for kind in kinds)
+            raise UserError(f"{field.name}={value!r} must be {wanted}")
+    for holds, message in rules:
+        if not holds:
+            raise UserError(message)
 
 
 @dataclass(frozen=True)
@@ -19,7 +53,7 @@ class Facts:
     table: str
     id: str
     label: str
-    other: tuple[str, ...]
+    other: tuple
     train: str
     test: str
     class_folders: bool
@@ -29,6 +63,23 @@ class Facts:
     public: int
     private: int
     metric: str
+
+    def __post_init__(self) -> None:
+        check_record(self, self._rules())
+
+    def _rules(self) -> Rules:
+        """What must hold, once the types are right."""
+        for name in ("table", "id", "label", "train", "test"):
+            yield getattr(self, name).strip() != "", f"{name} must not be empty"
+        for name in ("images", "classes", "public", "private"):
+            yield getattr(self, name) >= 0, f"{name} must be 0 (not known) or more"
+        yield (bool(re.fullmatch("[a-z0-9-]+", self.slug)),
+               f"slug={self.slug!r} must be the last part of the competition's address")
+        yield self.id != self.label, "id and label must be two columns"
+        yield self.train != self.test, "train and test must be two folders"
+        yield {*self.other} <= {*OTHER}, f"other may name {' and '.join(OTHER)}; leave others out"
+        yield (self.metric == "accuracy",
+               f"metric={self.metric!r} is not supported; it must be accuracy")
 
     @property
     def columns(self) -> list[str]:
@@ -43,48 +94,11 @@ class Facts:
 
 def load_facts() -> Facts:
     """The section `competition` of params.yaml; UserError names the first field that is wrong."""
-    section = load_params().get("competition")
-    known = [field.name for field in fields(Facts)]
-    if not isinstance(section, dict):
-        raise _wrong(f"is missing; write its fields there: {', '.join(known)}")
-    for name in section:
-        if name not in known:
-            raise _wrong(f"unknown field {name!r}; {nearest(str(name), known)}")
-    if lacking := [name for name in known if name not in section]:
-        raise _wrong(f"{', '.join(lacking)} must be given a value there")
-    for field in fields(Facts):
-        kind = list if get_origin(field.type) is tuple else field.type
-        if type(section[field.name]) is not kind:
-            raise _wrong(f"{field.name}={section[field.name]!r} must be {_named(kind)}")
-    for holds, message in _rules(section):
-        if not holds:
-            raise _wrong(message)
-    return Facts(**section | {"other": tuple(section["other"])})
-
-
-def _rules(section: dict) -> list[tuple[bool, str]]:
-    """What must hold, each with the message where it does not."""
-    names = {name: section[name] for name in ("table", "id", "label", "train", "test")}
-    empty = [name for name, value in names.items() if not value.strip()]
-    numbers = [name for name in ("images", "classes", "public", "private") if section[name] < 0]
-    return [
-        (bool(re.fullmatch("[a-z0-9-]+", section["slug"])),
-         f"slug={section['slug']!r} must be the last part of the competition's address"),
-        (not empty, f"{', '.join(empty)} must not be empty"),
-        (section["id"] != section["label"], "id and label must be two columns"),
-        (section["train"] != section["test"], "train and test must be two folders"),
-        (set(section["other"]) <= set(OTHER),
-         f"other={section['other']} may name {' and '.join(OTHER)}; leave other columns out"),
-        (not numbers, f"{', '.join(numbers)} must be 0 (not known) or more"),
-        (section["metric"] == METRIC,
-         f"metric={section['metric']!r} is not supported; it must be {METRIC}"),
-    ]
-
-
-def _named(kind: type) -> str:
-    names = {str: "text", int: "a whole number", bool: "true or false", list: "a list"}
-    return names[kind]
-
-
-def _wrong(message: str) -> UserError:
-    return UserError(f"params.yaml, competition: {message}")
+    section = load_params().get("competition") or {}
+    other = section.get("other")
+    if isinstance(other, list):  # hashable: tables are cached by these facts
+        section = section | {"other": tuple(other)}
+    try:
+        return make_record(Facts, {"": section})
+    except UserError as error:
+        raise UserError(f"params.yaml, competition: {error}") from None

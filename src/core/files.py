@@ -1,20 +1,29 @@
-"""Files that appear whole or not at all, their hashes, and the commit that made them."""
+"""Files that appear whole or not at all, their hashes, what lies in folders, git's commit."""
 
 import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from src.core.config import ROOT, UserError
 
 # What the runs themselves write changes nothing in what they would do again.
 CODE = ("--", ".", ":!submissions", ":!models", ":!dvc.lock")
+# In lower case; Windows, macOS, Linux and network drives put them into any folder, macOS into zips.
+LEFT_BY_SYSTEMS = frozenset({
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
+    ".ds_store", "__macosx", "icon\r", ".appledouble", ".fseventsd", ".spotlight-v100",
+    ".temporaryitems", ".trashes", ".directory", "lost+found", "@eadir",
+})  # fmt: skip
 
 
 @contextmanager
@@ -46,18 +55,8 @@ def _sweep(path: Path) -> None:
     """Remove what killed processes left half-written of `path`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         pid = left.suffixes[-2].removeprefix(".")
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             left.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
 
 
 def require_writable(folder: Path) -> None:
@@ -115,3 +114,39 @@ def commit() -> dict[str, Any]:
         return {"commit": "", "dirty": True}
     dirty = bool(status.stdout.strip() or head.returncode)
     return {"commit": head.stdout.decode("ascii").strip(), "dirty": dirty}
+
+
+def is_left_by_system(name: str) -> bool:
+    """Whether a file or folder of this name is an operating system's own, whatever its case."""
+    return name.startswith("._") or name.lower() in LEFT_BY_SYSTEMS
+
+
+def entries(folder: Path, folders: bool = False) -> dict[str, int]:
+    """Name → bytes of the files of `folder`, or of its folders; without those to be ignored."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as found:
+        seen = [e for e in found if e.is_dir() == folders and not _is_ignored(e.name)]
+        return {e.name: e.stat().st_size for e in seen}
+
+
+def ignored(folder: Path) -> list[str]:
+    """The names in `folder` that `entries` leaves out, sorted: hidden ones and systems' own."""
+    return sorted(filter(_is_ignored, os.listdir(folder))) if folder.is_dir() else []
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(".") or is_left_by_system(name)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether nothing lies in `folder` but what operating systems left there."""
+    return all(map(is_left_by_system, os.listdir(folder)))
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Rename the folder `new` to `folder`, which is empty or not there."""
+    for name in filter(is_left_by_system, os.listdir(folder) if folder.is_dir() else []):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    new.rename(folder)

@@ -12,13 +12,10 @@ ASCII = {
     "−": "-", "–": "-", "—": "-", "·": "-", "×": "x", "±": "+/-", "…": "...", "→": "->",
     "≤": "<=", "≥": ">=", "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
-READER_GONE = (errno.EPIPE, errno.EIO)  # of a pipe, of a terminal
 
 
 def transliterate(error: UnicodeError) -> tuple[str, int]:
     """The error handler of our streams: − becomes -, … becomes ..., what is not in ASCII a ?."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
     letters = error.object[error.start : error.end]
     return "".join(ASCII.get(letter, "?") for letter in letters), error.end
 
@@ -34,14 +31,14 @@ class Outlet(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            if error.errno not in READER_GONE:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # of a pipe, of a terminal
                 raise
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             return len(data)
 
 
-def stream_to(descriptor: int, encoding: str, closefd: bool = True) -> TextIO:
+def _stream_to(descriptor: int, encoding: str, closefd: bool) -> TextIO:
     """A text stream to a file descriptor, flushed at the end of each line."""
     outlet = io.BufferedWriter(Outlet(descriptor, "w", closefd=closefd))
     return io.TextIOWrapper(outlet, encoding, ERRORS, line_buffering=True)
@@ -54,22 +51,21 @@ def protect(stream: TextIO | None) -> TextIO:
     """
     if stream is None:  # closed by who started this: 2>&-
         return open(os.devnull, "w", encoding="utf-8")
-    if not _has_descriptor(stream):
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
         return stream
     if os.name == "nt" and stream.isatty():  # a Windows console is not written to as a file
         stream.reconfigure(errors=ERRORS)
         return stream
-    return stream_to(stream.fileno(), stream.encoding, closefd=False)
+    return _stream_to(descriptor, stream.encoding, closefd=False)
 
 
-def _has_descriptor(stream: TextIO) -> bool:
-    """Whether `stream` writes text to a file descriptor, and not to memory or a notebook."""
-    try:
-        return isinstance(stream, io.TextIOWrapper) and stream.fileno() >= 0
-    except io.UnsupportedOperation:
-        return False
-
-
-def protect_standard_streams() -> None:
-    """Replace sys.stdout and sys.stderr by protected ones, for the rest of this process."""
-    sys.stdout, sys.stderr = protect(sys.stdout), protect(sys.stderr)
+def terminal() -> TextIO:
+    """Where the user who started this looks: stderr, even beneath a notebook's capture of it."""
+    beneath = getattr(sys.stderr, "_original_stdstream_copy", None)
+    if beneath is None:
+        return sys.stderr
+    return _stream_to(os.dup(beneath), sys.__stderr__.encoding, closefd=True)

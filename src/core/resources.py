@@ -1,7 +1,5 @@
 """CPU and memory limits of this process, in a container too."""
 
-import math
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -14,19 +12,9 @@ SHARED = Path("/dev/shm")  # where loader processes put their batches
 
 def cores() -> int:
     """Cores this process may use: its affinity, and no more than its container's quota pays for."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    return max(1, min(len(allowed) or os.cpu_count() or 1, _quota()))
+    import joblib
 
-
-def _quota() -> int:
-    """The container's share of processor time, in whole cores, by cgroup v2 or v1."""
-    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        files = [CGROUP / name for name in names]
-        if all(file.is_file() for file in files):
-            quota, period = " ".join(file.read_text("ascii") for file in files).split()
-            if quota not in ("max", "-1"):
-                return math.ceil(int(quota) / int(period))
-    return sys.maxsize
+    return joblib.cpu_count()
 
 
 def free_memory() -> int:

@@ -8,20 +8,12 @@ from zipfile import ZipFile
 
 import pytest
 from conftest import ROOT, draw_competition
+from PIL import Image
 from small_bundles import bundle_in
 
-from src import bundle
-from src.competition import dataset as competition
-from src.competition import get_folds
+from src import bundle, competition
 from src.competition.check import check
-from src.core import (
-    entries,
-    ignored,
-    is_left_by_system,
-    load_facts,
-    put_in_place,
-    write_json,
-)
+from src.core import ignored, is_left_by_system, load_facts, put_in_place
 from src.demo import draw as demo
 from src.kaggle_api import download as archive
 
@@ -30,7 +22,7 @@ FILES = ["Thumbs.db", "THUMBS.DB", "ehthumbs.db", "desktop.ini", "._100001.jpg",
 FOLDERS = ["__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir"]
 
 
-def litter(folder: Path) -> None:
+def litter(folder: Path) -> Path:
     """Leave everything in a competition's folder, in its folders of images and in a class."""
     for place in ("", "train_images", "train_images/disease_a", "test_images"):
         for name in FILES:
@@ -38,6 +30,7 @@ def litter(folder: Path) -> None:
         for name in FOLDERS:
             (folder / place / name).mkdir()
             (folder / place / name / "._100001.jpg").write_bytes(b"left")
+    return folder
 
 
 def test_names_are_told_apart_whatever_their_case():
@@ -51,29 +44,26 @@ def test_a_competition_stays_the_same_with_them(data, tmp_path):
         paths = competition.train_paths(data).tolist(), competition.test_paths(data)
         return [*marks, *paths, competition.find(data), archive.count(data)]
 
-    before, folds = seen(), get_folds(data, 42, tmp_path / "before")
+    before, folds = seen(), competition.get_folds(data, 42, tmp_path / "before")
     litter(data)
     assert seen() == before
-    assert get_folds(data, 42, tmp_path / "after").equals(folds)
+    assert competition.get_folds(data, 42, tmp_path / "after").equals(folds)
 
 
 def test_the_check_names_them_on_one_line_and_lets_training_start(data):
-    litter(data)
-    report = check(data)
+    report = check(litter(data))
     assert report.obstacles == []
     (line,) = [line for line in report.lines if "Thumbs.db" in line]
     assert re.search(r"^ignored, .* 44: .*, Icon\\r, .* and 34 more$", line)
     (data / "train_images" / "disease_b" / "Thumbs.db").touch()
     assert ignored(data / "train_images" / "disease_b") == ["Thumbs.db"]
-    assert set(entries(data / "train_images", folders=True)) == set(competition.classes(data))
 
 
 def test_they_are_not_unpacked_and_do_not_fill_an_empty_folder(tmp_path):
     whole = draw_competition(tmp_path / "whole", each=2, test=3)
     names = sorted(path.relative_to(whole) for path in whole.rglob("*"))
-    litter(whole)
     with ZipFile(tmp_path / "a.zip", "w") as zip_file:
-        for path in whole.rglob("*"):
+        for path in litter(whole).rglob("*"):
             zip_file.write(path, path.relative_to(whole))
     folder = tmp_path / "data"
     folder.mkdir()
@@ -93,15 +83,13 @@ def test_what_a_person_left_in_a_folder_is_not_replaced(tmp_path):
     assert (folder / ".gitignore").exists() and new.exists()
 
 
-def test_a_demo_is_complete_with_them_and_may_be_drawn_beside_them(tmp_path):
-    facts = demo.Demo(30, 0, 10)
-    assert demo._checked(tmp_path, facts) == tmp_path
+def test_a_demo_is_complete_with_them_and_may_be_drawn_beside_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "photograph", lambda *_: Image.new("RGB", (4, 3)))
     (tmp_path / ".DS_Store").touch()
-    assert demo._checked(tmp_path, facts) == tmp_path
-    drawn = draw_competition(tmp_path / "demo", each=10, test=10)
-    write_json(drawn / "demo.json", vars(facts))
-    litter(drawn)
-    assert demo._checked(drawn, facts) == drawn
+    assert demo.draw(tmp_path, 30) is True
+    for place in (tmp_path, tmp_path / "train_images/blast", tmp_path / "test_images"):
+        (place / "Thumbs.db").touch()
+    assert demo.draw(tmp_path, 30) is False
 
 
 def test_no_bundle_is_seen_in_them(models, data):

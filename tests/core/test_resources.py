@@ -1,0 +1,47 @@
+"""Cores and memory as a container limits them."""
+
+import os
+import shutil
+import sys
+from types import SimpleNamespace
+
+import pytest
+from conftest import run
+
+from src.core import resources
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_cores_are_those_this_process_may_use():
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    done = run("-c", code + "from src.core import cores; print(cores())")
+    assert done.stdout == "1\n", done
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "max", "memory.stat": "anon 300\nfile 100"}, 5000),
+        ({"memory.max": "1000", "memory.stat": "anon 200\nfile 150\nshmem 100"}, 700),
+        ({"memory.max": "9000", "memory.stat": "anon 300\nfile 100"}, 5000),
+        ({"memory.max": "200", "memory.stat": "anon 300\nfile 100"}, 0),
+        ({"memory/memory.limit_in_bytes": "1000",
+          "memory/memory.stat": "rss 1\ntotal_rss 400\ntotal_shmem 50"}, 550),
+        ({}, 5000),
+    ],
+)
+def test_free_memory_is_what_the_containers_limit_leaves(tmp_path, monkeypatch, files, left):
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    free = SimpleNamespace(available=5000)
+    monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: free)
+    assert resources.free_memory() == left
+
+
+def test_shared_memory_is_what_is_free_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "SHARED", tmp_path)
+    assert abs(resources.shared_memory() - shutil.disk_usage(tmp_path).free) < 1 << 30
+    monkeypatch.setattr(resources, "SHARED", tmp_path / "none")
+    assert resources.shared_memory() == sys.maxsize  # nothing that could be too small
