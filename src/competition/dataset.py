@@ -49,9 +49,8 @@ def find(data: str | Path = "") -> Path:
     """
     folder = locate(data)
     if missing := missing_parts(folder):
-        raise UserError(
-            f"{folder} is no complete competition, it lacks {some(missing)}; {_how_to_get_it()}"
-        )
+        problem = f"{folder} is no complete competition, it lacks {some(missing)}"
+        raise UserError(problem, _how_to_get_it())
     return folder
 
 
@@ -68,32 +67,31 @@ def is_drawn(folder: Path) -> bool:
     return (folder / DEMO_MARKER).is_file()
 
 
-def _refuse(folder: Path, faults: dict[str, list[str]], remedy: str = FIX) -> None:
+def _refuse(folder: Path, faults: dict[str, list[str]]) -> None:
     """Stop at the first kind of fault that was found."""
-    for line in as_lines(faults)[:1]:
-        raise UserError(f"{folder}: {line}; {remedy}")
-
-
-# Tables
+    if lines := as_lines(faults):
+        raise UserError(f"{folder}: {lines[0]}", FIX)
 
 
 def train_table(folder: Path) -> pd.DataFrame:
-    """The training table sorted by image_id, the index: label; variety and age (days) if known.
-
-    Read again only when the file has changed: one command needs it several times.
-    """
+    """The training table sorted by image_id, the index: label; variety and age (days) if known."""
     facts = load_facts()
     path = folder / facts.table
     stat = path.stat() if path.exists() else None
-    return _train_table(folder, facts, stat and (stat.st_mtime_ns, stat.st_size)).copy()
+    return _train_table(path, facts, stat and (stat.st_mtime_ns, stat.st_size)).copy()
 
 
-@lru_cache(maxsize=1)
-def _train_table(folder: Path, facts: Facts, version: tuple[int, int] | None) -> pd.DataFrame:
-    table = read_csv(folder / facts.table, [*facts.columns, *facts.other], AGAIN)
-    _refuse(folder, table_faults(table, facts.table))
+@lru_cache(maxsize=1)  # one command needs it several times
+def _train_table(path: Path, facts: Facts, version: tuple[int, int] | None) -> pd.DataFrame:
+    table = read_csv(path, [*facts.columns, *facts.other], AGAIN)
+    _refuse(path.parent, table_faults(table, facts.table))
     table = internal_names(table).set_index("image_id").sort_index()
     return table.astype({"age": "int64"}) if "age" in table else table
+
+
+def classes(folder: Path) -> list[str]:
+    """The labels of the training table, sorted."""
+    return sorted(train_table(folder).label.unique())
 
 
 def sample(folder: Path) -> pd.DataFrame:
@@ -106,96 +104,72 @@ def sample(folder: Path) -> pd.DataFrame:
 
 def solution(folder: Path) -> pd.Series | None:
     """The true labels of the test images in the sample's order; only the demo has them."""
-    path, remedy = folder / SOLUTION, "delete it, or draw the demo again"
-    if not path.exists():
+    if not (folder / SOLUTION).exists():
         return None
-    own = read_csv(path, load_facts().columns, remedy)
-    ids, table = sample(folder).image_id, internal_names(own)
-    strange = sorted(set(ids) ^ set(table.image_id))
-    faults = table_faults(own, SOLUTION)
-    _refuse(folder, faults | {f"{SOLUTION}: other images than in the sample": strange}, remedy)
-    return table.set_index("image_id").label.loc[ids]
+    table = read_csv(folder / SOLUTION, load_facts().columns, "draw the demo again")
+    labels = internal_names(table).set_index("image_id").label
+    ids = sample(folder).image_id
+    if sorted(ids) != sorted(labels.index):
+        raise UserError(f"{folder / SOLUTION} has other images than the sample; draw it again")
+    return labels.loc[ids]
 
 
-def classes(folder: Path) -> list[str]:
-    """The labels of the training table, sorted."""
-    return sorted(train_table(folder).label.unique())
+# Tables and folders. Files are named below the folder of their split, "train" or "test".
 
 
-# Tables and folders
-
-
-def train_files(labels: pd.Series) -> pd.Series:
-    """The path of each image below the training folder, for `labels` by image_id."""
+def file_names(labels: pd.Series) -> pd.Series:
+    """The file of each training image, for `labels` by image_id."""
     ids = labels.index.to_series()
     return labels + "/" + ids if load_facts().class_folders else ids
 
 
-def train_sizes(folder: Path) -> dict[str, int]:
-    """Path → bytes of every file below the training folder."""
+def file_sizes(folder: Path, split: str) -> dict[str, int]:
+    """File → bytes of all there are of a split."""
     facts = load_facts()
-    root = folder / facts.train
-    if not facts.class_folders:
+    root = folder / (facts.train if split == "train" else facts.test)
+    if split == "test" or not facts.class_folders:
         return entries(root)
     labels = entries(root, folders=True)
     return {f"{label}/{name}": n for label in labels for name, n in entries(root / label).items()}
 
 
-def train_faults(folder: Path, labels: pd.Series, sizes: dict[str, int]) -> dict[str, list[str]]:
-    """Kinds of disagreement between table and training folder, with the names concerned."""
-    facts, rows, files = load_facts(), set(train_files(labels)), set(sizes)
-    faults = {}
-    if facts.class_folders:
-        folders, known = set(entries(folder / facts.train, folders=True)), set(labels.unique())
-        faults[f"class folders that {facts.table} does not know"] = sorted(folders - known)
-        faults[f"classes of {facts.table} without a folder"] = sorted(known - folders)
-    faults[f"rows of {facts.table} without an image"] = sorted(rows - files)
-    return faults | {"train images without a row": sorted(files - rows)}
+def file_faults(split: str, named: pd.Series, sizes: dict[str, int]) -> dict[str, list[str]]:
+    """Rows whose file, one of `named`, is missing, and files without a row."""
+    table = load_facts().table if split == "train" else "the sample"
+    rows, files = set(named), set(sizes)
+    return {f"rows of {table} without an image": sorted(rows - files),
+            f"{split} images without a row": sorted(files - rows)}
 
 
-def test_faults(ids: pd.Series, sizes: dict[str, int]) -> dict[str, list[str]]:
-    """Kinds of disagreement between sample and test folder, with the names concerned."""
-    rows, files = set(ids), set(sizes)
-    return {
-        "rows of the sample without an image": sorted(rows - files),
-        "test images without a row": sorted(files - rows),
-    }
-
-
-def _checked_train(folder: Path) -> tuple[pd.Series, pd.Series, dict[str, int]]:
-    """Labels and files by image_id, and the sizes of the files, once they agree."""
-    labels, sizes = train_table(folder).label, train_sizes(folder)
-    _refuse(folder, train_faults(folder, labels, sizes))
-    return labels, train_files(labels), sizes
-
-
-def _checked_test(folder: Path) -> tuple[pd.Series, dict[str, int]]:
-    """The ids and the sizes of the test images, once sample and folder agree."""
-    ids, sizes = sample(folder).image_id, entries(folder / load_facts().test)
-    _refuse(folder, test_faults(ids, sizes))
-    return ids, sizes
+def _files(folder: Path, split: str) -> tuple[pd.Series, dict[str, int]]:
+    """The file of each image_id and the bytes of each file, once table and folder agree."""
+    if split == "train":
+        named = file_names(train_table(folder).label)
+    else:
+        named = sample(folder).image_id.pipe(lambda ids: ids.set_axis(ids))
+    sizes = file_sizes(folder, split)
+    _refuse(folder, file_faults(split, named, sizes))
+    return named, sizes
 
 
 def train_paths(folder: Path) -> pd.Series:
-    """image_id → path, sorted by id; tables and folders that disagree are refused."""
-    _, files, _ = _checked_train(folder)
-    root = folder / load_facts().train
-    return pd.Series([root / file for file in files], files.index, dtype=object)
+    """image_id → path, sorted by id; a table and a folder that disagree are refused."""
+    root, (named, _) = folder / load_facts().train, _files(folder, "train")
+    return pd.Series([root / file for file in named], named.index, dtype=object)
 
 
 def test_paths(folder: Path) -> dict[str, Path]:
     """image_id → path in the sample's order; missing and extra images are refused."""
-    root = folder / load_facts().test
-    return {image_id: root / image_id for image_id in _checked_test(folder)[0]}
+    return {name: folder / load_facts().test / name for name in _files(folder, "test")[0]}
 
 
 def train_fingerprint(folder: Path) -> str:
     """SHA-256 over id, label and bytes of every training image, whatever their order."""
-    labels, files, sizes = _checked_train(folder)
-    rows = zip(labels.index, labels, files, strict=True)
-    return sha256_lines([f"{i}\t{label}\t{sizes[file]}" for i, label, file in rows])
+    (named, sizes), labels = _files(folder, "train"), train_table(folder).label
+    rows = zip(labels.items(), named, strict=True)
+    return sha256_lines([f"{name}\t{label}\t{sizes[file]}" for (name, label), file in rows])
 
 
 def test_fingerprint(folder: Path) -> str:
     """SHA-256 over id and bytes of every test image, whatever their order."""
-    return sha256_lines([f"{i}\t\t{size}" for i, size in _checked_test(folder)[1].items()])
+    return sha256_lines([f"{name}\t\t{size}" for name, size in _files(folder, "test")[1].items()])

@@ -1,10 +1,12 @@
 """The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions.
 
-Not scikit-learn's: its folds depend on the order of the rows, and the saved splits must not change.
+Not scikit-learn's: its folds depend on the order of the rows, its StratifiedGroupKFold takes the
+largest groups first whatever the seed, and the saved splits must not change. These depend on hashes
+of names and exact counts alone: the same on every machine.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from math import fsum
 from pathlib import Path
@@ -21,9 +23,9 @@ TRIES = 20  # of which a grouped split is the most even one
 REMEDIES = {  # of a damaged file
     "stratified": "delete it, the same split is made again",
     # Older versions split sessions in another way.
-    "grouped": "bring back the one that models were trained with, or delete it: the split made "
-    "then may be another one, for which they have to be trained again",
+    "grouped": "restore the one that models were trained with, or delete it and train them again",
 }
+Members = Mapping[str, Counter]  # how many images of each label a group has
 
 
 def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") -> pd.Series:
@@ -39,7 +41,7 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
         else:
             folds = assign_folds(table.label, groups, seed)
         write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
-    return read_folds(path, table.index, REMEDIES[split])
+    return _read_folds(path, table.index, REMEDIES[split])
 
 
 def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
@@ -48,13 +50,11 @@ def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
     return models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
 
 
-def read_folds(path: Path, ids: pd.Index, remedy: str) -> pd.Series:
+def _read_folds(path: Path, ids: pd.Index, remedy: str) -> pd.Series:
     """The saved split, refused unless it gives each of the `ids` one fold from 0 to 4."""
     table = read_csv(path, ["image_id", "fold"], remedy)
-    known = set(map(str, range(FOLDS)))
-    if sorted(table.image_id) != sorted(ids) or set(table.fold) != known:
-        what = f"does not give each training image one of {FOLDS} folds"
-        raise UserError(f"{path} {what}; {remedy}")
+    if sorted(table.image_id) != sorted(ids) or {*table.fold} != {*map(str, range(FOLDS))}:
+        raise UserError(f"{path} does not give each training image one of {FOLDS} folds", remedy)
     return table.astype({"fold": "int64"}).set_index("image_id").fold.sort_index()
 
 
@@ -79,59 +79,66 @@ def session_groups(table: pd.DataFrame, identical: pd.Series) -> pd.Series:
     if (sessions := groups.nunique()) < FOLDS:
         raise UserError(
             f"split=grouped needs {FOLDS} or more groups of one variety and age that share no "
-            f"photograph, {load_facts().table} has {sessions}; use split=stratified"
-        )
+            f"photograph, {load_facts().table} has {sessions}", "use split=stratified")
     return groups
 
 
-def assign_folds(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
+def assign_folds(labels: pd.Series, groups: pd.Series, seed: int) -> pd.Series:
     """image_id → fold; a group stays together, each class is spread as evenly as groups allow.
 
-    It depends on hashes of group names and exact counts alone: the same on every machine, whatever
-    the order of the rows. Large groups come first; the seed orders groups of one size.
+    Large groups come first; the seed orders groups of one size.
     """
-    members = _count(labels, groups, n)
+    members = _count(labels, groups)
     order = sorted(members, key=lambda g: (-members[g].total(), _shuffle(g, seed)))
-    return _by_image(groups, _distribute(members, order, Counter(labels), n))
+    return _by_image(groups, _distribute(members, order, Counter(labels)))
 
 
-def assign_sessions(labels: pd.Series, groups: pd.Series, seed: int, n: int = FOLDS) -> pd.Series:
+def assign_sessions(labels: pd.Series, groups: pd.Series, seed: int) -> pd.Series:
     """image_id → fold, as by `assign_folds`, for few groups of very unequal size.
 
     With the largest first every seed would give the same folds: here each seed tries several random
-    orders, large groups early, and keeps the most even split. The folds, from the largest on, are
-    numbered from `seed` on: n seeds in a row hold out n different ones.
+    orders, in which a group twice as large mostly comes earlier, and keeps the most even split. The
+    folds, from the largest on, are numbered from `seed` on: 5 seeds in a row hold out 5 others.
     """
-    members, totals = _count(labels, groups, n), Counter(labels)
-    orders = [_large_early(members, f"{seed}\t{number}") for number in range(TRIES)]
-    splits = [_distribute(members, order, totals, n) for order in orders]
+    members, totals = _count(labels, groups), Counter(labels)
+    splits = []
+    for number in range(TRIES):
+        late = {g: int(_shuffle(g, f"{seed}\t{number}"), 16) * -members[g].total() for g in members}
+        splits.append(_distribute(members, sorted(members, key=late.get), totals))
     best = min(splits, key=lambda folds: _unevenness(members, folds, totals))
     best = sorted(best, key=lambda fold: max((members[g].total(), g) for g in fold), reverse=True)
-    start = seed % n
-    return _by_image(groups, [best[(number - start) % n] for number in range(n)])
+    return _by_image(groups, [best[(number - seed) % FOLDS] for number in range(FOLDS)])
 
 
-def _count(labels: pd.Series, groups: pd.Series, n: int) -> dict[str, Counter]:
-    """Group → how many images of each label it has; refused where there are fewer than `n`."""
+def _count(labels: pd.Series, groups: pd.Series) -> Members:
     members = defaultdict(Counter)
     for group, label in zip(groups, labels.loc[groups.index], strict=True):
         members[group][label] += 1
-    if len(members) < n:
-        raise UserError(f"{len(members)} different images cannot make {n} folds; add images")
+    if len(members) < FOLDS:
+        raise UserError(f"{len(members)} different images cannot make {FOLDS} folds; add images")
     return members
 
 
-def _distribute(
-    members: Mapping[str, Counter], order: Iterable[str], totals: Counter, n: int
-) -> list[list[str]]:
+def _distribute(members: Members, order: list[str], totals: Counter) -> list[list[str]]:
     """The groups of each fold: in `order`, each goes to the fold with the least of its labels."""
-    folds, held = [[] for _ in range(n)], [Counter() for _ in range(n)]
+    folds, held = [[] for _ in range(FOLDS)], [Counter() for _ in range(FOLDS)]
     for group in order:
         crowded = [(_crowding(members[group], fold, totals), fold.total()) for fold in held]
         number = crowded.index(min(crowded))
         folds[number].append(group)
         held[number] += members[group]
     return folds
+
+
+def _crowding(group: Counter, held: Counter, totals: Counter) -> float:
+    """How much a fold already holds of the labels of a group, each as a share of its class."""
+    return fsum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
+
+
+def _unevenness(members: Members, folds: list[list[str]], totals: Counter) -> float:
+    """The sum of squared shares of each class in each fold, least where all shares are equal."""
+    held = [sum((members[group] for group in fold), Counter()) for fold in folds]
+    return fsum((fold[label] / totals[label]) ** 2 for fold in held for label in totals)
 
 
 def _by_image(groups: pd.Series, folds: list[list[str]]) -> pd.Series:
@@ -142,25 +149,6 @@ def _by_image(groups: pd.Series, folds: list[list[str]]) -> pd.Series:
 def _shuffle(name: str, seed: int | str) -> str:
     """A random sort key of `name`, always the same for a seed."""
     return sha256(f"{seed}\t{name}".encode()).hexdigest()
-
-
-def _large_early(members: Mapping[str, Counter], seed: str) -> list[str]:
-    """The groups in a random order in which a group twice as large mostly comes earlier."""
-    return sorted(members, key=lambda g: -members[g].total() * int(_shuffle(g, seed), 16))
-
-
-def _crowding(group: Counter, held: Counter, totals: Counter) -> float:
-    """How much a fold already holds of the labels of a group, each as a share of its class."""
-    return fsum(n * held[label] / totals[label] ** 2 for label, n in sorted(group.items()))
-
-
-def _unevenness(
-    members: Mapping[str, Counter], folds: list[list[str]], totals: Counter
-) -> float:
-    """The sum of squared shares of each class in each fold, least where all shares are equal."""
-    held = [sum((members[group] for group in fold), Counter()) for fold in folds]
-    shares = [fold[label] / totals[label] for fold in held for label in totals]
-    return fsum(share * share for share in shares)
 
 
 def digest(folds: pd.Series) -> str:

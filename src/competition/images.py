@@ -5,11 +5,10 @@ PIL and tqdm are imported by the functions that open images: reading tables does
 
 from collections import defaultdict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from src.competition.tables import some
+from src.competition.tables import as_lines
 from src.core import UserError, cores, sha256
 
 SIDEWAYS = (5, 6, 7, 8)  # values of the EXIF orientation that exchange width and height
@@ -21,7 +20,6 @@ class Inspection(NamedTuple):
     size: tuple[int, int] = (0, 0)  # width, height, upright
     kind: str = ""  # "JPEG RGB": format and mode as stored
     converted: bool = False  # the mode is not that of 8-bit colour or grey
-    rotated: bool = False  # the EXIF orientation is not the usual one
     problem: str = ""
 
 
@@ -44,7 +42,7 @@ def inspect(path: Path) -> Inspection:
     except Exception as error:
         return Inspection(problem=problem_of(path, error))
     size = (height, width) if orientation in SIDEWAYS else (width, height)
-    return Inspection(size, kind, converted, orientation not in (0, 1))
+    return Inspection(size, kind, converted)
 
 
 def problem_of(path: Path, error: Exception) -> str:
@@ -60,23 +58,21 @@ def problem_of(path: Path, error: Exception) -> str:
 
 def inspect_all(paths: Iterable[Path]) -> dict[Path, Inspection]:
     """`inspect` for many files, on all cores this process may use; in the order given."""
-    from tqdm import tqdm
+    from tqdm.contrib.concurrent import thread_map
 
-    paths = list(paths)
-    with ThreadPoolExecutor(cores()) as pool:  # PIL decodes without holding the interpreter's lock
-        found = pool.map(inspect, paths)
-        bar = tqdm(found, "decoding", len(paths), unit=" images", delay=2, disable=None)
-        return dict(zip(paths, bar, strict=True))
+    paths, bar = list(paths), {"desc": "decoding", "unit": " images", "delay": 2, "disable": None}
+    # Threads: PIL decodes without holding the interpreter's lock.
+    found = thread_map(inspect, paths, max_workers=cores(), **bar)
+    return dict(zip(paths, found, strict=True))
 
 
 def require_images(paths: Iterable[Path]) -> None:
     """Refuse unreadable images, naming the first ten."""
-    bad = {path: i.problem for path, i in inspect_all(paths).items() if i.problem}
+    bad = [f"{path.parent.name}/{path.name} ({i.problem})"
+           for path, i in inspect_all(paths).items() if i.problem]
     if bad:
-        count = "1 unreadable image" if len(bad) == 1 else f"{len(bad):,} unreadable images"
-        names = some(f"{path.parent.name}/{path.name} ({why})" for path, why in bad.items())
-        remedy = "restore them; python -m src.competition check shows all"
-        raise UserError(f"{count}: {names}; {remedy}")
+        (line,) = as_lines({"unreadable images": bad})
+        raise UserError(line, "restore them; python -m src.competition check shows all")
 
 
 def identical_files(paths: Iterable[Path]) -> list[list[Path]]:

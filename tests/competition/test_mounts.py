@@ -38,19 +38,12 @@ def test_a_path_of_either_form_finds_the_file_in_either_form(root, new, old):
         path.unlink()
 
 
-def test_a_path_that_exists_is_taken_as_it_is_written(root):
+def test_a_path_that_exists_or_lies_elsewhere_stays_and_no_owner_is_guessed(root):
     both = [put(root / "datasets/someone/weights/vit.bin"), put(root / "weights/vit.bin")]
     assert [mounts.resolve(path) for path in both] == both
-
-
-def test_a_name_that_two_owners_have_is_not_guessed(root):
-    path = root / "weights/vit.bin"
-    for owner in ("one", "other"):
-        put(root / "datasets" / owner / "weights/vit.bin")
-    assert mounts.resolve(path) == path and not path.exists()
-
-
-def test_a_path_elsewhere_stays_what_it_is(root):
-    path = root.parent / "weights/vit.bin"
-    put(root / "datasets/someone/weights/vit.bin")
-    assert mounts.resolve(path) == path
+    elsewhere = root.parent / "weights/vit.bin"
+    assert mounts.resolve(elsewhere) == elsewhere
+    both[1].unlink()
+    assert mounts.resolve(both[1]) == both[0]
+    put(root / "datasets/other/weights/vit.bin")
+    assert mounts.resolve(both[1]) == both[1]

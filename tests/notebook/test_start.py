@@ -53,7 +53,7 @@ def test_unreadable_images_are_refused_naming_the_first_ten(
     line = refusal(start)
     named = [path for path in bad if f"{path.parent.name}/{path.name}" in line]
     assert named == bad[:10]
-    assert line.startswith(f"{spoilt} unreadable image") and f"{more}; restore them" in line
+    assert line.startswith(f"unreadable images ({spoilt}): ") and f"{more}; restore them" in line
     assert list((tmp_path / "fresh").rglob("*.*")) == []
 
 
