@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from src.core import command
-from src.demo.draw import draw, drawn_photographs
+from src.demo.draw import draw
 
 
 def main() -> None:
@@ -17,11 +17,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=600, help="of the training set (600)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds draw other images (0)")
     args = parser.parse_args()
-    new = draw(args.folder, args.images, args.seed)
-    size = sum(path.stat().st_size for path in drawn_photographs(args.folder)) / 1e6
-    what = "drew" if new else "already there:"
+    what = "drew" if draw(args.folder, args.images, args.seed) else "already there:"
     count = f"{args.images} training and {args.images // 3} test photographs"
-    print(f"{what} {count}, {size:.0f} MB, in {args.folder}")
+    print(f"{what} {count} in {args.folder}")
 
 
 if __name__ == "__main__":

@@ -16,17 +16,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from src.core import (
-    DEMO_MARKER,
-    SAMPLE,
-    UserError,
-    cores,
-    entries,
-    is_empty,
-    load_facts,
-    put_in_place,
-    write_json,
-)  # fmt: skip
+from src import core
+from src.core import UserError, load_facts
 from src.demo.leaves import photograph
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
@@ -34,17 +25,10 @@ SIZE = (480, 640)  # width, height
 TURNED = 4  # photographs of the competition that are landscape, as in the real one
 QUALITY = 88
 SHARES = {
-    "normal": 0.170,
-    "blast": 0.167,
-    "hispa": 0.153,
-    "dead_heart": 0.139,
-    "tungro": 0.104,
-    "brown_spot": 0.093,
-    "downy_mildew": 0.060,
-    "bacterial_leaf_blight": 0.046,
-    "bacterial_leaf_streak": 0.036,
-    "bacterial_panicle_blight": 0.032,
-}
+    "normal": 0.170, "blast": 0.167, "hispa": 0.153, "dead_heart": 0.139, "tungro": 0.104,
+    "brown_spot": 0.093, "downy_mildew": 0.060, "bacterial_leaf_blight": 0.046,
+    "bacterial_leaf_streak": 0.036, "bacterial_panicle_blight": 0.032,
+}  # fmt: skip
 FIELDS = {  # variety → share of the photographs, ages in days
     "ADT45": (0.67, (45, 50, 55, 60, 65, 67, 70, 72, 75)),
     "KarnatakaPonni": (0.10, (50, 70, 75)),
@@ -74,47 +58,34 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
     Returns False when they are already there. The folder appears when it is complete; a killed
     drawing stays beside it as .<folder>.<…>.part and is continued by the next call.
     """
-    demo = Demo(images, seed, images // 3)
-    folder = _checked(Path(folder).expanduser().resolve(), demo)
-    if (folder / DEMO_MARKER).is_file():
+    folder, demo = Path(folder).expanduser().resolve(), Demo(images, seed, images // 3)
+    if _is_there(folder, demo):
         return False
     part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
     drawn = tables(demo)
     try:
         _draw_images(part, drawn, seed)
         _write_tables(part, drawn)
-        write_json(part / DEMO_MARKER, asdict(demo))
-        put_in_place(part, folder)
+        core.write_json(part / core.DEMO_MARKER, asdict(demo))
+        core.put_in_place(part, folder)
     except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror or error}; free some space or name another "
-            f"folder (what was drawn so far lies in {part})"
-        ) from error
+        problem = f"cannot write {folder}: {error.strerror or error}"
+        raise UserError(problem, "free some space, or name another folder") from error
     return True
 
 
-def _checked(folder: Path, demo: Demo) -> Path:
-    """`folder`, if it is free or holds this very `demo`; anything else in it is left alone."""
-    if demo.images < LEAST:
-        raise UserError(f"--images {demo.images} is too few for ten labels; give {LEAST} or more")
-    if demo.seed < 0:
-        raise UserError(f"--seed {demo.seed} is negative; give 0 or more")
-    if not folder.exists() or (folder.is_dir() and is_empty(folder)):
-        return folder
-    if not (folder / DEMO_MARKER).is_file():
-        raise UserError(f"{folder} holds something else; name a new folder for the demo")
-    if json.loads((folder / DEMO_MARKER).read_text(encoding="utf-8")) != asdict(demo):
-        raise UserError(f"{folder} holds another demo; remove it, or name a new folder")
-    if len(drawn_photographs(folder)) != demo.images + demo.tests:
+def _is_there(folder: Path, demo: Demo) -> bool:
+    """Whether `folder` holds this very `demo`; anything else in it is left alone."""
+    if demo.images < LEAST or demo.seed < 0:
+        raise UserError(f"a demo needs --images {LEAST} or more and --seed 0 or more")
+    if not folder.exists() or (folder.is_dir() and core.is_empty(folder)):
+        return False
+    marker = folder / core.DEMO_MARKER
+    if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")) != asdict(demo):
+        raise UserError(f"{folder} holds something else; remove it, or name a new folder")
+    if len([*folder.rglob("[12]0*.*")]) != demo.images + demo.tests:  # the images, by their ids
         raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
-    return folder
-
-
-def drawn_photographs(folder: Path) -> list[Path]:
-    """The files of the images of a drawn competition."""
-    train, test = folder / load_facts().train, folder / load_facts().test
-    places = [test, train, *(train / label for label in entries(train, folders=True))]
-    return [place / name for place in places for name in entries(place)]
+    return True
 
 
 def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -142,8 +113,8 @@ def _labels(rng: np.random.Generator, count: int, first: int, least: int) -> pd.
     counts[(wanted - counts).nlargest(missing).index] += 1
     labels = rng.permutation(np.repeat(counts.index, counts + least))
     suffix = load_facts().suffix or ".jpg"
-    ids = [f"{first + i}{suffix}" for i in range(count)]
-    return pd.DataFrame({"image_id": ids, "label": labels})
+    return pd.DataFrame({"image_id": [f"{first + i}{suffix}" for i in range(count)],
+                         "label": labels})
 
 
 def _sessions(rng: np.random.Generator, labels: pd.Series) -> pd.DataFrame:
@@ -155,31 +126,27 @@ def _sessions(rng: np.random.Generator, labels: pd.Series) -> pd.DataFrame:
     return sessions.loc[picks, ["variety", "age"]].set_index(labels.index)
 
 
-def _write_tables(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def _write_tables(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     """The three tables of the competition; the sample's labels are empty."""
-    facts, (train, test) = load_facts(), tables
+    facts, (train, test) = load_facts(), drawn
     names = {"image_id": facts.id, "label": facts.label}
-    files = {facts.table: train, "solution.csv": test, SAMPLE: test.assign(label="")}
+    files = {facts.table: train, "solution.csv": test, core.SAMPLE: test.assign(label="")}
     for file, table in files.items():
         table = table.assign(image_id=table.image_id.str.removesuffix(facts.suffix))
         columns = [*facts.columns, *(facts.other if file == facts.table else ())]
         table.rename(columns=names)[columns].to_csv(part / file, index=False)
 
 
-def _draw_images(part: Path, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
-    """Every photograph of `tables` that `part` lacks, on all cores this process may use."""
-    rows = pd.concat(tables)
+def _draw_images(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
+    """Every photograph of the tables that `part` lacks, on all core.cores this process may use."""
+    rows = pd.concat(drawn)
     for folder in {Path(path).parent for path in rows.path} | {Path("unfinished")}:
         (part / folder).mkdir(parents=True, exist_ok=True)
-    jobs = [
-        (part, row.path, row.label, bool(row.turned), [VERSION, seed, int(Path(row.image_id).stem)])
-        for row in rows.itertuples()
-        if not (part / row.path).exists()
-    ]
-    with Pool(cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    jobs = [(part, row.path, row.label, row.turned, [VERSION, seed, int(Path(row.image_id).stem)])
+            for row in rows.itertuples() if not (part / row.path).exists()]
+    with Pool(core.cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         done = pool.imap_unordered(_draw_image, jobs, chunksize=4)
-        for _ in tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit=" images"):
-            pass
+        list(tqdm(done, "drawing", len(rows), initial=len(rows) - len(jobs), unit=" images"))
     shutil.rmtree(part / "unfinished")
 
 

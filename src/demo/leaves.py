@@ -14,23 +14,16 @@ from PIL import Image, ImageChops, ImageFilter
 
 from src.demo.damage import BROWN, DAMAGE, STRAW, Array, Rng, blemish, noise, paint, panicle
 
-GREENS = np.float32(
-    [
-        [0.34, 0.47, 0.16],
-        [0.28, 0.42, 0.17],
-        [0.40, 0.54, 0.22],
-        [0.31, 0.48, 0.23],
-    ]
-)
-GROUNDS = np.float32(
-    [
-        [0.38, 0.31, 0.23],  # soil
-        [0.60, 0.63, 0.63],  # water under the sky
-        [0.15, 0.19, 0.10],  # shade
-        [0.30, 0.40, 0.17],  # grass
-        [0.50, 0.44, 0.34],  # dry soil
-    ]
-)
+GREENS = np.float32([
+    [0.34, 0.47, 0.16], [0.28, 0.42, 0.17], [0.40, 0.54, 0.22], [0.31, 0.48, 0.23],
+])  # fmt: skip
+GROUNDS = np.float32([
+    [0.38, 0.31, 0.23],  # soil
+    [0.60, 0.63, 0.63],  # water under the sky
+    [0.15, 0.19, 0.10],  # shade
+    [0.30, 0.40, 0.17],  # grass
+    [0.50, 0.44, 0.34],  # dry soil
+])  # fmt: skip
 
 
 def photograph(label: str, rng: Rng, size: tuple[int, int] = (480, 640)) -> Image.Image:
