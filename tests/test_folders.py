@@ -50,14 +50,9 @@ def make(repository: Path, names: list[str]) -> None:
         (repository / name).touch()
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not in a git repository")
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_both_folders_are_in_git_with_a_readme(folder):
-    assert {f"{folder}/.gitignore", f"{folder}/README.md"} <= {*git(ROOT, "ls-files", folder)}
-
-
-def test_an_ensemble_leaves_git_quiet(repository):
+def test_an_ensemble_leaves_git_quiet_and_the_readme_of_the_models_is_no_model(repository):
     assert len(git(repository, "ls-files")) == 4
+    assert bundle.names(repository / "models") == []
     make(repository, [name for name in MADE if name not in KEPT])
     assert git(repository, "status", "--porcelain") == []
 
@@ -74,8 +69,3 @@ def test_every_kind_of_file_is_named_in_the_readme_of_its_folder():
                             ("models", ("pkl", "json", "valid.parquet", "test.parquet", "folds_"))):
         text = (ROOT / folder / "README.md").read_text(encoding="utf-8")
         assert [end for end in endings if end not in text] == []
-
-
-def test_the_readme_of_the_models_is_no_model(repository):
-    assert bundle.names(repository / "models") == []
-    assert bundle.survey(repository / "models") == ({}, {})

@@ -9,6 +9,5 @@ from src.competition.dataset import (
     test_paths, train_fingerprint, train_paths, train_table,
 )  # fmt: skip
 from src.competition.folds import digest, folds_path, get_folds, holdout_digest
-from src.competition.images import problem_of, require_images
-from src.competition.rgb import to_rgb
+from src.competition.images import problem_of, require_images, to_rgb
 from src.competition.tables import internal_names, own_names, some

@@ -1,12 +1,12 @@
-"""Image files: whether they can be decoded, what they hold, which are identical.
-
-PIL and tqdm are imported by the functions that open images: reading tables does not need them.
-"""
+"""Image files: whether they can be decoded, what they hold, as 8-bit RGB; which are identical."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from src.competition.tables import as_lines
 from src.core import UserError, cores, sha256
@@ -25,15 +25,11 @@ class Inspection(NamedTuple):
 
 def inspect(path: Path) -> Inspection:
     """Decode `path` in full, JPEG at an eighth of its size: all its bytes are still read."""
-    from PIL import ExifTags, Image
-
-    from src.competition.rgb import ORDINARY, to_rgb
-
     try:
         with Image.open(path) as image:
             kind, (width, height) = f"{image.format} {image.mode}", image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-            converted = image.mode not in ORDINARY
+            converted = image.mode not in ("RGB", "L")
             image.draft("L", (1, 1))
             image.load()
             if converted:
@@ -47,13 +43,42 @@ def inspect(path: Path) -> Inspection:
 
 def problem_of(path: Path, error: Exception) -> str:
     """What is wrong with a file that PIL could not decode, without repeating its path."""
-    from PIL import UnidentifiedImageError
-
     if isinstance(error, UnidentifiedImageError):
         return "no picture" if path.stat().st_size else "empty file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return "truncated" if "truncated" in str(error).lower() else str(error) or type(error).__name__
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """`image` as 8-bit RGB; no grey is clipped.
+
+    Of 16-bit greys, 0 … 65535 become 0 … 255. For 32-bit integers and floats no format says where
+    white is: the least value of the picture becomes 0, its greatest 255. Alpha is dropped, as in
+    fastai's `PILImage.create`, so that a model exported to plain fastai sees the same pixels.
+    Raises ValueError for values that are not finite.
+    """
+    if image.mode == "La":  # which Pillow converts to nothing but LA
+        image = image.convert("LA")
+    elif image.mode.startswith("I;16"):
+        image = _from_greys(np.asarray(image) / 65535)
+    elif image.mode in ("I", "F"):
+        image = _from_greys(_own_range(np.asarray(image, np.float64)))
+    image.info.pop("transparency", None)  # of a palette: Pillow would warn that it is dropped
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _own_range(values: np.ndarray) -> np.ndarray:
+    """`values` moved and scaled to 0 … 1; zeros where all are equal."""
+    if not np.isfinite(values).all():
+        raise ValueError("holds values that are no finite numbers")
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def _from_greys(shares: np.ndarray) -> Image.Image:
+    """An 8-bit grey picture of shares of white, 0 … 1."""
+    return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
 
 
 def inspect_all(paths: Iterable[Path]) -> dict[Path, Inspection]:
