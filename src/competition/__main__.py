@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("action", choices=["check"], help="print what is there and what is wrong")
     parser.add_argument("data", nargs="?", default="", metavar="DIR", help="the folder to check")
     folder = locate(parser.parse_args().data)
-    found = check(folder)
-    print(f"competition in {folder}", "", *found.lines, sep="\n")
-    sys.exit(1 if found.obstacles else 0)
+    lines, obstacles = check(folder)
+    print(f"competition in {folder}", "", *lines, sep="\n")
+    sys.exit(1 if obstacles else 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -15,15 +14,8 @@ from src.core import SAMPLE, UserError, entries, ignored, load_facts
 Inspections = dict[str, dict[Path, Inspection]]  # of the splits, "train" and "test"
 
 
-class Report(NamedTuple):
-    """The printed `lines` of a check, and the `obstacles` that keep training from starting."""
-
-    lines: list[str]
-    obstacles: list[str]
-
-
-def check(folder: Path) -> Report:
-    """What `folder` holds and what keeps training from starting; stops at nothing.
+def check(folder: Path) -> tuple[list[str], list[str]]:
+    """The lines that describe `folder`, and the obstacles that keep training from starting.
 
     A broken test image is an obstacle too: it would be noticed only after a night of training.
     Files that are converted to RGB or ignored are none.
@@ -49,7 +41,7 @@ def check(folder: Path) -> Report:
     lines += [_names(what, names) for what, names in faults.items()]
     lines += [*_files(images, folder), *_identical(images)]
     verdict = f"verdict: training {'may not' if obstacles else 'may'} start"
-    return Report([*lines, "", *(f"obstacle: {o}" for o in obstacles), verdict], obstacles)
+    return [*lines, "", *(f"obstacle: {o}" for o in obstacles), verdict], obstacles
 
 
 def _lenient(path: Path, columns: list[str], obstacles: list[str]) -> pd.DataFrame:

@@ -31,9 +31,9 @@ def data(tmp_path: Path) -> Path:
 
 def value(data: Path, what: str) -> str:
     """What the report of `data` says of `what`; the findings here let training start."""
-    report = check(data)
-    assert report.obstacles == [] and report.lines[-1] == "verdict: training may start"
-    (found,) = re.findall(rf"^ *{what}  +(.*)$", "\n".join(report.lines), re.M)
+    lines, obstacles = check(data)
+    assert obstacles == [] and lines[-1] == "verdict: training may start"
+    (found,) = re.findall(rf"^ *{what}  +(.*)$", "\n".join(lines), re.M)
     return found
 
 
@@ -96,7 +96,7 @@ def test_ids_that_occur_twice_and_names_of_any_letters_are_one_line_each(data: P
     picture(data / "test_images/a\nb.jpg")
     text = (data / "train.csv").read_text()
     (data / "train.csv").write_text(text + text.splitlines()[1] + "\n")
-    assert check(data).obstacles == [
+    assert check(data)[1] == [
         "train.csv: id twice (1): 100000.jpg", r"test images without a row (1): a\nb.jpg"
     ]
 
@@ -104,10 +104,10 @@ def test_ids_that_occur_twice_and_names_of_any_letters_are_one_line_each(data: P
 @pytest.mark.parametrize("part", load_facts().layout)
 def test_what_there_is_is_printed_though_a_part_is_missing(data: Path, part: str):
     (data / part).rename(data / "away")
-    report = check(data)
-    assert any(part in obstacle for obstacle in report.obstacles)
-    assert report.lines[-1] == "verdict: training may not start"
-    counts = "\n".join(report.lines)
+    lines, obstacles = check(data)
+    assert any(part in obstacle for obstacle in obstacles)
+    assert lines[-1] == "verdict: training may not start"
+    counts = "\n".join(lines)
     assert re.search(rf"^train images +{0 if part == 'train_images' else 6} ", counts, re.MULTILINE)
     assert re.search(rf"^all +{0 if part == 'train.csv' else 6}$", counts, re.MULTILINE)
 
@@ -115,7 +115,7 @@ def test_what_there_is_is_printed_though_a_part_is_missing(data: Path, part: str
 def test_an_empty_folder_and_torn_tables_are_survived(data: Path, tmp_path: Path):
     (data / "train.csv").write_bytes(b"\xff\xd8\xff\xe0")
     (data / "sample_submission.csv").write_text("")
-    assert len(check(data).obstacles) == 2
+    assert len(check(data)[1]) == 2
     (tmp_path / "empty").mkdir()
     result = call(main, "check", tmp_path / "empty")
     assert (result.returncode, result.stderr) == (1, "")

@@ -164,7 +164,7 @@ def test_tables_and_folders_that_disagree_are_refused(data: Path, moved: str, me
     (data / moved).rename((data / moved).with_name("moved"))
     read = competition.test_paths if "test" in moved else competition.train_paths
     assert refusal(read, data).startswith(f"{data}: rows of ")
-    assert any(message in obstacle for obstacle in check(data).obstacles)
+    assert any(message in obstacle for obstacle in check(data)[1])
 
 
 def test_only_the_first_ten_missing_images_are_named(data: Path):

@@ -24,24 +24,19 @@ def spread(labels: pd.Series, folds: pd.Series) -> pd.DataFrame:
     return pd.crosstab(labels, folds[labels.index]).reindex(columns=range(FOLDS), fill_value=0)
 
 
-def test_every_image_has_one_fold_and_every_class_is_spread_evenly(labels: pd.Series):
-    folds = assign_folds(labels, alone(labels), seed=42)
-    assert sorted(folds.index) == sorted(labels.index)
-    counts = spread(labels, folds)
-    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1
-    assert counts.sum().max() - counts.sum().min() <= 1
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_groups_stay_together_and_unbalance_a_class_by_no_more_than_their_size(labels, seed):
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_stay_together_and_every_class_is_spread_evenly(labels, seed):
     groups = alone(labels)
     for size, label in (4, "normal"), (3, "blast"), (2, "hispa"):
         members = labels.index[labels == label][:size]
         groups[members] = members[0]
-    folds = assign_folds(labels, groups, seed)
-    assert folds.groupby(groups).nunique().max() == 1
-    counts = spread(labels, folds)
-    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1  # the single ones fill up
+    for given in (alone(labels), groups):
+        folds = assign_folds(labels, given, seed)
+        assert sorted(folds.index) == sorted(labels.index)
+        assert folds.groupby(given).nunique().max() == 1
+        counts = spread(labels, folds)
+        assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1  # the single ones fill up
+    assert counts.sum().max() - counts.sum().min() <= 3
 
 
 def test_large_groups_of_mixed_labels_are_spread_as_evenly_as_they_allow():
@@ -50,8 +45,7 @@ def test_large_groups_of_mixed_labels_are_spread_as_evenly_as_they_allow():
     labels = pd.Series([("blast", "normal")[n // 10 % 2] for n in range(100)], ids)
     labels.iloc[::10] = "tungro"
     folds = assign_folds(labels, pd.Series([n // 10 for n in range(100)], ids).astype(str), 42)
-    assert (spread(labels, folds).loc["tungro"] == 2).all()
-    assert (spread(labels, folds).loc["blast"] == 9).all()
+    assert (spread(labels, folds).loc[["blast", "tungro"]].T == [9, 2]).all(axis=None)
 
 
 def test_the_split_is_the_same_on_every_machine_whatever_the_order_of_the_rows(labels: pd.Series):

@@ -51,9 +51,9 @@ def test_a_competition_stays_the_same_with_them(data, tmp_path):
 
 
 def test_the_check_names_them_on_one_line_and_lets_training_start(data):
-    report = check(litter(data))
-    assert report.obstacles == []
-    (line,) = [line for line in report.lines if "Thumbs.db" in line]
+    lines, obstacles = check(litter(data))
+    assert obstacles == []
+    (line,) = [line for line in lines if "Thumbs.db" in line]
     assert re.search(r"^ignored, .* 44: .*, Icon\\r, .* and 34 more$", line)
     (data / "train_images" / "disease_b" / "Thumbs.db").touch()
     assert ignored(data / "train_images" / "disease_b") == ["Thumbs.db"]
