@@ -1,4 +1,7 @@
-"""Small tables by hand: how many images of each label, and the probabilities of some."""
+"""Small tables by hand: of a competition without pictures, and the probabilities of some images."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,20 @@ COUNTS = {"blast": 23, "hispa": 11, "normal": 37, "tungro": 5}
 def name(label: str, n: int) -> str:
     """The file name of image `n` of a label."""
     return f"{list(COUNTS).index(label) + 1}{n:05}.jpg"
+
+
+def text_competition(folder: Path, rows: Sequence[str], tests: Sequence[str] = ()) -> Path:
+    """A competition of the `rows` of train.csv and the images `tests`; text stands for pictures."""
+    images = {f"train_images/{row.split(',')[1]}/{row.split(',')[0]}": row for row in rows}
+    images |= {f"test_images/{name}": name for name in tests}
+    for image, text in images.items():
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / image).write_text(text)
+    tables = {"train.csv": ["image_id,label,variety,age", *rows],
+              "sample_submission.csv": ["image_id,label", *(f"{name}," for name in tests)]}
+    for table, lines in tables.items():
+        (folder / table).write_text("\n".join([*lines, ""]))
+    return folder
 
 
 def probs_of(rows, classes=("blast", "normal"), model=None):

@@ -8,6 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 from small_bundles import call
 from small_pictures import picture, truncate
+from small_tables import text_competition
 
 from src.competition.__main__ import main
 from src.competition.check import check
@@ -17,15 +18,10 @@ from src.core import load_facts
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two classes of three photographs, two test photographs, all different."""
-    folder, rows = tmp_path / "data", []
-    for n in range(6):
-        label, name = ("blast", "normal")[n // 3], f"10000{n}.jpg"
-        picture(folder / "train_images" / label / name, 30 * n)
-        rows.append(f"{name},{label},ADT45,{45 + n}\n")
-    for n in range(2):
-        picture(folder / "test_images" / f"20000{n}.jpg", 200 + 30 * n)
-    (folder / "train.csv").write_text("image_id,label,variety,age\n" + "".join(rows))
-    (folder / "sample_submission.csv").write_text("image_id,label\n200001.jpg,\n200000.jpg,\n")
+    rows = [f"10000{n}.jpg,{('blast', 'normal')[n // 3]},ADT45,{45 + n}" for n in range(6)]
+    folder = text_competition(tmp_path / "data", rows, ["200001.jpg", "200000.jpg"])
+    for n, path in enumerate(folder.rglob("*.jpg")):
+        picture(path, 30 * n)
     return folder
 
 
