@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from src.competition import dataset
-from src.competition.images import Inspection, identical_files, inspect_all
+from src.competition.images import Inspection, broken, identical_files, inspect_all, short_name
 from src.competition.tables import as_lines, internal_names, read_csv, some, table_faults
 from src.core import SAMPLE, UserError, entries, ignored, load_facts
 
@@ -31,8 +31,7 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
     for split, root in (("train", folder / facts.train), ("test", folder / facts.test)):
         sizes = dataset.file_sizes(folder, split)
         images[split] = inspect_all(sorted(root / name for name in sizes))
-        bad = [f"{_short(path)} ({i.problem})" for path, i in images[split].items() if i.problem]
-        faults[f"unreadable {split} images"] = bad
+        faults[f"unreadable {split} images"] = broken(images[split])
         if len(named[split]):
             faults |= dataset.file_faults(split, named[split], sizes)
     obstacles += as_lines(faults)
@@ -51,10 +50,6 @@ def _lenient(path: Path, columns: list[str], obstacles: list[str]) -> pd.DataFra
     except UserError as error:
         obstacles.append(str(error))
         return pd.DataFrame(columns=columns, dtype=str)
-
-
-def _short(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
 
 
 def _line(what: str, value: object) -> str:
@@ -85,7 +80,7 @@ def _images(images: Inspections) -> list[str]:
 
 def _files(images: Inspections, folder: Path) -> list[str]:
     """The files that are converted to RGB, and those that are ignored."""
-    converted = [f"{_short(path)} ({i.kind})" for seen in images.values()
+    converted = [f"{short_name(path)} ({i.kind})" for seen in images.values()
                  for path, i in seen.items() if i.converted]
     train, test = folder / load_facts().train, folder / load_facts().test
     places = [folder, train, *(train / label for label in entries(train, folders=True)), test]
@@ -99,5 +94,5 @@ def _identical(images: Inspections) -> list[str]:
     groups = {"train": [], "test": [], "train and test": []}
     for same in identical_files([*images["train"], *images["test"]]):
         splits = [split for split in images if not images[split].keys().isdisjoint(same)]
-        groups[" and ".join(splits)].append(some(map(_short, same), joint=" = "))
+        groups[" and ".join(splits)].append(some(map(short_name, same), joint=" = "))
     return [_names(f"identical files within {place}", found) for place, found in groups.items()]

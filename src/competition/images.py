@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from src.competition.tables import as_lines
+from src.competition.tables import some
 from src.core import UserError, cores, sha256
 
 SIDEWAYS = (5, 6, 7, 8)  # values of the EXIF orientation that exchange width and height
@@ -91,13 +91,21 @@ def inspect_all(paths: Iterable[Path]) -> dict[Path, Inspection]:
     return dict(zip(paths, found, strict=True))
 
 
+def short_name(path: Path) -> str:
+    """The name of a file with that of its folder."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def broken(found: dict[Path, Inspection]) -> list[str]:
+    """The short names of the files that cannot be decoded, with the reason."""
+    return [f"{short_name(path)} ({i.problem})" for path, i in found.items() if i.problem]
+
+
 def require_images(paths: Iterable[Path]) -> None:
     """Refuse unreadable images, naming the first ten."""
-    bad = [f"{path.parent.name}/{path.name} ({i.problem})"
-           for path, i in inspect_all(paths).items() if i.problem]
-    if bad:
-        (line,) = as_lines({"unreadable images": bad})
-        raise UserError(line, "restore them; python -m src.competition check shows all")
+    if bad := broken(inspect_all(paths)):
+        problem = f"unreadable images ({len(bad):,}): {some(bad)}"
+        raise UserError(problem, "restore them; python -m src.competition check shows all")
 
 
 def identical_files(paths: Iterable[Path]) -> list[list[Path]]:

@@ -41,8 +41,7 @@ def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
         raise UserError(f"{path} is no readable CSV ({error}); {remedy}") from None
     if problem := _shape_problem(header, rows, columns):
         raise UserError(f"{path} {problem}; {remedy}")
-    values = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return pd.DataFrame({column: values[column] for column in columns})
+    return pd.DataFrame(rows, columns=header)[columns]
 
 
 def _shape_problem(header: list[str], rows: list[list[str]], columns: list[str]) -> str:

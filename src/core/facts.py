@@ -94,10 +94,10 @@ class Facts:
 
 def load_facts() -> Facts:
     """The section `competition` of params.yaml; UserError names the first field that is wrong."""
-    section = load_params().get("competition") or {}
-    other = section.get("other")
-    if isinstance(other, list):  # hashable: tables are cached by these facts
-        section = section | {"other": tuple(other)}
+    section = load_params().get("competition")
+    section = dict(section) if isinstance(section, dict) else {}
+    if isinstance(section.get("other"), list):
+        section["other"] = tuple(section["other"])  # hashable: tables are cached by these facts
     try:
         return make_record(Facts, {"": section})
     except UserError as error:

@@ -189,11 +189,7 @@ def _tungro(strip: Array, rng: Rng, strength: float) -> None:
 
 
 DAMAGE: dict[str, Callable[[Array, Rng, float], None]] = {
-    "bacterial_leaf_blight": _leaf_blight,
-    "bacterial_leaf_streak": _leaf_streak,
-    "blast": _blast,
-    "brown_spot": _brown_spot,
-    "downy_mildew": _downy_mildew,
-    "hispa": _hispa,
+    "bacterial_leaf_blight": _leaf_blight, "bacterial_leaf_streak": _leaf_streak,
+    "blast": _blast, "brown_spot": _brown_spot, "downy_mildew": _downy_mildew, "hispa": _hispa,
     "tungro": _tungro,
-}
+}  # fmt: skip

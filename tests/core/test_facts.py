@@ -35,7 +35,7 @@ def test_the_values_that_ship_are_those_of_paddy():
             ({"test": "train_images"}, "two folders"),
             ({"metric": "log_loss"}, "metric='log_loss' is not supported"),
         ]
-    ] + [({"slug": "a"}, "table, id, label, other"), (None, "slug, table")],
+    ] + [({"slug": "a"}, "table, id, label, other"), (None, "slug, table"), ("a", "slug")],
 )  # fmt: skip
 def test_a_wrong_or_missing_fact_is_refused_by_name(own_params, section, message):
     own_params(yaml.safe_dump(SHIPPED | {"competition": section}))
