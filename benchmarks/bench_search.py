@@ -42,7 +42,7 @@ def whole_search() -> None:
         "search": lambda: search.search(tables, families, labels),
         "disagreement": lambda: disagreement(tables),
         "error correlation": lambda: error_correlation(tables, labels),
-        "gain": lambda: gain_sentence(tables, labels, average(list(tables.values()))),
+        "gain": lambda: gain_sentence(tables, labels, average(tables.values())),
         "TTA of 20 models": lambda: [
             harm_of_tta(tables[a], tables[b], labels, a)
             for a, b in zip(names, names[1:] + names[:1], strict=True)
@@ -70,8 +70,9 @@ def how_often_right(name: str, families: dict, simulations: int) -> None:
         trials = search.search(tables, family_of, labels, methods=WEIGHTS)
         chosen = search.choose(trials)[0]
         fresh, _, answers = simulate(FRESH + seed, families)
-        wrong = {n: wrong_of(average(fresh, trial.weights), answers)[0] for n, trial in
-                 trials.items()}
+        averages = {n: average(fresh.values(), [trial.weights[model] for model in fresh])
+                    for n, trial in trials.items()}
+        wrong = {n: wrong_of(table, answers)[0] for n, table in averages.items()}
         gains = {n: wrong["equal"] - count for n, count in wrong.items()}
         nested = {f"nested {n}": t.comparison.difference for n, t in trials.items() if t.comparison}
         rows.append({"chosen": chosen, "auto": gains[chosen], "equal wrong": wrong["equal"]}

@@ -25,7 +25,7 @@ from src.ensemble.members import (
     unmeasured,
 )  # fmt: skip
 from src.ensemble.search import SELECT, Trial, choose, search
-from src.evidence import LEAST, error_phrase, wrong_of
+from src.evidence import FEWEST_IMAGES, error_phrase, wrong_of
 from src.submission import Members, Predicted, labels_of, submit_command, write_submission
 
 # The parameters cell of paddy_ensemble.ipynb.
@@ -128,13 +128,13 @@ def families(ensemble: Ensemble) -> dict[str, str]:
 def lacking(ensemble: Ensemble) -> str:
     """What a search for weights lacks; empty when it has all it needs."""
     models, images = len(ensemble.tables), len(common_images(ensemble.members))
-    if models >= 2 and images >= LEAST:
+    if models >= 2 and images >= FEWEST_IMAGES:
         return ""
     remedy = "train another model that holds images out"
     remedy = holdout_problem(ensemble.members) if models > 1 else remedy
     return (
-        f"a search for weights needs two models and {LEAST} images that all of them held out; "
-        f"there are {models} and {images}: {remedy}"
+        f"a search for weights needs two models and {FEWEST_IMAGES} images that all of them held "
+        f"out; there are {models} and {images}: {remedy}"
     )
 
 

@@ -118,7 +118,7 @@ def average_of(
     """
     used = [m for m in counted(members) if m.card["name"] in tables]
     heated = {m.card["name"]: _heated(tables[m.card["name"]], m.temperature) for m in used}
-    return average(heated, [m.weight for m in used], geometric=mean == "geometric")
+    return average(heated.values(), [m.weight for m in used], geometric=mean == "geometric")
 
 
 def _heated(table: pd.DataFrame, temperature: float) -> pd.DataFrame:

@@ -100,7 +100,7 @@ def holdout_text(ensemble: Ensemble) -> str:
         return "\n".join([*lines, few] if len(tables) > 1 else lines)
     lines += [gain_sentence(tables, labels, valid)]
     if not ensemble.why and not is_equal_mean(ensemble):
-        equal = average(list(tables.values()))
+        equal = average(tables.values())
         lines += ["; ".join(_compared(valid, equal, labels, "this average", "equal weights"))]
     return "\n".join(lines)
 
@@ -236,6 +236,6 @@ def class_sentence(counts: pd.DataFrame) -> str:
     p = evidence.same_mix(counts.submission, counts.training)
     return (
         f"the class mix differs from training's {'more' if p < ALPHA else 'no more'} than chance "
-        f"explains (chi-square p = {evidence.p_phrase(p)}); furthest off is {name}: "
+        f"explains (chi-square p = {f'{p:.2g}'}); furthest off is {name}: "
         f"{counts.submission[name]:,} images where {expected[name]:,.0f} are expected"
     )

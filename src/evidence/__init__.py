@@ -3,17 +3,14 @@
 Only tables; never torch.
 """
 
-from src.evidence.paired import (
-    Comparison, LogLoss, compare, compare_log_loss, compare_repeats, comparison_of,
-)  # fmt: skip
 from src.evidence.phrases import (
-    INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase, p_phrase,
+    INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,
     score_in_images, sentence, signed, too_few,
 )  # fmt: skip
 from src.evidence.probabilities import (
-    FLOOR, average, blend, check_probs, is_fresh, join, read_probs, write_probs,
+    FLOOR, average, blend, check_probs, is_fresh, join, mean_of, read_probs, write_probs,
 )  # fmt: skip
-from src.evidence.sign_test import sign_test
 from src.evidence.statistics import (
-    ALPHA, LEAST, columns_of, images_right, log_losses, right, same_mix, wilson, wrong_of,
+    ALPHA, FEWEST_IMAGES, Comparison, LogLoss, columns_of, compare, compare_log_loss,
+    compare_repeats, comparison_of, images_right, log_losses, right, same_mix, wilson, wrong_of,
 )  # fmt: skip

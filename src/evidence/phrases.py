@@ -3,8 +3,7 @@
 import math
 
 from src.core import load_facts
-from src.evidence.paired import Comparison, LogLoss
-from src.evidence.statistics import ALPHA, LEAST, images_right, wilson
+from src.evidence.statistics import FEWEST_IMAGES, Comparison, LogLoss, images_right, wilson
 
 INTERVAL = "95 % interval"
 
@@ -24,8 +23,8 @@ def error_cell(wrong: int, images: int) -> str:
 
 def too_few(images: int) -> str:
     """Why members are not compared on so few common images; empty where there are enough."""
-    lacks = f"all members together held out {images} images, a comparison needs {LEAST}"
-    return "" if images >= LEAST else lacks
+    lacks = f"all members together held out {images} images, a comparison needs {FEWEST_IMAGES}"
+    return "" if images >= FEWEST_IMAGES else lacks
 
 
 def score_in_images(score: float | str, images: int | None = None) -> str:
@@ -53,30 +52,19 @@ def gain_phrase(c: Comparison) -> str:
 
 
 def interval_phrase(c: Comparison) -> str:
-    """`95 % −8 … +15, p 0.62`."""
+    """`95 % −8 … +15, p 0.62`; p has the digits that show on which side of `alpha` it is."""
     level = f"{100 * (1 - c.alpha):.3g} %"
-    return f"{level} {signed(c.low)} … {signed(c.high)}, p {p_phrase(c.p, c.alpha)}"
+    texts = (f"{c.p:.{digits}g}" for digits in range(2, 18))
+    p = next(text for text in texts if (float(text) < c.alpha) == (c.p < c.alpha))
+    return f"{level} {signed(c.low)} … {signed(c.high)}, p {p}"
 
 
 def log_loss_phrase(found: LogLoss) -> str:
-    """`log-loss −0.0123 per image (95 % −0.0201 … −0.0040)`; below 0 is better."""
-    value, low, high = map(_nats, found)
+    """`log-loss −0.012 per image (95 % −0.02 … −0.004)`; below 0 is better."""
+    value, low, high = (signed(number, ".2g") for number in found)
     return f"log-loss {value} per image (95 % {low} … {high})"
 
 
-def _nats(value: float) -> str:
-    """Four decimals, or as many as show which side of zero `value` is on."""
-    if not value:
-        return "0"
-    return f"{value:+.{max(4, math.ceil(-math.log10(abs(value))))}f}".replace("-", "−")
-
-
-def p_phrase(p: float, alpha: float = ALPHA) -> str:
-    """`p` in two digits, or as many as show on which side of `alpha` it is."""
-    texts = (f"{p:.{digits}g}" for digits in range(2, 18))
-    return next(text for text in texts if (float(text) < alpha) == (p < alpha))
-
-
-def signed(count: int) -> str:
-    """+4, 0 or −6, with a true minus sign and thousands commas."""
-    return f"{count:+,}".replace("-", "−") if count else "0"
+def signed(number: float, form: str = ",") -> str:
+    """+4, 0 or −6, with a true minus sign and thousands commas, or as `form` says."""
+    return f"{number:+{form}}".replace("-", "−") if number else "0"

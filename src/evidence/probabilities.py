@@ -5,14 +5,14 @@ On disk it is a parquet file with rows (view, image_id) and, in its metadata, wh
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from src.core import UserError, atomic_path, nearest
+from src.core import UserError, atomic_path
 
 KEYS = ("kind", "split", "model", "sha256", "tta", "images")  # metadata that every file has
 TOLERANCE = 1e-3  # of a row's sum: the error of a softmax in half precision
@@ -51,16 +51,14 @@ def read_probs(
     try:
         table = pq.ParquetFile(path, memory_map=True).read(use_threads=False)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing; {_remedy(path)}") from error
+        raise UserError(f"{path} is missing", _remedy(path)) from error
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is no parquet file; delete it, then {_remedy(path)}") from error
+        raise UserError(f"{path} is no parquet file", f"delete it, then {_remedy(path)}") from error
     meta = _meta(table.schema.metadata, path)
     if differing := _differing(meta, expect or {}):
         key = differing[0]
-        raise UserError(
-            f"{path} is stale: its {key} is {_short(meta.get(key))}, wanted is "
-            f"{_short(expect[key])}; delete it, then {_remedy(path)}"
-        )
+        raise UserError(f"{path} is stale: its {key} is {meta.get(key)}, not {expect[key]}",
+                        f"delete it, then {_remedy(path)}")
     return _views(table, path, meta["model"]), meta
 
 
@@ -89,48 +87,52 @@ def check_probs(table: pd.DataFrame, where: str) -> None:
     for axis, names in (("image", table.index), ("class", table.columns)):
         if not names.is_unique:
             twice = names[names.duplicated()][0]
-            raise UserError(f"{where}: {axis} {twice!r} is there twice; predict it again")
+            raise UserError(f"{where}: {axis} {twice!r} is there twice", "predict it again")
     if table.empty or any(kind.kind != "f" for kind in table.dtypes):
-        raise UserError(f"{where}: no table of numbers, image x class; predict it again")
+        raise UserError(f"{where}: no table of numbers, image x class", "predict it again")
     values = table.to_numpy()
     total = values.sum(axis=1, dtype=np.float64)
-    wrong = np.isnan(total) | (np.abs(total - 1) > TOLERANCE) | (values < -TOLERANCE).any(axis=1)
-    if wrong.any():
-        raise UserError(f"{where}: {_what_is_wrong(table[wrong], values[wrong])}")
+    right = (np.abs(total - 1) <= TOLERANCE) & (values >= -TOLERANCE).all(axis=1)
+    if not right.all():
+        row, count = right.argmin(), (~right).sum()
+        found = f"lowest {values[row].min():.4g}, sum {total[row]:.4g}"
+        raise UserError(f"{where}: {count:,} images have no probabilities, first "
+                        f"{table.index[row]} ({found})",
+                        "take the softmax of logits; where it is nan, train with a smaller lr")
 
 
 def join(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
     """All `tables` with the images and classes in the order of the first, matched by name."""
     first, joined = tables[0], []
-    for number, table in enumerate(tables):
-        both = f"{_name(first, 0)} and {_name(table, number)}"
-        rows = _same_order("images", first.index, table.index, both)
-        columns = _same_order("classes", first.columns, table.columns, both)
-        joined.append(table if rows and columns else table.loc[first.index, first.columns])
+    for number, table in enumerate(tables, 1):
+        same = table.index.equals(first.index) and table.columns.equals(first.columns)
+        if not same:
+            both = [t.attrs.get("model", f"table {n}") for n, t in ((1, first), (number, table))]
+            _require_same("images", first.index, table.index, both)
+            _require_same("classes", first.columns, table.columns, both)
+        joined.append(table if same else table.loc[first.index, first.columns])
     return joined
 
 
-def average(
-    tables: Sequence[pd.DataFrame] | Mapping[str, pd.DataFrame],
-    weights: Sequence[float] | Mapping[str, float] | None = None,
-    geometric: bool = False,
-) -> pd.DataFrame:
-    """Weighted mean of `tables`, arithmetic or geometric (renormalised); None is equal weights.
+def mean_of(
+    stack: np.ndarray, weights: Sequence[float] | None = None, geometric: bool = False
+) -> np.ndarray:
+    """Weighted mean (images, classes) of `stack` (models, images, classes); rows sum to 1."""
+    if geometric:
+        stack = np.log(np.maximum(stack, FLOOR))
+    mean = np.average(stack, axis=0, weights=weights)
+    mean = np.exp(mean) if geometric else mean
+    return mean / mean.sum(axis=1, keepdims=True)
 
-    Weights are a list, one per table, or a dictionary by model name, where unnamed tables weigh 1.
-    """
-    if not tables:
-        raise UserError("nothing to average; name at least one model that has probabilities")
-    named = isinstance(tables, Mapping)
-    members = join(list(tables.values() if named else tables))
-    names = list(tables if named else map(_name, tables, range(len(tables))))
-    total = np.zeros(members[0].shape)  # (images, classes), double precision
-    for share, member in zip(_shares(weights, names), members, strict=True):
-        values = member.to_numpy(dtype=np.float64)
-        total += share * (np.log(np.maximum(values, FLOOR)) if geometric else values)
-    total = np.exp(total) if geometric else total
-    total /= total.sum(axis=1, keepdims=True)
-    return pd.DataFrame(total, index=members[0].index, columns=members[0].columns)
+
+def average(
+    tables: Iterable[pd.DataFrame], weights: Sequence[float] | None = None, geometric: bool = False
+) -> pd.DataFrame:
+    """Weighted mean of `tables`, arithmetic or geometric; without `weights` all count the same."""
+    joined = join([*tables])
+    stack = np.array([table.to_numpy(dtype=np.float64) for table in joined])
+    mean = mean_of(stack, weights, geometric)
+    return pd.DataFrame(mean, index=joined[0].index, columns=joined[0].columns)
 
 
 def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
@@ -138,22 +140,17 @@ def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
     try:
         meta = json.loads((metadata or {})[b"paddy"])
     except (KeyError, ValueError) as error:
-        raise UserError(
-            f"{path} does not say which model and images it belongs to; delete it, then "
-            f"{_remedy(path)}"
-        ) from error
+        raise UserError(f"{path} does not say which model and images it belongs to",
+                        f"delete it, then {_remedy(path)}") from error
     _check_meta(meta, path)
     return meta
 
 
 def _check_meta(meta: Mapping[str, Any], path: Path) -> None:
-    missing = [key for key in KEYS if key not in meta]
-    if missing:
-        raise UserError(f"{path}: its metadata lack {', '.join(missing)}; predict it again")
+    if missing := [key for key in KEYS if key not in meta]:
+        raise UserError(f"{path}: its metadata lack {', '.join(missing)}", "predict it again")
     if meta["kind"] != "probability":
-        raise UserError(f"{path} holds {meta['kind']}, not probabilities; take the softmax first")
-    if meta["split"] not in ("valid", "test"):
-        raise UserError(f"{path}: split is {meta['split']!r}; it must be 'valid' or 'test'")
+        raise UserError(f"{path} holds {meta['kind']}, not probabilities", "take the softmax first")
 
 
 def _differing(meta: Mapping[str, Any], expect: Mapping[str, Any]) -> list[str]:
@@ -164,75 +161,28 @@ def _differing(meta: Mapping[str, Any], expect: Mapping[str, Any]) -> list[str]:
 
 def _views(table: Any, path: Path, model: str) -> dict[str, pd.DataFrame]:
     """The arrow `table` as one checked DataFrame per view."""
-    classes = [name for name in table.column_names if name not in ("view", "image_id")]
-    if len(classes) + 2 != table.num_columns or not classes:
-        raise UserError(f"{path}: no columns view and image_id; delete it and predict it again")
-    view = table["view"].to_numpy()
-    values = np.column_stack([table[name].to_numpy() for name in classes])
-    ids = pd.Index(table["image_id"].to_pandas(), name="image_id")
+    rows = table.to_pandas(ignore_metadata=True)
+    if not {"view", "image_id"} < {*rows} or "plain" not in rows.view.values:
+        raise UserError(f"{path} has no plain view by image_id", f"delete it, then {_remedy(path)}")
     tables = {}
-    for name in ("plain", "views"):
-        rows = view == name
-        if rows.any():
-            tables[name] = pd.DataFrame(values[rows], index=ids[rows], columns=classes)
-            tables[name].attrs = {"model": model}
-            check_probs(tables[name], f"{path} ({name})")
-    if "plain" not in tables:
-        raise UserError(f"{path}: has no plain view; delete it and predict it again")
+    for name in rows.view.unique():
+        view = rows[rows.view == name].set_index("image_id").drop(columns="view")
+        view.attrs = {"model": model}
+        check_probs(view, f"{path} ({name})")
+        tables[name] = view
     return tables
 
 
-def _what_is_wrong(rows: pd.DataFrame, values: np.ndarray) -> str:
-    """One line about the first of the bad `rows`."""
-    count = f"{len(rows):,} images, first {rows.index[0]}"
-    if np.isnan(values).any():
-        return f"NaN ({count}); the training diverged, train it again with a smaller lr"
-    if (values < 0).any():
-        return f"negative values ({count}): logits, not probabilities; take the softmax first"
-    total = float(values[0].sum())
-    return f"rows sum to {total:.4g}, not 1 ({count}); take the softmax, or predict it again"
-
-
-def _same_order(axis: str, ours: pd.Index, theirs: pd.Index, who: str) -> bool:
-    """Whether both have the same order; UserError when they do not even have the same names."""
-    if ours.equals(theirs):
-        return True
-    if len(ours) == len(theirs) and not len(ours.difference(theirs)):
-        return False
-    less, more = ours.difference(theirs), theirs.difference(ours)
-    named = ", ".join(map(str, [*less[:3], *more[:3]]))
-    raise UserError(
-        f"{who} have different {axis}: {len(less)} only in the first, {len(more)} only in the "
-        f"second ({named}, …); predict both for the same images and classes"
-    )
-
-
-def _name(table: pd.DataFrame, number: int) -> str:
-    return str(table.attrs.get("model", f"table {number + 1}"))
-
-
-def _shares(weights: Sequence[float] | Mapping[str, float] | None, names: list[str]) -> np.ndarray:
-    """`weights` as one share per name, summing to 1."""
-    if isinstance(weights, Mapping):
-        for name in weights:
-            if name not in names:
-                raise UserError(f"no model {name!r} to weigh; {nearest(name, names)}")
-        weights = [weights.get(name, 1.0) for name in names]
-    shares = np.ones(len(names)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(shares) != len(names):
-        raise UserError(f"{len(shares)} weights for {len(names)} models; give one for each")
-    if not (np.isfinite(shares).all() and (shares >= 0).all() and shares.sum() > 0):
-        raise UserError(f"weights {shares.tolist()} must be 0 or more and not all 0")
-    return shares / shares.sum()
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:12]}…"
+def _require_same(axis: str, ours: pd.Index, theirs: pd.Index, both: list[str]) -> None:
+    differing = ours.symmetric_difference(theirs)
+    if len(differing):
+        names = ", ".join(map(str, differing[:3]))
+        raise UserError(f"{' and '.join(both)} have different {axis}: {len(differing):,} "
+                        f"in one only ({names}, …)", "predict both for the same images and classes")
 
 
 def _remedy(path: Path) -> str:
     """The command that makes the file at `path` again, by its name."""
-    if str(path).endswith(".valid.parquet"):
+    if path.name.endswith(".valid.parquet"):
         return "train this model again"
     return "run python -m src.ensemble to predict it"

@@ -1,17 +1,60 @@
-"""Errors counted in images, their interval, and the test of two class mixes.
+"""Errors counted in images, and two tables of probabilities compared on the same images.
+
+The gain of an image is how many of its predictions became right, less those that became wrong:
+1, 0 or −1 for one training, whole numbers for several. An exact sign test decides whether every
+gain but 0 has its sign by the toss of a fair coin. The interval holds the sums to be expected of
+the other coins that this test does not reject, so it excludes 0 exactly when p is below `alpha`.
+With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and Pearson's interval.
 
 `scipy.stats` takes half a second to import, so only the functions that need it do.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import ceil, log, log1p
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
+from scipy.special import gammaln
 
 from src.core import UserError, load_facts
-from src.evidence.probabilities import FLOOR
+from src.evidence.probabilities import FLOOR, join
 
 ALPHA = 0.05
-LEAST = 50  # common images; fewer cannot tell one model, or one weight, from another
+FEWEST_IMAGES = 50  # in common; fewer cannot tell one model, or one weight, from another
 LAST_DIGIT = 1e-5  # scores have five digits
+HALVINGS = 40  # of the interval from 0 to 1: what is left is less than a millionth of an image
+
+
+class Comparison(NamedTuple):
+    """A new table of probabilities against an old one, on the same held-out images."""
+
+    images: int
+    gained: int  # images the new one has right and the old one wrong
+    lost: int  # the other way round
+    p: float  # of the exact sign test, two-sided
+    low: int  # interval of gained - lost, in images: what the same test does not reject
+    high: int
+    alpha: float = ALPHA  # the interval's level is 1 - alpha
+
+    @property
+    def difference(self) -> int:
+        """How many more images the new one has right."""
+        return self.gained - self.lost
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero, which is when p is below alpha."""
+        return self.low > 0 or self.high < 0
+
+
+class LogLoss(NamedTuple):
+    """A new table's log-loss less an old one's, in nats per image: below 0 is better."""
+
+    difference: float
+    low: float  # 95 % interval, a bootstrap over images
+    high: float
 
 
 def right(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
@@ -31,10 +74,8 @@ def columns_of(probs: pd.DataFrame, labels: pd.Series) -> np.ndarray:
     if (truth < 0).any():
         image = probs.index[truth < 0][0]
         label = labels.get(image, "(none)")
-        raise UserError(
-            f"{image} has the label {label}, which is no class of the model; "
-            "train it again on these labels"
-        )
+        raise UserError(f"{image} has the label {label}, which is no class of the model",
+                        "train it again on these labels")
     return truth
 
 
@@ -49,6 +90,102 @@ def wilson(wrong: int, images: int) -> tuple[float, float]:
 
     low, high = binomtest(wrong, images).proportion_ci(1 - ALPHA, method="wilson")
     return float(low), float(high)
+
+
+def compare(
+    new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, alpha: float = ALPHA
+) -> Comparison:
+    """`new` against `old` on the images that both and `labels` (image_id → label) have."""
+    return comparison_of(_gains(right, [_common(new, old, labels)], labels), alpha)
+
+
+def compare_log_loss(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> LogLoss:
+    """The log-loss of `new` less that of `old` on the images that both and `labels` have."""
+    return log_loss_of(_gains(log_losses, [_common(new, old, labels)], labels))
+
+
+def compare_repeats(
+    pairs: Sequence[Sequence[pd.DataFrame]], labels: pd.Series
+) -> tuple[Comparison, LogLoss]:
+    """The `pairs` (new, old) of several trainings as one comparison, counted in predictions.
+
+    An image held out in several trainings is one piece of evidence: test and intervals take whole
+    images, with all their predictions.
+    """
+    joined = [join(pair) for pair in pairs]
+    gains, losses = (_gains(score, joined, labels) for score in (right, log_losses))
+    return comparison_of(gains), log_loss_of(losses)
+
+
+def comparison_of(gains: pd.Series, alpha: float = ALPHA) -> Comparison:
+    """The comparison that `gains` of predictions, by image, are.
+
+    1 is a prediction that became right, −1 one that became wrong.
+    """
+    gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
+    by_image = gains if gains.index.is_unique else gains.groupby(level=0).sum()
+    tested = sign_test(by_image.to_numpy(dtype=int), alpha)
+    return Comparison(len(gains), gained, lost, *tested, alpha)
+
+
+def log_loss_of(differences: pd.Series) -> LogLoss:
+    """The mean of the `differences`, by image, and its percentile interval."""
+    from scipy.stats import bootstrap
+
+    mean = differences.groupby(level=0).mean().to_numpy()
+    low, high = bootstrap(  # five samples at a time fit into the cache
+        (mean,), np.mean, n_resamples=1_000, batch=5, method="percentile", rng=0
+    ).confidence_interval
+    return LogLoss(float(mean.mean()), float(low), float(high))
+
+
+def _gains(score: Callable, pairs: Sequence, labels: pd.Series) -> pd.Series:
+    """How much higher the new table of each pair scores than the old, by image."""
+    return pd.concat(
+        pd.Series(score(new, labels) * 1.0 - score(old, labels), new.index) for new, old in pairs
+    )
+
+
+def _common(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> list[pd.DataFrame]:
+    """Both tables, cut to the images that they and the labels have."""
+    common = new.index.intersection(old.index).intersection(labels.index)
+    if not len(common):
+        raise UserError("no image was held out by both", "compare models of the same folds, seed")
+    return join([new.loc[common], old.loc[common]])
+
+
+def sign_test(gains: np.ndarray, alpha: float) -> tuple[float, int, int]:
+    """Two-sided p-value of the whole `gains`, and the whole numbers at the ends of the interval.
+
+    They lie inside it, so that 0 is between them just when the interval holds it.
+    """
+    sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
+    tails = [partial(_tail, sizes, counts, side[side > 0].sum()) for side in (gains, -gains)]
+    p = min(1.0, 2 * min(tail(0.5) for tail in tails))
+    total = int(np.abs(gains).sum())
+    low, high = (ceil((2 * _rejected(tail, alpha / 2) - 1) * total) for tail in tails)
+    return p, low, -high
+
+
+def _tail(sizes: np.ndarray, counts: np.ndarray, least: int, share: float) -> float:
+    """The chance that the sizes won sum to `least` or more, each won in a `share` of tosses."""
+    chances = np.ones(1)  # of the sums 0, 1, …
+    for size, count in zip(sizes, counts, strict=True):
+        won = np.arange(count + 1)
+        log_ways = gammaln(count + 1) - gammaln(won + 1) - gammaln(count - won + 1)
+        gained = np.zeros(size * count + 1)
+        gained[::size] = np.exp(log_ways + won * log(share) + (count - won) * log1p(-share))
+        chances = np.convolve(chances, gained)
+    return float(chances[least:].sum())
+
+
+def _rejected(tail: Callable[[float], float], level: float) -> float:
+    """The greatest share whose `tail` is below `level`; one half is tried first, as p is found."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if tail(middle) < level else (low, middle)
+    return low
 
 
 def same_mix(counts: pd.Series, known: pd.Series) -> float:
@@ -68,17 +205,16 @@ def images_right(score: float | str, images: int | None = None) -> int:
     facts = load_facts()
     images = facts.public if images is None else images
     if not images:
-        raise UserError("params.yaml, competition: the images of this score are not known; give "
-                        "public and private their numbers there")
+        raise UserError("params.yaml, competition: the images of this score are not known",
+                        "give public and private their numbers there")
     try:
         value = float(score)
     except ValueError as error:
-        raise UserError(f"score {score!r} is no number; give it as Kaggle shows it") from error
+        raise UserError(f"score {score!r} is no number", "give it as Kaggle shows it") from error
     count = round(value * images) if 0 <= value <= 1 else -1
     # Kaggle cuts the score off after five digits (2,571 of 2,601 is shown as 0.98846, not 0.98847).
     if not -LAST_DIGIT / 2 <= count / images - value + 1e-12 < LAST_DIGIT:
-        raise UserError(
-            f"score {score} is no whole number of {images:,} images; give all five digits, and "
-            f"{facts.public:,} images for a public score, {facts.private:,} for a private one"
-        )
+        raise UserError(f"score {score} is no whole number of {images:,} images",
+                        f"give all five digits, and {facts.public:,} images for a public score, "
+                        f"{facts.private:,} for a private one")
     return count

@@ -14,7 +14,7 @@ from src.evidence import comparison_of
 
 def compared(gained, lost):
     """A comparison of 1,000 images at the level that a search wants."""
-    gains = np.repeat([1, -1, 0], [gained, lost, 1000 - gained - lost])
+    gains = pd.Series(np.repeat([1, -1, 0], [gained, lost, 1000 - gained - lost]))
     return comparison_of(gains, alpha=STRICT)
 
 

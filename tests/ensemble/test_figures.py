@@ -9,7 +9,7 @@ from simulated import few
 from small_tables import table
 
 from src.ensemble import figures, report
-from src.evidence import LEAST, average, too_few, wilson, wrong_of
+from src.evidence import FEWEST_IMAGES, average, too_few, wilson, wrong_of
 
 LONG = [f"swinv2_large_window12to24_192to384_squish_{size}_fold{size % 5}" for size in range(28)]
 
@@ -19,7 +19,7 @@ def many():
     """Tables of 28 models with long names, their ensemble, the labels."""
     tables, _, labels = few(300, 28)
     tables = dict(zip(LONG, tables.values(), strict=True))
-    return tables, average(tables), labels
+    return tables, average(tables.values()), labels
 
 
 def every_figure(tables, ensemble, labels):
@@ -37,7 +37,7 @@ def every_figure(tables, ensemble, labels):
 def test_no_text_covers_another_or_leaves_its_figure(many, count):
     tables, _, labels = many
     tables = dict(list(tables.items())[:count])
-    for name, figure in every_figure(tables, average(tables), labels).items():
+    for name, figure in every_figure(tables, average(tables.values()), labels).items():
         assert overlapping(figure) == ([], []), name
 
 
@@ -48,9 +48,9 @@ def test_figures_are_returned_and_left_to_whoever_asked_for_them(many):
     assert plt.get_fignums() == []  # a notebook would draw what is open a second time
 
 
-@pytest.mark.parametrize("count", [0, 1, LEAST - 1])
+@pytest.mark.parametrize("count", [0, 1, FEWEST_IMAGES - 1])
 def test_where_too_little_was_held_out_together_it_is_said(count):
-    few = table([[0.9, 0.1]] * LEAST).iloc[:count]
+    few = table([[0.9, 0.1]] * FEWEST_IMAGES).iloc[:count]
     tables, labels = {"one": few, "two": few}, pd.Series("a", index=few.index)
     for drawn in (
         figures.error_plot(tables, few if count else None, labels),

@@ -20,7 +20,7 @@ from small_bundles import (
 from src import competition
 from src.core import make_variant
 from src.ensemble.__main__ import main
-from src.evidence import LEAST, too_few
+from src.evidence import FEWEST_IMAGES, too_few
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_the_hold_out_error_is_that_of_the_images_all_members_held_out(models, d
     assert "held out: 0 of 2 wrong" in call(main, "--weights", "vit=4").stdout
 
 
-@pytest.mark.parametrize("common", [0, 4, LEAST - 1])
+@pytest.mark.parametrize("common", [0, 4, FEWEST_IMAGES - 1])
 def test_what_too_few_common_images_cannot_tell_is_not_told(models, sixty, common):
     labels, classes = competition.train_table(sixty).label, competition.classes(sixty)
     rest = (len(labels) - common) // 2

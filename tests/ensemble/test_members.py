@@ -165,8 +165,8 @@ def with_another_class(table):
 @pytest.mark.parametrize(
     "change, told",
     [
-        (normalised_no_more, "sum to 2"),
-        (with_a_nan, "NaN"),
+        (normalised_no_more, "sum 2"),
+        (with_a_nan, "sum nan"),
         (one_image_less, "images"),
         (with_a_foreign_image, "999999.jpg"),
         (with_another_class, "rust"),

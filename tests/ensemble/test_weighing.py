@@ -53,7 +53,7 @@ def test_geometric_is_the_mean_of_logarithms():
     tables, families, labels = few(50, 3)
     held = weights.gather(tables, families, labels)
     probs = weights.apply(weights.geometric(held, np.arange(50)), held.stack)
-    assert np.abs(probs - average(tables, geometric=True).to_numpy()).max() < 1e-12
+    assert np.abs(probs - average(tables.values(), geometric=True).to_numpy()).max() < 1e-12
 
 
 def test_a_temperature_makes_up_for_logits_that_were_doubled():

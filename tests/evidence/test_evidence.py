@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from src.core import UserError
-from src.evidence import error_cell, error_phrase, p_phrase, same_mix, signed, wilson, wrong_of
+from src.evidence import error_cell, error_phrase, same_mix, signed, wilson, wrong_of
 
 LABELS = pd.Series("blast", [f"{number}.jpg" for number in range(100)])
 
@@ -66,9 +66,3 @@ def test_rare_classes_are_taken_together():
 
 def test_one_class_alone_is_one_mix():
     assert same_mix(pd.Series({"blast": 3}), pd.Series({"blast": 100})) == 1
-
-
-def test_p_has_the_digits_that_show_on_which_side_of_alpha_it_is():
-    shown = {0.54321: "0.54", 0.0312: "0.031", 0.04996: "0.04996", 0.0504: "0.05", 0.05: "0.05"}
-    assert {p: p_phrase(p) for p in shown} == shown
-    assert p_phrase(0.00834, 0.05 / 6) == "0.00834" and p_phrase(0.0083, 0.05 / 6) == "0.0083"

@@ -1,4 +1,4 @@
-"""Two tables on the same images: counted by hand, and sentences that agree with their interval."""
+"""Two tables on the same images: counted by hand, tested exactly, phrased as their interval is."""
 
 import re
 from itertools import product
@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom, binomtest
 from small_tables import probs_of
 
 from src.compare import verdict
@@ -21,7 +22,7 @@ from src.evidence import (
     log_loss_phrase,
     sentence,
 )  # fmt: skip
-from src.evidence.paired import log_loss_of
+from src.evidence.statistics import log_loss_of, sign_test
 
 IDS = [f"{number}.jpg" for number in range(200)]
 LABELS = pd.Series("blast", IDS)
@@ -32,9 +33,14 @@ def probs(ids, wrong=(), certainty=0.8):
     return probs_of({i: 1 - certainty if i in set(wrong) else certainty for i in ids})
 
 
+def gains_of(gained, lost, unchanged=7):
+    """One image each: 1 where it was gained, −1 where it was lost."""
+    return np.repeat([1, -1, 0], [gained, lost, unchanged])
+
+
 def comparison(gained, lost, images=2081, alpha=ALPHA):
     """A comparison with these counts."""
-    return comparison_of(np.repeat([1, -1, 0], [gained, lost, images - gained - lost]), alpha=alpha)
+    return comparison_of(pd.Series(gains_of(gained, lost, images - gained - lost)), alpha)
 
 
 # One training
@@ -52,14 +58,6 @@ def test_a_comparison_counts_gained_and_lost_images():
     assert log_loss.low < log_loss.difference < log_loss.high
 
 
-def test_a_comparison_turned_round_changes_only_signs():
-    old, new = probs(IDS[:100], IDS[60:100]), probs(IDS[:100], IDS[:10])
-    there, back = compare(new, old, LABELS), compare(old, new, LABELS)
-    assert (there.gained, there.lost) == (back.lost, back.gained) == (40, 10)
-    assert there.p == pytest.approx(back.p) and there.decided and back.decided
-    assert (there.low, there.high) == (-back.high, -back.low)
-
-
 def test_only_images_that_both_held_out_count():
     old, new = probs(IDS[:8]), probs(IDS[1:5], [IDS[1], IDS[4]])
     c = compare(new.sample(frac=1, random_state=0), old, LABELS)
@@ -68,27 +66,32 @@ def test_only_images_that_both_held_out_count():
 
 def test_nothing_in_common_and_other_classes_are_refused():
     old = probs(IDS[:2])
-    with pytest.raises(UserError, match="no image was held out by both; compare models of the"):
+    with pytest.raises(UserError, match="no image was held out by both"):
         compare(old.iloc[:1], old.iloc[1:], LABELS)
     with pytest.raises(UserError, match="different classes"):
         compare(old.set_axis(["blast", "hispa"], axis=1), old, LABELS)
 
 
 def test_the_interval_of_a_log_loss_is_about_two_standard_errors_wide_and_repeats():
-    found = log_loss_of(np.repeat([0.0, 1.0], 200))
+    differences = pd.Series(np.repeat([0.0, 1.0], 200))
     # standard error 0.5 / sqrt(400) = 0.025
-    assert found == pytest.approx((0.5, 0.451, 0.549), abs=0.006)
-    assert found == log_loss_of(np.repeat([0.0, 1.0], 200))
+    assert log_loss_of(differences) == pytest.approx((0.5, 0.451, 0.549), abs=0.006)
+    assert log_loss_of(differences) == log_loss_of(differences)
+
+
+def test_a_probability_of_zero_has_a_finite_log_loss():
+    never, ever = (probs(IDS[:2], certainty=share) for share in (0.0, 1.0))
+    assert compare_log_loss(never, ever, LABELS).difference == pytest.approx(np.log(1e7))
 
 
 # Several trainings
 
 
-def test_one_training_is_compared_as_ever():
+def test_one_training_is_compared_as_ever_in_any_order_of_rows_and_columns():
     new, old = probs(IDS, IDS[:5]), probs(IDS, IDS[3:20])
-    many, log_loss = compare_repeats([(new, old)], LABELS)
-    assert many == compare(new, old, LABELS)
-    assert log_loss.difference == pytest.approx(compare_log_loss(new, old, LABELS).difference)
+    many = compare_repeats([(new, old.iloc[::-1, ::-1])], LABELS)
+    assert many[0] == compare(new, old, LABELS)
+    assert many[1].difference == pytest.approx(compare_log_loss(new, old, LABELS).difference)
 
 
 def test_trainings_of_other_images_add_up():
@@ -103,8 +106,7 @@ def test_the_same_images_five_times_are_not_five_times_the_evidence():
     five, same = compare_repeats([(new, old)] * 5, LABELS)
     assert five.difference == 5 * once.difference == 35
     assert five.p == pytest.approx(once.p)  # 9 images for it, 2 against it, however often predicted
-    assert five.low == pytest.approx(5 * once.low, abs=5)
-    assert five.high == pytest.approx(5 * once.high, abs=5)
+    assert (five.low, five.high) == pytest.approx((5 * once.low, 5 * once.high), abs=5)
     assert five.decided == once.decided
     assert same == pytest.approx(log_loss)
 
@@ -118,45 +120,84 @@ def test_an_image_counts_by_its_gain_over_all_trainings():
     assert c.p == pytest.approx(2 * 3 / 8)  # of 2, 1 and −1: +2 +1 +1, +2 +1 −1 and +2 −1 +1
 
 
-def test_rows_and_columns_may_come_in_any_order():
-    new, old = probs(IDS, IDS[:2]), probs(IDS, IDS[2:30])
-    turned = old.iloc[::-1, ::-1]
-    assert compare_repeats([(new, turned)], LABELS) == compare_repeats([(new, old)], LABELS)
+# The exact test and its interval
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
+@pytest.mark.parametrize(
+    ("gained", "lost"), [(20, 16), (0, 1), (1, 9), (3, 3), (12, 0), (400, 330), (3000, 2900)]
+)
+def test_single_gains_are_tested_as_mcnemar_and_clopper_and_pearson_do(gained, lost, alpha):
+    count = gained + lost
+    known = binomtest(gained, count)
+    low, high = ((2 * share - 1) * count for share in known.proportion_ci(1 - alpha))
+    p, *interval = sign_test(gains_of(gained, lost), alpha)
+    assert p == pytest.approx(known.pvalue, rel=1e-9)
+    assert interval == [np.ceil(low), np.floor(high)]
+
+
+def test_larger_gains_are_tested_by_the_signs_that_fair_coins_give_them():
+    # Of the 8 signs of 3, 2 and 1: +3 +2 +1, and with +3 +2 −1 half as many as 4 or more.
+    assert sign_test(np.array([3, 2, 1]), 0.05)[0] == pytest.approx(2 / 8)
+    assert sign_test(np.array([3, 2, 0, -1]), 0.05)[0] == pytest.approx(2 * 2 / 8)
+    # 3 − 2 − 1 = 0: as many ways lead above it as below
+    assert sign_test(np.array([3, -2, -1]), 0.05)[0] == 1
+
+
+def random_gains():
+    """Nets of several trainings, many of them with a p close to 0.05."""
+    random = np.random.default_rng(0)
+    for drift in np.linspace(-0.25, 0.25, 30):
+        signs = np.where(random.random(40) < 0.5 + drift, 1, -1)
+        yield signs * random.choice([0, 1, 1, 1, 2, 2, 3, 5], 40)
+
+
+def test_the_interval_excludes_zero_exactly_when_p_is_below_alpha_and_turns_with_the_signs():
+    grid = [gains_of(*counts) for counts in product(range(0, 25, 2), range(12))]
+    decided = 0
+    for gains in [*grid, *random_gains()]:
+        p, low, high = sign_test(gains, 0.05)
+        assert low <= gains.sum() <= high
+        assert (low > 0 or high < 0) == (p < 0.05), (p, low, high)
+        assert sign_test(-gains, 0.05) == (pytest.approx(p), -high, -low)
+        decided += p < 0.05
+    assert decided > 50
+
+
+def test_the_interval_covers_the_true_sum_of_unequal_gains_often_enough(share=0.75):
+    sizes, counts = (1, 2, 3), (6, 3, 2)
+    truth, covered = round((2 * share - 1) * 18), 0
+    for heads in product(*(range(count + 1) for count in counts)):
+        times = [k for n, count in zip(heads, counts, strict=True) for k in (n, count - n)]
+        gains = np.repeat([sign * size for size in sizes for sign in (1, -1)], times)
+        _, low, high = sign_test(gains, 0.05)
+        covered += binom.pmf(heads, counts, share).prod() * (low <= truth <= high)
+    assert covered >= 0.95
+
+
+def test_no_gain_at_all_has_no_width_and_proves_nothing():
+    assert sign_test(np.zeros(50, dtype=int), 0.05) == (1.0, 0, 0)
 
 
 # The sentences
 
 
-def test_a_difference_within_chance_is_called_no_evidence():
-    assert sentence(comparison(20, 16), "TTA", "vit_small_squish_224") == (
-        "+4 of 2,081 images (95 % −8 … +15, p 0.62): no evidence that TTA helps "
-        "vit_small_squish_224"
-    )
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ((20, 16), "+4 of 2,081 images (95 % −8 … +15, p 0.62): no evidence that TTA helps swin"),
+        ((40, 10), "+30 of 2,081 images (95 % +17 … +39, p 2.4e-05): evidence that TTA helps swin"),
+        ((10, 40), "−30 of 2,081 images (95 % −39 … −17, p 2.4e-05): evidence that TTA hurts swin"),
+    ],
+)
+def test_a_sentence_says_whether_there_is_evidence_and_of_what(counts, text):
+    assert sentence(comparison(*counts), "TTA", "swin") == text
 
 
-def test_a_clear_gain_helps_and_a_clear_loss_hurts():
-    helps, hurts = (sentence(comparison(*c), "TTA", "swin") for c in ((40, 10), (10, 40)))
-    assert helps == (
-        "+30 of 2,081 images (95 % +17 … +39, p 2.4e-05): evidence that TTA helps swin"
-    )
-    assert hurts == (
-        "−30 of 2,081 images (95 % −39 … −17, p 2.4e-05): evidence that TTA hurts swin"
-    )
-
-
-def test_a_stricter_level_is_shown_with_its_interval():
+def test_a_table_shows_the_level_of_the_interval():
     assert gain_phrase(comparison(9, 1)) == "+8 (95 % +2 … +9, p 0.021)"
     assert gain_phrase(comparison(9, 1, alpha=ALPHA / 6)) == "+8 (99.2 % −1 … +9, p 0.021)"
-
-
-@pytest.mark.parametrize(
-    ("counts", "result"),
-    [((3, 2), "the difference cannot be told from zero"), ((30, 0), "b is better than a"),
-     ((0, 30), "b is worse than a")],
-)
-def test_the_verdict_names_the_better_row_only_where_it_is_decided(counts, result):
-    text = verdict(comparison(*counts), LogLoss(0, 0, 0), "a", "b")
-    assert re.fullmatch(rf"\S+ predictions \(95 % .*\): {result}; log-loss 0 .*", text)
+    assert gain_phrase(comparison(0, 1204)) == "−1,204 (95 % −1,204 … −1,197, p 0)"
 
 
 @pytest.mark.parametrize("alpha", [ALPHA, ALPHA / 6])
@@ -169,13 +210,11 @@ def test_no_sentence_contradicts_its_interval_or_its_p(alpha):
             proven = not re.search("no evidence|cannot be told from zero", text)
             assert proven == (not low <= 0 <= high) == (float(p) < alpha), text
             assert low <= c.difference <= high
+        assert ("b is better than a" in text) == (c.low > 0)
+        assert ("b is worse than a" in text) == (c.high < 0)
 
 
-@pytest.mark.parametrize(("high", "shown"), [(0.004, "+0.0040"), (-0.00003, "−0.00003")])
-def test_a_log_loss_has_a_true_minus_and_shows_on_which_side_of_zero_a_bound_is(high, shown):
+@pytest.mark.parametrize(("high", "shown"), [(0.004, "+0.004"), (-0.00003, "−3e−05"), (0, "0")])
+def test_a_log_loss_shows_on_which_side_of_zero_a_bound_is(high, shown):
     text = log_loss_phrase(LogLoss(-0.0123, -0.02, high))
-    assert text == f"log-loss −0.0123 per image (95 % −0.0200 … {shown})"
-
-
-def test_gains_of_thousands_fit_into_a_table():
-    assert gain_phrase(comparison(0, 1204)) == "−1,204 (95 % −1,204 … −1,197, p 0)"
+    assert text == f"log-loss −0.012 per image (95 % −0.02 … {shown})"
