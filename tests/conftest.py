@@ -206,6 +206,20 @@ def family(models, data) -> Path:
     return models
 
 
+@pytest.fixture(scope="session")
+def sixty_once(made_once) -> Path:
+    """A competition of 60 training images, enough for a search."""
+    return made_once("sixty", lambda folder: draw_competition(folder, each=20))
+
+
+@pytest.fixture
+def sixty(sixty_once, tmp_path, monkeypatch) -> Path:
+    """An empty models folder for models of that competition, named by PADDY_DATA."""
+    monkeypatch.setenv("PADDY_DATA", str(sixty_once))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    return tmp_path / "work" / "models"
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """The tables of a competition of 400 images, with the work folder beside them."""

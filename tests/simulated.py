@@ -2,8 +2,12 @@
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from src.ensemble import weights
+from src.ensemble.ensemble import Ensemble
+from src.ensemble.members import Member
+from src.evidence import average
 
 MIX = np.array([1764, 1738, 1594, 1442, 1088, 965, 620, 479, 380, 337]) / 10_407  # of the classes
 # family → number of models, noise shared by families of one kind, by the family, by nobody
@@ -32,9 +36,9 @@ def simulate(seed, families, images=10_407):
     for family, (count, kind, together, alone) in families.items():
         common = shared + kind * of_kind + noise(random, together, shape)
         for number in range(count):
-            probs = weights.softmax(signal + 2 * hard * (common + noise(random, alone, shape)))
+            logits = signal + 2 * hard * (common + noise(random, alone, shape))
             family_of[f"{family}_{number}"] = family
-            tables[f"{family}_{number}"] = pd.DataFrame(probs, index=ids, columns=classes)
+            tables[f"{family}_{number}"] = pd.DataFrame(softmax(logits, 1), ids, classes)
     truth = np.where(random.random(images) < 0.002, random.choice(len(MIX), images), truth)
     return tables, family_of, pd.Series([classes[k] for k in truth], index=ids)
 
@@ -52,3 +56,13 @@ def few(images=600, models=6, seed=0):
 def holdout(images=600, models=6):
     """The same as the methods take it."""
     return weights.gather(*few(images, models))
+
+
+def ensemble_of(tables, labels, families=None):
+    """An ensemble of these hold-out tables; its test set is the hold-out."""
+    families = families or dict.fromkeys(tables, "x")
+    variant = {"fold": 0, "split": "stratified", "seed": 42}
+    members = [Member(name, [{"family": families[name], "variant": variant}], 1.0, 1.0, t, t, t, t)
+               for name, t in tables.items()]
+    valid = average(tables.values())
+    return Ensemble(None, "", members, {}, labels, tables, valid, "equal", "", "arithmetic")

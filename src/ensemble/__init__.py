@@ -3,10 +3,8 @@
 Only tables; torch is loaded when predictions are missing.
 """
 
-from src.ensemble.ensemble import (
-    PARAMETERS, ensemble_probs, find_trials, open_ensemble, reweigh, search_text, write_ensemble,
-)  # fmt: skip
+from src.ensemble.ensemble import PARAMETERS, ensemble_probs, open_ensemble, write_ensemble
 from src.ensemble.report import (
     agreement, contributions, holdout_text, members_sentence, members_table,
 )  # fmt: skip
-from src.ensemble.search import trials_table
+from src.ensemble.search import find_trials, reweigh, search_text, trials_table

@@ -12,52 +12,42 @@ from pathlib import Path
 
 from src import competition
 from src.core import command
-from src.ensemble import report
-from src.ensemble.ensemble import (
-    MEANS,
-    Ensemble,
-    ensemble_probs,
-    find_trials,
-    open_ensemble,
-    reweigh,
-    search_text,
-    write_ensemble,
-)
-from src.ensemble.search import SELECT, trials_table
+from src.ensemble import ensemble as ensembles
+from src.ensemble import report, search
+from src.ensemble.weights import SELECT
 from src.evidence import INTERVAL, error_cell, wrong_of
 
 
 def main() -> None:
     """The command: see the module's first lines."""
     args = _parse()
-    ensemble = open_ensemble(
+    ensemble = ensembles.open_ensemble(
         " ".join(args.weights), args.select, args.notebook, args.data, mean=args.mean,
         temperatures=" ".join(args.temperatures), names=args.names, trust=args.trust,
     )
     if ensemble.select != "equal":
-        trials = find_trials(ensemble)
-        ensemble = reweigh(ensemble, trials)
-        print(report.as_text(trials_table(trials, ensemble.labels)))
-        print(f"{search_text(ensemble, trials)}\n")
-    print(report.as_text(report.members_table(ensemble.members, ensemble.labels)))
-    print(report.members_sentence(ensemble.members, ensemble.left_out))
+        trials = search.find_trials(ensemble)
+        ensemble = search.reweigh(ensemble, trials)
+        print(report.as_text(search.trials_table(trials, ensemble.labels)))
+        print(f"{search.search_text(ensemble, trials)}\n")
+    print(report.as_text(report.members_table(ensemble)))
+    print(report.members_sentence(ensemble))
     print(f"\n{report.holdout_text(ensemble)}")
-    if len(ensemble.tables) > 1 and not report.few_images(ensemble):
-        print(report.agreement(ensemble.tables, ensemble.labels))
-        if len(ensemble.tables) > 2:
-            table = report.as_text(report.contributions(ensemble))
-            print(f"\nwhat they bring to their equal mean:\n{table}")
+    if not ensembles.lacking(ensemble):
+        print(report.agreement(ensemble))
+        table = report.as_text(report.contributions(ensemble))
+        print(f"\nwhat they bring to their equal mean:\n{table}")
     _print_solution(ensemble)
-    write_ensemble(ensemble, args.good, args.force)
+    ensembles.write_ensemble(ensemble, args.good, args.force)
 
 
-def _print_solution(ensemble: Ensemble) -> None:
+def _print_solution(ensemble: ensembles.Ensemble) -> None:
     """Only where the answers are known, as in the demo: the error on the test images."""
     if (answers := competition.solution(ensemble.folder)) is None:
         return
     print(f"\ntest images, by solution.csv ({INTERVAL}):")
-    tables = {m.card["name"]: m.test for m in ensemble.members}
-    for name, table in (tables | {"ensemble": ensemble_probs(ensemble)}).items():
+    tables = {m.name: m.test for m in ensemble.members}
+    for name, table in (tables | {"ensemble": ensembles.ensemble_probs(ensemble)}).items():
         print(f"  {name:<40} {error_cell(*wrong_of(table, answers))}")
 
 
@@ -70,7 +60,8 @@ def _parse() -> argparse.Namespace:
     add("names", nargs="*", metavar="NAME", help="models to average (default: all that fit)")
     add("--weights", nargs="+", action="extend", default=[], metavar="NAME=W",
         help="by family or model; usual is 1")
-    add("--mean", default=MEANS[0], choices=MEANS, help="of probabilities or of their logarithms")
+    add("--mean", default="arithmetic", choices=ensembles.MEANS,
+        help="of probabilities or of their logarithms")
     add("--temperatures", nargs="+", action="extend", default=[], metavar="NAME=T",
         help="by family or model; usual is 1, above it a model becomes less confident")
     add("--select", default="equal", choices=SELECT,

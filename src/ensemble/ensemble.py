@@ -1,9 +1,9 @@
-"""An ensemble: its members, how they are averaged, and the submission it writes.
+"""An ensemble: its members' probabilities, how they are averaged, and the submission it writes.
 
 `python -m src.ensemble` and paddy_ensemble.ipynb are the two ways to use one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,21 +11,10 @@ import pandas as pd
 
 from src import competition
 from src.competition import some
-from src.core import UserError, models_dir, nearest, require_once
-from src.ensemble.cards import Cards, find_cards
-from src.ensemble.members import (
-    Member,
-    average_of,
-    common_images,
-    counted,
-    holdout_problem,
-    measured,
-    origin,
-    read_members,
-    unmeasured,
-)  # fmt: skip
-from src.ensemble.search import SELECT, Trial, choose, search
-from src.evidence import FEWEST_IMAGES, error_phrase, wrong_of
+from src.core import DEFAULT_SEED, UserError, models_dir, nearest
+from src.ensemble.members import Card, Member, counted, find_members, read_members, unmeasured
+from src.ensemble.weights import SELECT, with_temperature
+from src.evidence import FEWEST_IMAGES, average, error_phrase, wrong_of
 from src.submission import Members, Predicted, labels_of, submit_command, write_submission
 
 # The parameters cell of paddy_ensemble.ipynb.
@@ -44,9 +33,9 @@ class Ensemble(NamedTuple):
     left_out: dict[str, str]  # model that is no member → reason
     labels: pd.Series  # of the training images
     # Of the images that all measured members held out (those of fold=all are not among them): the
-    # members' probabilities, and their weighted mean, None where there is no such image.
+    # members' probabilities, and their weighted mean; no rows where there is no such image.
     tables: dict[str, pd.DataFrame]
-    valid: pd.DataFrame | None
+    valid: pd.DataFrame
     select: str  # who decides the weights, a word of SELECT
     why: str  # what the search found; empty without one
     mean: str  # a word of MEANS
@@ -62,144 +51,124 @@ def open_ensemble(
     Every mistake is refused before any model predicts; missing predictions are made here.
     """
     place, folder = models_dir(models), competition.find(data)
-    weighed, heated = str(weights).split(), str(temperatures).split()
-    for name, value, known in (("select", select, SELECT), ("mean", mean, MEANS)):
-        if value not in known:
-            raise UserError(f"{name}={value!r} is no choice; {nearest(str(value), known)}")
-    if select != "equal" and (weighed or heated or mean != MEANS[0]):
-        given = "weights" if weighed else "temperatures" if heated else "mean"
-        raise UserError(f"{given} and select both decide the average; give one of them")
-    cards, left_out = find_cards(place, folder, list(names), notebook)
-    if not cards:
+    _require_choices(select, mean, weights, temperatures)
+    found, left_out = find_members(place, folder, list(names), notebook)
+    if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "it is empty"
-        raise UserError(f"no model in {place} can be used ({why}); train: python -m src.run --all")
-    notebook = notebook or _only_notebook(cards)
-    by_name = _by_model(weighed, cards, "weight")
-    softened = _by_model(heated, cards, "temperature")
-    if not any(by_name.values()):
-        raise UserError("all weights are 0; give at least one model a weight above 0")
-    members = [m._replace(temperature=softened[m.card["name"]])
-               for m in read_members(place, folder, cards, by_name, trust)]
-    labels, images = competition.train_table(folder).label, common_images(members)
-    tables = {m.card["name"]: m.valid.reindex(images) for m in measured(members)}
-    valid = average_of(members, tables, mean) if len(images) else None
+        raise UserError(f"no model in {place} can be used ({why})",
+                        "train: python -m src.run --all")
+    notebooks = sorted({card["notebook"] for cards in found.values() for card in cards})
+    if not notebook and len(notebooks) > 1:
+        raise UserError(f"the models come from several notebooks ({', '.join(notebooks)})",
+                        "add --notebook NAME")
+    weight_of = _by_member(str(weights), found, "weight", 0)
+    temperature_of = _by_member(str(temperatures), found, "temperature", 0.001)
+    if not any(weight_of.values()):
+        raise UserError("all weights are 0", "give at least one model a weight above 0")
+    labels = competition.train_table(folder).label
+    members = [m._replace(weight=weight_of[m.name], temperature=temperature_of[m.name])
+               for m in read_members(place, folder, found, labels, trust)]
+    tables = {m.name: m.valid for m in counted(members) if len(m.valid)}
+    common = sorted(set.intersection(*(set(t.index) for t in tables.values()))) if tables else []
+    tables = {name: table.loc[common] for name, table in tables.items()}
+    valid = average_of(members, tables, mean) if tables else members[0].valid.iloc[:0]
+    notebook = notebook or notebooks[0]
     return Ensemble(folder, notebook, members, left_out, labels, tables, valid, select, "", mean)
 
 
-def _only_notebook(cards: Cards) -> str:
-    """The source notebook of all models, after which the submission is named."""
-    first, *others = sorted({c["notebook"] for card in cards.values() for c in card["models"]})
-    if others:
-        names = ", ".join([first, *others])
-        raise UserError(f"the models come from several notebooks ({names}); add --notebook NAME")
-    return first
+def _require_choices(select: str, mean: str, weights: str, temperatures: str) -> None:
+    for name, value, known in (("select", select, SELECT), ("mean", mean, MEANS)):
+        if value not in known:
+            raise UserError(f"{name}={value!r} is no choice", nearest(str(value), known))
+    given = {"weights": weights, "temperatures": temperatures, "mean": mean != MEANS[0]}
+    if select != "equal" and any(given.values()):
+        both = " and ".join([*(name for name, value in given.items() if value), "select"])
+        raise UserError(f"{both} decide the average", "give one of them")
 
 
-def _by_model(words: list[str], cards: Cards, kind: str) -> dict[str, float]:
-    """`["vit=2"]` → model name → number, usually 1; a family's counts for each of its models."""
-    families = {name: card["family"] for name, card in cards.items()}
-    known = sorted({*families.values()}) + list(cards)
-    pairs = [_number(word, known, kind) for word in words]
-    require_once((name for name, _ in pairs), "give one number", f"the {kind} of ")
-    given = dict(pairs)
-    return {name: given.get(name, given.get(families[name], 1.0)) for name in cards}
-
-
-def _number(word: str, known: list[str], kind: str) -> tuple[str, float]:
-    key, _, number = word.partition("=")
-    if key not in known:
-        raise UserError(f"no family or model {key!r} among the members; {nearest(key, known)}")
-    try:
-        value = float(number)
-    except ValueError:
-        value = -1.0
-    least = 0 if kind == "weight" else 0.001
-    if not least <= value < float("inf"):
-        remedy = f"write {key}=2, a number of {least} or more"
-        raise UserError(f"{kind} {word!r} is not understood; {remedy}")
-    return key, value
+def _by_member(
+    text: str, found: Mapping[str, list[Card]], kind: str, least: float
+) -> dict[str, float]:
+    """`vit=2` → member name → number, usually 1; a family's counts for each of its members."""
+    family_of, given = {name: cards[0]["family"] for name, cards in found.items()}, {}
+    known = [*sorted({*family_of.values()}), *found]
+    for word in text.split():
+        key, _, number = word.partition("=")
+        if key not in known:
+            raise UserError(f"no family or model {key!r} among the members", nearest(key, known))
+        if key in given:
+            raise UserError(f"the {kind} of {key} is given twice", "give one number")
+        try:
+            given[key] = float(number)
+        except ValueError:
+            given[key] = -1.0
+        if not least <= given[key] < float("inf"):
+            raise UserError(f"{kind} {word!r} is not understood",
+                            f"write {key}=2, a number of {least} or more")
+    return {name: given.get(name, given.get(family_of[name], 1.0)) for name in found}
 
 
 def families(ensemble: Ensemble) -> dict[str, str]:
-    """Model name → family."""
-    return {m.card["name"]: m.card["family"] for m in ensemble.members}
+    """Member name → family."""
+    return {m.name: m.models[0]["family"] for m in ensemble.members}
 
 
-def lacking(ensemble: Ensemble) -> str:
-    """What a search for weights lacks; empty when it has all it needs."""
-    models, images = len(ensemble.tables), len(common_images(ensemble.members))
-    if models >= 2 and images >= FEWEST_IMAGES:
-        return ""
-    remedy = "train another model that holds images out"
-    remedy = holdout_problem(ensemble.members) if models > 1 else remedy
-    return (
-        f"a search for weights needs two models and {FEWEST_IMAGES} images that all of them held "
-        f"out; there are {models} and {images}: {remedy}"
-    )
+def average_of(
+    members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
+) -> pd.DataFrame:
+    """The members' `tables`, by name, at their temperatures, as one weighted `mean`.
 
-
-def find_trials(ensemble: Ensemble) -> dict[str, Trial]:
-    """Every method beside equal weights; none where `lacking` has a reason."""
-    if lacking(ensemble):
-        return {}
-    return search(ensemble.tables, families(ensemble), ensemble.labels)
-
-
-def reweigh(ensemble: Ensemble, trials: dict[str, Trial]) -> Ensemble:
-    """The ensemble with the weights, temperatures and mean that its `select` takes from the search.
-
-    Its hold-out probabilities are then the nested ones: each image by fits that never saw it.
-    A member that held nothing out was not searched with and weighs 1, the mean of the others.
+    A member without a table is left out: on the hold-out, one that held nothing out.
     """
-    if ensemble.select == "equal":
-        return ensemble
-    if not trials:
-        raise UserError(f"select={ensemble.select}: {lacking(ensemble)}")
-    method, why = choose(trials, ensemble.select)
-    trial, members = trials[method], []
-    for m in ensemble.members:
-        name = m.card["name"]
-        weight, temperature = trial.weights.get(name, 1.0), trial.temperatures.get(name, 1.0)
-        members.append(m._replace(weight=weight, temperature=temperature))
-    if names := unmeasured(ensemble.members):
-        why = f"{why}; held nothing out, so of weight 1, the others' mean: {some(names, 3)}"
-    return ensemble._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
+    used = [m for m in counted(members) if m.name in tables]
+    cooled = [_at_temperature(tables[m.name], m.temperature) for m in used]
+    return average(cooled, [m.weight for m in used], geometric=mean == "geometric")
 
 
-def search_text(ensemble: Ensemble, trials: dict[str, Trial]) -> str:
-    """What the search decided, or would, and how to repeat it without one, a line each."""
-    if not trials:
-        return lacking(ensemble)
-    if ensemble.select == "equal":
-        return f"select auto would do this: {choose(trials)[1]}"
-    usual = ("", MEANS[0])
-    words = [f"--{name} {value}" for name, value in typed(ensemble).items() if value not in usual]
-    return f"{ensemble.why}\nto repeat it: {' '.join(words)}"
+def _at_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
+    if temperature == 1:
+        return table
+    values = with_temperature(table.to_numpy(dtype=float), temperature)
+    return pd.DataFrame(values, table.index, table.columns)
 
 
-def is_equal_mean(ensemble: Ensemble) -> bool:
-    """Whether it is the arithmetic mean of its members, all of one weight, as they predict."""
-    kinds = {(m.weight, m.temperature) for m in counted(ensemble.members)}
-    return ensemble.mean == MEANS[0] and len(kinds) == 1 and min(kinds)[1] == 1
+def lacking(ensemble: Ensemble, models: int = 2) -> str:
+    """What a comparison of so many members lacks, and what to train; empty when it has enough."""
+    images = len(ensemble.valid)
+    if len(ensemble.tables) >= models and images >= FEWEST_IMAGES:
+        return ""
+    held: dict[str, list[str]] = {}
+    for member in ensemble.members:
+        if member.name in ensemble.tables:
+            held.setdefault(_held_out(member), []).append(member.title)
+    who = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
+    who = who or f"{some(unmeasured(ensemble.members), 3)} held nothing out (fold=all)"
+    remedy = "train them for the same fold" if len(held) > 1 else "train another model, for a fold"
+    return (f"a comparison needs {models} models and {FEWEST_IMAGES} images that all of them held "
+            f"out; there are {len(held and ensemble.tables)} and {images}: {who}; {remedy}")
+
+
+def _held_out(member: Member) -> str:
+    """`folds 0, 1` of a member, with split and seed when they are not the usual."""
+    variant = member.models[0]["variant"]
+    folds = ", ".join(str(card["variant"]["fold"]) for card in member.models)
+    split = " of the grouped split" * (variant["split"] == "grouped")
+    seed = f" of seed {variant['seed']}" * (variant["seed"] != DEFAULT_SEED)
+    return f"fold{'s' * (len(member.models) > 1)} {folds}{split}{seed}"
 
 
 def typed(ensemble: Ensemble) -> dict[str, str]:
     """How the members are averaged, as --weights, --mean and --temperatures take it."""
-    def _text(numbers: dict[str, float]) -> str:
-        return " ".join(f"{name}={number:g}" for name, number in numbers.items())
-
-    others = {m.card["name"]: m.temperature for m in ensemble.members if m.temperature != 1}
+    weights = [f"{m.name}={m.weight:g}" for m in ensemble.members]
+    others = [f"{m.name}={m.temperature:g}" for m in ensemble.members if m.temperature != 1]
     return {
-        "weights": _text({m.card["name"]: m.weight for m in ensemble.members}),
-        "mean": ensemble.mean,
-        "temperatures": _text(others),
-    }
+        "weights": " ".join(weights), "mean": ensemble.mean, "temperatures": " ".join(others),
+    }  # fmt: skip
 
 
 def ensemble_probs(ensemble: Ensemble) -> pd.DataFrame:
     """The ensemble's probabilities of the test images."""
-    tests = {m.card["name"]: m.test for m in ensemble.members}
-    return average_of(ensemble.members, tests, ensemble.mean)
+    return average_of(ensemble.members, {m.name: m.test for m in ensemble.members}, ensemble.mean)
 
 
 def provenance(ensemble: Ensemble) -> dict[str, Any]:
@@ -208,20 +177,28 @@ def provenance(ensemble: Ensemble) -> dict[str, Any]:
     `expected` is for the guard: how often each label is predicted there, and how often the same as
     by each member's plain view.
     """
-    valid, expected = ensemble.valid, {"images": 0}
-    wrong, images = (None, 0) if valid is None else wrong_of(valid, ensemble.labels)
-    if valid is not None:
-        picks = labels_of(valid)
-        agree = {m.card["name"]: int((labels_of(m.plain_valid).reindex(picks.index) == picks).sum())
-                 for m in counted(ensemble.members)}
-        labels = picks.value_counts().sort_index().to_dict()
-        expected = {"images": len(picks), "labels": labels, "agree": agree}
+    used, (wrong, images) = counted(ensemble.members), wrong_of(ensemble.valid, ensemble.labels)
+    expected: dict[str, Any] = {"images": images}
+    if images:
+        picks = labels_of(ensemble.valid)
+        expected["labels"] = picks.value_counts().sort_index().to_dict()
+        expected["agree"] = {m.name: int((labels_of(m.plain_valid).reindex(picks.index)
+                                          == picks).sum()) for m in used}
     return {
-        "members": [origin(m) for m in counted(ensemble.members)],
+        "members": [_origin(m) for m in used],
         "select": ensemble.select, "why": ensemble.why, **typed(ensemble),
-        "holdout": {"wrong": wrong, "images": images},
-        "not_in_holdout": unmeasured(ensemble.members), "expected": expected,
-    }
+        "holdout": {"wrong": wrong if images else None, "images": images},
+        "not_in_holdout": unmeasured(used), "expected": expected,
+    }  # fmt: skip
+
+
+def _origin(member: Member) -> dict[str, Any]:
+    """A member in the provenance of a submission."""
+    first, why = member.models[0], member.without_tta
+    tta = {"tta": "none", "why": why} if why else {"tta": first["variant"]["tta"]}
+    models = {c["name"]: {key: c[key] for key in ("sha256", "commit")} for c in member.models}
+    known = {"name": member.name, "family": first["family"], "weight": member.weight}
+    return {**known, **tta, "models": models}
 
 
 def write_ensemble(
@@ -229,8 +206,7 @@ def write_ensemble(
 ) -> Path:
     """Guard and write the submission, and print how to send it."""
     probs, facts, folder = ensemble_probs(ensemble), provenance(ensemble), ensemble.folder
-    used = [Predicted(m.card["name"], m.plain_valid, m.plain_test)
-            for m in counted(ensemble.members)]
+    used = [Predicted(m.name, m.plain_valid, m.plain_test) for m in counted(ensemble.members)]
     path = write_submission(probs, folder, ensemble.notebook, facts, good, force, Members(used))
     held = facts["holdout"]
     error = f"{'hold-out ' * bool(held['images'])}{error_phrase(held['wrong'], held['images'])}"

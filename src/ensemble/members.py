@@ -1,9 +1,10 @@
-"""The members of an ensemble: their weights, their probabilities of the hold-out and of the test.
+"""The members of an ensemble: which finished models, why others are not, what they predict.
 
-Of folds that are one member the hold-outs are put together and the test probabilities averaged.
+The folds of one variant are one member, under the name of fold 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,34 +12,145 @@ import pandas as pd
 
 from src import bundle, competition
 from src.competition import some
-from src.core import DEFAULT_SEED
-from src.ensemble.cards import Card, Cards, merged, title
-from src.ensemble.weights import with_temperature
+from src.core import UserError, make_variant, require_once
 from src.evidence import average, blend, compare, sentence
+
+Card = dict[str, Any]  # of a finished model, with `base`, the name of its member
+TWICE = "name it once (a variant stands for all of its folds); --weights NAME=2 counts it twice"
 
 
 class Member(NamedTuple):
     """A member as its models predict; `average_of` applies weight and temperature.
 
+    Folds of one variant have their hold-outs put together and their test probabilities averaged.
     The plain tables, without TTA, are what the guard compares a submission with.
     """
 
-    card: Card
+    name: str
+    models: list[Card]
     weight: float
+    temperature: float
     valid: pd.DataFrame  # no rows when nothing was held out
     test: pd.DataFrame
     plain_valid: pd.DataFrame
     plain_test: pd.DataFrame
     without_tta: str = ""  # why `valid` and `test` are the plain ones; empty when they have TTA
-    temperature: float = 1.0
+
+    @property
+    def title(self) -> str:
+        """Its name for a reader: `vit_small_squish_224 (5 folds)`."""
+        folds = len(self.models)
+        return self.name if folds == 1 else f"{self.name} ({folds} folds)"
+
+
+def find_members(
+    models: Path, folder: Path, names: list[str], notebook: str
+) -> tuple[dict[str, list[Card]], dict[str, str]]:
+    """Member name → the cards of its models, by fold; and model name → why it is left out.
+
+    Without `names` the members are all finished models of one notebook that were trained on these
+    classes and images. UserError if one is damaged: leaving it out would change the ensemble.
+    """
+    finished, damaged = bundle.survey(models)
+    if damaged and not names:
+        others = f" (damaged, too: {some([*damaged][1:], 3)})" * (len(damaged) > 1)
+        raise UserError(f"{next(iter(damaged.values()))}{others}; or name the models to average")
+    data, classes = competition.train_fingerprint(folder), competition.classes(folder)
+    left_out = {name: why for name, c in finished.items() if (why := _foreign(c, data, classes))}
+    cards = [_completed(card) for name, card in finished.items() if name not in left_out]
+    if names:
+        cards = [card for name in names for card in _named(models, name, cards, left_out)]
+        left_out = {}
+    elif any(card["notebook"] == notebook for card in cards):
+        left_out |= {card["name"]: f"from notebook {card['notebook']}" for card in cards
+                     if card["notebook"] != notebook}
+    for rule in (_odd_folds, _grouped_twins):
+        left_out |= rule([card for card in cards if card["name"] not in left_out])
+    for name in names:
+        _refuse_left_out(name, left_out)
+    require_once([card["name"] for card in cards], TWICE)
+    return _by_member(card for card in cards if card["name"] not in left_out), left_out
+
+
+def _refuse_left_out(name: str, left_out: dict[str, str]) -> None:
+    if name in left_out:
+        raise UserError(f"{name} cannot be a member: {left_out[name]}", "leave it out")
+
+
+def _named(models: Path, name: str, cards: list[Card], left_out: dict[str, str]) -> list[Card]:
+    """The cards that `name` stands for, of a model or of all folds of a variant."""
+    _refuse_left_out(name, left_out)
+    found = [card for card in cards if name in (card["name"], card["base"])]
+    return found or [bundle.read_card(models, name)]  # which raises what is wrong with it
+
+
+def _foreign(card: Card, data: str, classes: list[str]) -> str:
+    """Why a model cannot predict this competition's classes; empty when it can."""
+    try:
+        make_variant(**card["variant"])
+    except UserError as error:
+        return f"its recipe is none of this version ({error})"
+    if differ := sorted({*card["classes"]} ^ {*classes}):
+        return f"trained for other classes ({some(differ, 3)})"
+    return "" if card["data"] == data else "trained on other images"
+
+
+def _completed(card: Card) -> Card:
+    """`card` with all fields of its variant, and its `base`: the variant's name at fold 0."""
+    variant = make_variant(**card["variant"])
+    alone = variant.fold == "all" or variant.name != card["name"]
+    base = card["name"] if alone else replace(variant, fold=0).name
+    return {**card, "variant": variant.recipe, "base": base}
+
+
+def _by_member(cards: Iterable[Card]) -> dict[str, list[Card]]:
+    """Member name → its models, by fold; one alone has its own name."""
+    found: dict[str, list[Card]] = {}
+    for card in sorted(cards, key=lambda card: str(card["variant"]["fold"])):
+        found.setdefault(card["base"], []).append(card)
+    return {c[0]["name"] if len(c) == 1 else base: c for base, c in sorted(found.items())}
+
+
+def _recipe(card: Card, *without: str) -> dict[str, Any]:
+    """What decides the model of `card`, but for the fields `without`."""
+    facts = card["variant"] | {"split digest": card.get("folds")}
+    return {key: value for key, value in facts.items() if key not in without}
+
+
+def _odd_folds(cards: list[Card]) -> dict[str, str]:
+    """Folds of one variant that differ from its first in more than the fold: name → reason."""
+    reasons = {}
+    for name, (first, *others) in _by_member(cards).items():
+        one = _recipe(first, "fold")
+        for card in others:
+            other = _recipe(card, "fold")
+            if differ := [key for key in one if one[key] != other[key]]:
+                key, again = differ[0], "predict" if {*differ} <= {*bundle.TTA_FIELDS} else "train"
+                reasons[card["name"]] = (f"a fold of {name}, but its {key} is {other[key]}, "
+                                         f"not {one[key]}; {again} both the same way")
+    return reasons
+
+
+def _grouped_twins(cards: list[Card]) -> dict[str, str]:
+    """Models of grouped folds whose recipe is a member with the usual folds: name → reason.
+
+    A recipe counts once, so the same one on other folds may not double its weight.
+    """
+    ignored = ("fold", "split", "split digest", *bundle.TTA_FIELDS)
+    usual = [card for card in cards if card["variant"]["split"] != "grouped"]
+    return {
+        card["name"]: f"the same recipe as {other['base']}, trained on grouped folds"
+        for card in cards if card["variant"]["split"] == "grouped"
+        for other in usual if _recipe(other, *ignored) == _recipe(card, *ignored)
+    }
 
 
 def read_members(
-    models: Path, folder: Path, cards: Cards, weights: Mapping[str, float], trust: bool
+    models: Path, folder: Path, found: Mapping[str, list[Card]], labels: pd.Series, trust: bool
 ) -> list[Member]:
     """The members with their probabilities; missing or stale ones are predicted first."""
-    images, labels = competition.test_fingerprint(folder), competition.train_table(folder).label
-    names = [model["name"] for card in cards.values() for model in card["models"]]
+    images = competition.test_fingerprint(folder)
+    names = [card["name"] for cards in found.values() for card in cards]
     known = {name: bundle.read_card(models, name, trust) for name in names}
     stale = [n for n, card in known.items() if bundle.stale(models, card, images)]
     if stale:
@@ -46,44 +158,37 @@ def read_members(
 
         predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
         known |= {name: bundle.read_card(models, name, trust) for name in stale}
-    members = []
-    for name, card in cards.items():
-        card = card | merged([known[c["name"]] for c in card["models"]])
-        members.append(_read_member(models, card, weights[name], images, labels))
-    return members
+    return [
+        _read_member(models, name, [card | known[card["name"]] for card in cards], images, labels)
+        for name, cards in found.items()
+    ]
 
 
 def _read_member(
-    models: Path, card: Card, weight: float, images: str, labels: pd.Series
+    models: Path, name: str, cards: list[Card], images: str, labels: pd.Series
 ) -> Member:
-    """A member of its models' files, with TTA unless its hold-out proves that it hurts."""
-    own = card["models"]
-    tests = [_read(models, model, "test", images) for model in own]
-    valids = [_read(models, c, "valid", images) for c in own if "valid" in bundle.splits(c)]
-    valids = valids or [{way: table.iloc[:0] for way, table in tests[0].items()}]
-    valid, test = {}, {}
-    for way in ("plain", "tta"):
-        held, seen = ([tables[way] for tables in split] for split in (valids, tests))
-        valid[way] = held[0] if len(held) == 1 else pd.concat(held)
-        test[way] = seen[0] if len(seen) == 1 else average(seen)
-        valid[way].attrs["model"] = test[way].attrs["model"] = card["name"]
-    why = harm_of_tta(valid["plain"], valid["tta"], labels, card["name"])
-    way = "plain" if why else "tta"
-    return Member(card, weight, valid[way], test[way], valid["plain"], test["plain"], why)
+    """A member from its models' files, with TTA unless its hold-out proves that it hurts."""
+    def _read(card: Card, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        tables = bundle.read_predictions(models, card, split, images)
+        return tables["plain"], blend(tables, card["variant"]["beta"])
 
-
-def _read(models: Path, card: Mapping, split: str, images: str) -> dict[str, pd.DataFrame]:
-    """The probabilities of one model, plain and with TTA."""
-    tables = bundle.read_predictions(models, card, split, images)
-    return {"plain": tables["plain"], "tta": blend(tables, card["variant"]["beta"])}
+    tests = zip(*(_read(card, "test") for card in cards), strict=True)
+    plain_test, test = (average(tables) for tables in tests)
+    valids = [_read(card, "valid") for card in cards if "valid" in bundle.splits(card)]
+    valids = map(pd.concat, zip(*valids, strict=True)) if valids else [plain_test.iloc[:0]] * 2
+    plain_valid, valid = valids
+    for table in (plain_test, test, plain_valid, valid):
+        table.attrs["model"] = name
+    why = harm_of_tta(plain_valid, valid, labels, name) if len(valid) else ""
+    if why:
+        valid, test = plain_valid, plain_test
+    return Member(name, cards, 1.0, 1.0, valid, test, plain_valid, plain_test, why)
 
 
 def harm_of_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
     """The evidence that TTA hurts the model `name` on its hold-out; empty where there is none."""
-    if tta is plain or plain.empty:  # predicted without, or nothing was held out
-        return ""
     found = compare(tta, plain, labels)
-    return sentence(found, "TTA", name) if found.decided and found.difference < 0 else ""
+    return sentence(found, "TTA", name) if found.high < 0 else ""
 
 
 def counted(members: list[Member]) -> list[Member]:
@@ -91,67 +196,6 @@ def counted(members: list[Member]) -> list[Member]:
     return [member for member in members if member.weight > 0]
 
 
-def measured(members: list[Member]) -> list[Member]:
-    """Those of them whose error is known: they held images out."""
-    return [member for member in counted(members) if len(member.valid)]
-
-
 def unmeasured(members: list[Member]) -> list[str]:
     """Names of those that were trained on all images: their part in the error is unknown."""
-    return [member.card["name"] for member in counted(members) if member.valid.empty]
-
-
-def common_images(members: list[Member]) -> pd.Index:
-    """The images that all measured members held out; none where nobody is measured."""
-    first, *others = [m.valid.index for m in measured(members)] or [pd.Index([])]
-    for images in others:
-        first = first.intersection(images)
-    return first
-
-
-def average_of(
-    members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
-) -> pd.DataFrame:
-    """The members' `tables`, by name, at their temperatures, as one weighted `mean`.
-
-    A member without a table is left out: on the hold-out, one that held nothing out.
-    """
-    used = [m for m in counted(members) if m.card["name"] in tables]
-    heated = {m.card["name"]: _heated(tables[m.card["name"]], m.temperature) for m in used}
-    return average(heated.values(), [m.weight for m in used], geometric=mean == "geometric")
-
-
-def _heated(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    if temperature == 1:
-        return table
-    values = with_temperature(table.to_numpy(dtype=float), temperature)
-    return pd.DataFrame(values, table.index, table.columns)
-
-
-def holdout_problem(members: list[Member]) -> str:
-    """Why the measured members have no hold-out in common, or a small one, and what to train."""
-    held: dict[str, list[str]] = {}
-    for member in measured(members):
-        held.setdefault(_held_out(member.card), []).append(title(member.card))
-    if not held:
-        return f"{some(unmeasured(members), 3)} held nothing out (fold=all): train a fold, too"
-    found = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
-    return f"{found}: train them for the same fold" if len(held) > 1 else f"{found}, no more"
-
-
-def _held_out(card: Card) -> str:
-    """`folds 0, 1` of a member, with split and seed when they are not the usual."""
-    variant = card["variant"]
-    folds = ", ".join(str(model["variant"]["fold"]) for model in card["models"])
-    split = " of the grouped split" * (variant["split"] == "grouped")
-    seed = f" of seed {variant['seed']}" * (variant["seed"] != DEFAULT_SEED)
-    return f"fold{'s' * (len(card['models']) > 1)} {folds}{split}{seed}"
-
-
-def origin(member: Member) -> dict[str, Any]:
-    """A member in the provenance of a submission."""
-    card, why = member.card, member.without_tta
-    models = {c["name"]: {key: c[key] for key in ("sha256", "commit")} for c in card["models"]}
-    tta = {"tta": "none", "why": why} if why else {"tta": card["variant"]["tta"]}
-    known = {"name": card["name"], "family": card["family"], "weight": member.weight}
-    return {**known, **tta, "models": models}
+    return [member.name for member in counted(members) if member.valid.empty]

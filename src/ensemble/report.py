@@ -1,7 +1,4 @@
-"""What is printed of an ensemble: its members, their errors, what each one contributes.
-
-Tables of probabilities go by model name and hold the same images.
-"""
+"""What is printed of an ensemble: its members, their errors, what each one contributes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,25 +8,15 @@ import pandas as pd
 
 from src import evidence
 from src.competition import some
-from src.ensemble.cards import title
-from src.ensemble.ensemble import Ensemble, families, is_equal_mean
-from src.ensemble.members import Member, common_images, counted, holdout_problem, unmeasured
+from src.ensemble.ensemble import Ensemble, families, lacking
+from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
 from src.ensemble.weights import gather, temperatures
-from src.evidence import (
-    ALPHA,
-    INTERVAL,
-    average,
-    compare,
-    error_cell,
-    error_phrase,
-    too_few,
-    wrong_of,
-)
+from src.evidence import FEWEST_IMAGES, INTERVAL, average, compare, error_cell, wrong_of
 
 BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'
-Tables = Mapping[str, pd.DataFrame]
+Tables = Mapping[str, pd.DataFrame]  # hold-out probabilities of the same images, by model
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -40,68 +27,61 @@ def as_text(table: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def members_table(members: list[Member], labels: pd.Series) -> pd.DataFrame:
+def members_table(ensemble: Ensemble) -> pd.DataFrame:
     """The members for a reader: hold-out errors plain and with TTA, weight, temperature if any.
 
     Where they held out different images, also the error on those that all did, if there are
     enough: it alone compares.
     """
-    common, rows = common_images(members), []
-    differ = any(len(member.valid) not in (0, len(common)) for member in members)
-    for member in members:
-        card, held = member.card, member.card["holdout"]
-        row = {"model": title(card), "family": card["family"]}
-        row[f"hold-out error ({INTERVAL})"] = error_cell(held["wrong_plain"], held["images"])
-        row["with TTA"] = _error(held["wrong_tta"], held["images"])
-        if differ and not too_few(len(common)):
-            seen = member.valid.loc[member.valid.index.intersection(common)]
-            row[f"on the {len(common):,} common images"] = _error(*wrong_of(seen, labels))
-        row["weight"] = f"{member.weight:g}"
-        if any(m.temperature != 1 for m in members):
-            row["temperature"] = f"{member.temperature:g}"
+    members, images, labels = ensemble.members, ensemble.valid.index, ensemble.labels
+    differ = any(len(m.valid) not in (0, len(images)) for m in members)
+    rows = []
+    for m in members:
+        held = [card["holdout"] for card in m.models]
+        count, plain, tta = (sum(facts[key] for facts in held)
+                             for key in ("images", "wrong_plain", "wrong_tta"))
+        row = {"model": m.title, "family": m.models[0]["family"]}
+        row[f"hold-out error ({INTERVAL})"] = error_cell(plain, count)
+        row["with TTA"] = error_cell(tta, count) if count else ""
+        if differ and len(images) >= FEWEST_IMAGES:
+            seen = m.valid.loc[m.valid.index.intersection(images)]
+            common = error_cell(*wrong_of(seen, labels)) if len(seen) else ""
+            row[f"on the {len(images):,} common images"] = common
+        row["weight"] = f"{m.weight:g}"
+        if any(member.temperature != 1 for member in members):
+            row["temperature"] = f"{m.temperature:g}"
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _error(wrong: int, images: int) -> str:
-    return error_cell(wrong, images) if images else ""
-
-
-def members_sentence(members: list[Member], left_out: Mapping[str, str]) -> str:
+def members_sentence(ensemble: Ensemble) -> str:
     """How many members of each family, which without TTA, and why other models are left out."""
-    used = counted(members)
-    counts = Counter(member.card["family"] for member in used)
+    members, used = ensemble.members, counted(ensemble.members)
+    counts = Counter(member.models[0]["family"] for member in used)
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     lines = [f"average of {len(used)} of {len(members)} models: {kinds}"]
     lines += [f"without TTA: {m.without_tta}" for m in used if m.without_tta]
-    return "\n".join([*lines, *(f"left out: {n}: {why}" for n, why in left_out.items())])
-
-
-def few_images(ensemble: Ensemble) -> str:
-    """Why the members are not compared; empty where enough images were held out by all."""
-    lacks = too_few(0 if ensemble.valid is None else len(ensemble.valid))
-    return f"{lacks}: {holdout_problem(ensemble.members)}" if lacks else ""
+    return "\n".join([*lines, *(f"left out: {name}: {why}"
+                                for name, why in ensemble.left_out.items())])
 
 
 def holdout_text(ensemble: Ensemble) -> str:
     """The ensemble's hold-out error, what it gains, and what typed weights do, a line each."""
     tables, labels, valid = ensemble.tables, ensemble.labels, ensemble.valid
-    if valid is None:
-        return f"ensemble: {error_phrase(0, 0)}: {holdout_problem(ensemble.members)}"
-    usual = is_equal_mean(ensemble) and all(m.weight for m in ensemble.members)
-    nested = "; each by what was learnt from others" * bool(ensemble.why and not usual)
-    error = error_phrase(*wrong_of(valid, labels))
-    lines = [f"ensemble, on the images all of them held out: {error}{nested}"]
-    if names := unmeasured(ensemble.members):
-        count = f"{len(tables)} member{'s' * (len(tables) > 1)}"
-        lines += [f"this is the error of the {count} that held images out; "
+    error = evidence.error_phrase(*wrong_of(valid, labels))
+    lines = [f"ensemble, on the images all of them held out: {error}"]
+    if tables and (names := unmeasured(ensemble.members)):
+        lines += [f"this is the error of the {len(tables)} that held images out; "
                   f"{len(names)} trained on all: {some(names, 3)}"]
-    if len(tables) < 2 or (few := few_images(ensemble)):
-        return "\n".join([*lines, few] if len(tables) > 1 else lines)
+    if why := lacking(ensemble):
+        return "\n".join([*lines, why] if len(ensemble.members) > 1 else lines)
     lines += [gain_sentence(tables, labels, valid)]
-    if not ensemble.why and not is_equal_mean(ensemble):
-        equal = average(tables.values())
-        lines += ["; ".join(_compared(valid, equal, labels, "this average", "equal weights"))]
+    equal = average(tables.values())
+    weighted = not np.allclose(equal, valid.loc[equal.index, equal.columns])
+    if weighted and ensemble.why:
+        lines[0] += "; each by what was learnt from others"
+    elif weighted:
+        lines += [_compared(valid, equal, labels, "this average", "equal weights")]
     return "\n".join(lines)
 
 
@@ -112,18 +92,17 @@ def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> 
     """
     wrong = {name: wrong_of(tables[name], labels) for name in sorted(tables)}
     best = min(wrong, key=wrong.__getitem__)
-    subject = f"averaging {len(tables)} models"
-    found, loss = _compared(ensemble, tables[best], labels, subject, f"{best} alone")
-    alone = error_phrase(*wrong[best])
-    return f"gain of the ensemble: {found}, the best single model with {alone}; {loss}"
+    found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
+                      f"{best} alone, the best single model")
+    return f"gain of the ensemble: {found}; alone {evidence.error_phrase(*wrong[best])}"
 
 
 def _compared(
     new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, subject: str, other: str
-) -> tuple[str, str]:
+) -> str:
     """The difference of `new` and `old` in images with its verdict, and in log-loss."""
     found = evidence.sentence(compare(new, old, labels), subject, f"against {other}")
-    return found, evidence.log_loss_phrase(evidence.compare_log_loss(new, old, labels))
+    return f"{found}; {evidence.log_loss_phrase(evidence.compare_log_loss(new, old, labels))}"
 
 
 def contributions(ensemble: Ensemble) -> pd.DataFrame:
@@ -132,22 +111,21 @@ def contributions(ensemble: Ensemble) -> pd.DataFrame:
     No rows where too few images were held out. An ensemble of one family has nothing left without
     it, hence no such row.
     """
-    if few_images(ensemble):
+    if lacking(ensemble):
         return pd.DataFrame()
-    tables, family_of = ensemble.tables, families(ensemble)
-    joined = dict(zip(tables, evidence.join(list(tables.values())), strict=True))
-    kinds, total, rows = Counter(family_of[name] for name in tables), sum(joined.values()), []
-    groups = {kind: [n for n in sorted(tables) if family_of[n] == kind]
-              for kind, count in sorted(kinds.items()) if 1 < count < len(tables)}
-    for name, out in (groups | {name: [name] for name in sorted(tables)}).items():
-        if len(out) < len(tables):
-            rest = total - sum(joined[n] for n in out)  # the argmax of a sum is that of the mean
-            error = error_cell(*wrong_of(rest, ensemble.labels))
-            gain = evidence.gain_phrase(compare(total, rest, ensemble.labels))
-            rows.append([name, len(out), error, gain])
+    held = gather(ensemble.tables, families(ensemble), ensemble.labels)
+    models, kinds = np.array(held.models), np.array(held.families)
+    groups = {kind: kinds == kind for kind in np.unique(kinds)}
+    groups = {kind: out for kind, out in groups.items() if 1 < out.sum() < len(models)}
+    whole = held.stack.sum(axis=0)  # the argmax of a sum is that of the mean
+    right, rows = whole.argmax(axis=1) == held.truth, []
+    for name, out in (groups | {name: models == name for name in held.models}).items():
+        rest = (whole - held.stack[out].sum(axis=0)).argmax(axis=1) == held.truth
+        gain = evidence.comparison_of(pd.Series(right * 1 - rest))
+        error = error_cell(int((~rest).sum()), len(rest))
+        rows.append([name, int(out.sum()), error, evidence.gain_phrase(gain)])
     error = f"hold-out error of the rest ({INTERVAL})"
-    columns = ["without", "models", error, "images it brings"]
-    return pd.DataFrame(rows, columns=columns if rows else None)
+    return pd.DataFrame(rows, columns=["without", "models", error, "images it brings"])
 
 
 def disagreement(tables: Tables) -> pd.DataFrame:
@@ -160,35 +138,30 @@ def disagreement(tables: Tables) -> pd.DataFrame:
 
 def error_correlation(tables: Tables, labels: pd.Series) -> pd.DataFrame:
     """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
-    joined = zip(tables, evidence.join(list(tables.values())), strict=True)
-    right = pd.DataFrame({name: evidence.right(table, labels) for name, table in joined})
-    return right.astype(float).corr()
+    right = {name: pd.Series(evidence.right(t, labels), t.index) for name, t in tables.items()}
+    return pd.DataFrame(right).astype(float).corr()
 
 
-def agreement(tables: Tables, labels: pd.Series) -> str:
+def agreement(ensemble: Ensemble) -> str:
     """In one line, how often two members disagree and how far their errors correlate."""
-    images, names = len(next(iter(tables.values()), ())), list(tables)
-    if few := too_few(images) or "there are no two of them" * (len(names) < 2):
-        return f"how far the members agree is not known: {few}"
-    pairs = np.triu_indices(len(names), k=1)
-    differ = disagreement(tables).to_numpy()[pairs]
+    if why := lacking(ensemble):
+        return why
+    names, pairs = list(ensemble.tables), np.triu_indices(len(ensemble.tables), k=1)
+    differ = disagreement(ensemble.tables).to_numpy()[pairs]
     closest = " and ".join(names[side[differ.argmin()]] for side in pairs)
-    who, least = (closest, "") if len(differ) == 1 else ("two members", f", {closest} least")
-    errors = error_correlation(tables, labels).to_numpy()[pairs]
+    line = (f"two members disagree on {differ.min():,} … {differ.max():,} of "
+            f"{len(ensemble.valid):,} images, {closest} least")
+    errors = error_correlation(ensemble.tables, ensemble.labels).to_numpy()[pairs]
     errors = errors[~np.isnan(errors)]
-    together = f"; their errors correlate {_span(errors, '.2f')}" if len(errors) else ""
-    return f"{who} disagree on {_span(differ, ',')} of {images:,} images{least}{together}"
+    if not len(errors):
+        return line
+    low, high = (evidence.signed(value, ".2f") for value in (errors.min(), errors.max()))
+    return f"{line}; their errors correlate {low} … {high}"
 
 
-def _span(values: np.ndarray, form: str) -> str:
-    """`38 … 121`; a single value alone."""
-    low, high = (f"{value:{form}}".replace("-", "−") for value in (values.min(), values.max()))
-    return low if low == high else f"{low} … {high}"
-
-
-def calibrated(ensemble: pd.DataFrame, labels: pd.Series) -> tuple[float, pd.DataFrame]:
-    """The temperature that fits the `ensemble`, and each image at one fitted on other images."""
-    held = gather({ENSEMBLE: ensemble}, {ENSEMBLE: ENSEMBLE}, labels)
+def calibrated(ensemble: Ensemble) -> tuple[float, pd.DataFrame]:
+    """The temperature that fits the ensemble, and each image at one fitted on other images."""
+    held = gather({ENSEMBLE: ensemble.valid}, {ENSEMBLE: ENSEMBLE}, ensemble.labels)
     probs, blend = nested(temperatures, held)
     return float(blend.temperatures[0]), pd.DataFrame(probs, held.images, held.classes)
 
@@ -204,38 +177,8 @@ def confidence_bins(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     return bins
 
 
-def reliability_sentence(ensemble: pd.DataFrame | None, labels: pd.Series) -> str:
-    """How confident the `ensemble` is, how often wrong, and whether a temperature helps."""
-    if few := too_few(0 if ensemble is None else len(ensemble)):
-        return f"the calibration of the ensemble is not known: {few}"
-    temperature, after = calibrated(ensemble, labels)
-    before, then = (100 * probs.max(axis=1).mean() for probs in (ensemble, after))
-    change = evidence.compare_log_loss(after, ensemble, labels)
-    loss = evidence.log_loss_phrase(change)
-    decided = change.high < 0 or change.low > 0
-    verdict = ("helps" if change.difference < 0 else "hurts") if decided else "matters"
-    return (
-        f"the ensemble's mean confidence is {before:.1f} %, with "
-        f"{error_phrase(*wrong_of(ensemble, labels))}; a temperature of {temperature:.2f}, judged "
-        f"on images it was not fitted on, makes it {then:.1f} %: {loss}, "
-        f"{'' if decided else 'no '}evidence that it {verdict}"
-    )
-
-
 def class_counts(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     """Class by class the images of `labels` (training) and those `probs` predict (submission)."""
     predicted = probs.sort_index(axis=1).idxmax(axis=1).value_counts()
     counts = pd.DataFrame({"training": labels.value_counts(), "submission": predicted})
     return counts.fillna(0).astype(int).sort_values("training", ascending=False, kind="stable")
-
-
-def class_sentence(counts: pd.DataFrame) -> str:
-    """Whether the submission's classes are as frequent as in training, and which is least so."""
-    expected = counts.training / counts.training.sum() * counts.submission.sum()
-    name = (counts.submission - expected).abs().idxmax()
-    p = evidence.same_mix(counts.submission, counts.training)
-    return (
-        f"the class mix differs from training's {'more' if p < ALPHA else 'no more'} than chance "
-        f"explains (chi-square p = {f'{p:.2g}'}); furthest off is {name}: "
-        f"{counts.submission[name]:,} images where {expected[name]:,.0f} are expected"
-    )

@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 
 from src import evidence
-from src.ensemble.weights import METHODS, Blend, Holdout, Method, apply, gather, logs
-from src.evidence import ALPHA, INTERVAL, average, compare, error_cell, wrong_of
+from src.competition import some
+from src.core import UserError
+from src.ensemble.ensemble import Ensemble, families, lacking, typed, unmeasured
+from src.ensemble.weights import METHODS, Blend, Holdout, Method, apply, gather
+from src.evidence import ALPHA, FLOOR, INTERVAL, average, compare, error_cell, wrong_of
 
 PARTS, REPEATS = 5, 3
 STACKING = "stacking"  # a yardstick only: no weights of members repeat it
@@ -21,7 +24,6 @@ STRENGTH = 1e-3  # of stacking, scikit-learn's C: the log-loss on other images i
 # All methods are compared on the same images, so the best of them must be surer than one alone
 # (Bonferroni, valid however correlated they are); intervals and verdicts are of this level, too.
 STRICT = ALPHA / len(METHODS)
-SELECT = ("auto", "equal", *METHODS)  # the choices of --select
 
 
 class Trial(NamedTuple):
@@ -32,6 +34,13 @@ class Trial(NamedTuple):
     weights: dict[str, float] | None  # model → weight, 1 on average; None for stacking
     temperatures: Mapping[str, float] = MappingProxyType({})  # model → temperature if not 1
     mean: str = "arithmetic"  # or geometric
+
+
+def find_trials(ensemble: Ensemble) -> dict[str, Trial]:
+    """Every method beside equal weights; none where `lacking` has a reason."""
+    if lacking(ensemble):
+        return {}
+    return search(ensemble.tables, families(ensemble), ensemble.labels)
 
 
 def search(
@@ -49,17 +58,17 @@ def search(
     from threadpoolctl import threadpool_limits  # most ensembles need no search
 
     held = gather(tables, families, labels)
-    incumbent = average([tables[name].loc[held.images, held.classes] for name in held.models])
+    incumbent = average(tables[name].loc[held.images, held.classes] for name in held.models)
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
         for name in methods:
             if name == STACKING:
-                probs, typed = stacking(held, seed), (None,)
+                probs, learnt = stacking(held, seed), (None,)
             else:
                 probs, blend = nested(METHODS[name], held, repeats, seed)
-                typed = _as_typed(held.models, blend)
+                learnt = _by_name(held.models, blend)
             probs = pd.DataFrame(probs, index=held.images, columns=held.classes)
-            trials[name] = Trial(probs, compare(probs, incumbent, labels, STRICT), *typed)
+            trials[name] = Trial(probs, compare(probs, incumbent, labels, STRICT), *learnt)
     return trials
 
 
@@ -75,8 +84,8 @@ def nested(
         fits.append(method(held, np.flatnonzero(~part)))
         total[part] += apply(fits[-1], held.stack[:, part])
     weights, temperatures, (geometric, *_) = zip(*fits, strict=True)
-    heated = None if temperatures[0] is None else np.mean(temperatures, axis=0)
-    return total / repeats, Blend(np.mean(weights, axis=0), heated, geometric)
+    cooled = None if temperatures[0] is None else np.mean(temperatures, axis=0)
+    return total / repeats, Blend(np.mean(weights, axis=0), cooled, geometric)
 
 
 def stacking(held: Holdout, seed: int = 0) -> np.ndarray:
@@ -86,7 +95,7 @@ def stacking(held: Holdout, seed: int = 0) -> np.ndarray:
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = logs(held.stack).transpose(1, 0, 2)  # (images, models, classes)
+    features = np.log(np.maximum(held.stack, FLOOR)).transpose(1, 0, 2)  # images, models, classes
     features = features - features.mean(axis=2, keepdims=True)
     features = features.reshape(len(held.truth), -1).astype(np.float32)
     probs = np.zeros(held.stack.shape[1:])
@@ -110,38 +119,60 @@ def _parts(truth: np.ndarray, repeats: int, seed: int) -> Iterator[np.ndarray]:
         yield from (part == k for k in range(PARTS))
 
 
-def _as_typed(models: list[str], blend: Blend) -> tuple[dict[str, float], dict[str, float], str]:
+def _by_name(models: list[str], blend: Blend) -> tuple[dict[str, float], dict[str, float], str]:
     """Weights that are 1 on average, temperatures and mean, short enough to be typed."""
-    weights = _rounded(models, blend.weights * len(models))
-    found = blend.temperatures
-    temperatures = {} if found is None else _rounded(models, found)
+    weights, found = blend.weights * len(models), blend.temperatures
+    temperatures = {} if found is None else dict(zip(models, found.round(3).tolist(), strict=True))
+    weights = dict(zip(models, weights.round(3).tolist(), strict=True))
     return weights, temperatures, "geometric" if blend.geometric else "arithmetic"
-
-
-def _rounded(models: list[str], values: np.ndarray) -> dict[str, float]:
-    return {model: round(float(value), 3) for model, value in zip(models, values, strict=True)}
 
 
 def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]:
     """The method to use, and why; `auto` wants proof, anything else is simply taken."""
     if select != "auto":
         return select, f"{select} is taken as chosen: {_sentence(select, trials[select])}"
-    challengers = [name for name in METHODS if name in trials]
-    best = max(challengers, key=lambda n: (is_better(trials[n]), trials[n].comparison.difference))
-    found = _sentence(best, trials[best])
-    if is_better(trials[best]):
-        return best, f"{best} is taken: {found}"
-    return "equal", f"equal weights are kept; the best challenger is {best}: {found}"
-
-
-def is_better(trial: Trial) -> bool:
-    """Whether the nested estimate proves a challenger better than the equal mean."""
-    return trial.comparison is not None and trial.comparison.low > 0
+    found = {name: trials[name].comparison for name in METHODS if name in trials}
+    best = max(found, key=lambda name: (found[name].low > 0, found[name].difference))
+    why = _sentence(best, trials[best])
+    if found[best].low > 0:
+        return best, f"{best} is taken: {why}"
+    return "equal", f"equal weights are kept; the best challenger is {best}: {why}"
 
 
 def _sentence(method: str, trial: Trial) -> str:
     needed = f"the best of {len(METHODS)} needs p below {ALPHA:g} / {len(METHODS)}"
     return f"{evidence.sentence(trial.comparison, method, 'against equal weights')} ({needed})"
+
+
+def reweigh(ensemble: Ensemble, trials: Mapping[str, Trial]) -> Ensemble:
+    """The ensemble with the weights, temperatures and mean that its `select` takes from the search.
+
+    Its hold-out probabilities are then the nested ones: each image by fits that never saw it.
+    A member that held nothing out was not searched with and weighs 1, the mean of the others.
+    """
+    if ensemble.select == "equal":
+        return ensemble
+    if not trials:
+        raise UserError(f"select={ensemble.select}: {lacking(ensemble)}")
+    method, why = choose(trials, ensemble.select)
+    trial, members = trials[method], []
+    for m in ensemble.members:
+        weight, temperature = trial.weights.get(m.name, 1.0), trial.temperatures.get(m.name, 1.0)
+        members.append(m._replace(weight=weight, temperature=temperature))
+    if names := unmeasured(ensemble.members):
+        why = f"{why}; held nothing out, so of weight 1, the others' mean: {some(names, 3)}"
+    return ensemble._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
+
+
+def search_text(ensemble: Ensemble, trials: Mapping[str, Trial]) -> str:
+    """What the search decided, or would, and how to repeat it without one, a line each."""
+    if not trials:
+        return lacking(ensemble)
+    if ensemble.select == "equal":
+        return f"select auto would do this: {choose(trials)[1]}"
+    usual = ("", "arithmetic")
+    words = [f"--{name} {value}" for name, value in typed(ensemble).items() if value not in usual]
+    return f"{ensemble.why}\nto repeat it: {' '.join(words)}"
 
 
 def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame:
@@ -157,8 +188,8 @@ def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame
 
 
 def _verdict(trial: Trial) -> str:
-    c = trial.comparison
-    if c is None:
+    if trial.comparison is None:
         return "the incumbent"
-    found = "better" if is_better(trial) else "worse" if c.high < 0 else "no evidence"
+    low, high = trial.comparison.low, trial.comparison.high
+    found = "better" if low > 0 else "worse" if high < 0 else "no evidence"
     return found if trial.weights else f"{found}; a yardstick, no weights of members repeat it"

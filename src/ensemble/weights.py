@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.evidence import FLOOR, columns_of, join
+from src.evidence import FLOOR, columns_of, join, mean_of
 
 BAGS, PICKS = 20, 25  # of the greedy selection
 LOWEST, HIGHEST = 0.1, 10.0  # temperatures
@@ -52,8 +52,14 @@ def apply(blend: Blend, stack: np.ndarray) -> np.ndarray:
     """The probabilities (images, classes) that `blend` makes of the members' `stack`."""
     if blend.temperatures is not None:
         stack = with_temperature(stack, blend.temperatures[:, None, None])
-    mixed = np.tensordot(blend.weights, logs(stack) if blend.geometric else stack, 1)
-    return softmax(mixed) if blend.geometric else mixed / mixed.sum(axis=-1, keepdims=True)
+    return mean_of(stack, blend.weights, blend.geometric)
+
+
+def with_temperature(probs: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """`probs` (…, classes) with their logarithms divided by `temperature`."""
+    logits = np.log(np.maximum(probs, FLOOR)) / temperature
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def equal(held: Holdout, rows: np.ndarray) -> Blend:
@@ -68,9 +74,8 @@ def geometric(held: Holdout, rows: np.ndarray) -> Blend:
 
 def family_weights(held: Holdout, rows: np.ndarray) -> Blend:
     """One weight per family by log-loss, divided equally among its models."""
-    names = np.unique(held.families)
-    share = (names[:, None] == np.array(held.families)).astype(float)  # (families, models)
-    share /= share.sum(axis=1, keepdims=True)
+    share = pd.get_dummies(held.families, dtype=float).to_numpy().T  # (families, models)
+    share = share / share.sum(axis=1, keepdims=True)
     return Blend(simplex(share @ label_probs(held, rows)) @ share)
 
 
@@ -111,35 +116,31 @@ def greedy(held: Holdout, rows: np.ndarray) -> Blend:
     Ensemble Selection (2006).
     """
     # An image that all models have right is right in any mean of them; it decides nothing.
-    wrong = held.stack[:, rows].argmax(axis=2) != held.truth[rows]
-    rows = rows[wrong.any(axis=0)]
+    rows = rows[(held.stack[:, rows].argmax(axis=2) != held.truth[rows]).any(axis=0)]
     if not len(rows):
         return equal(held, rows)
-    # Classes first: the maximum over them is what takes the time.
-    probs = held.stack[:, rows].transpose(2, 0, 1).astype(np.float32, order="C")
     random, models = np.random.default_rng(0), len(held.models)
     counts = np.zeros(models)
     for _ in range(BAGS):
         bag = random.choice(models, (models + 1) // 2, replace=False)
-        counts += np.bincount(bag[forward(probs[:, bag], held.truth[rows])], minlength=models)
+        picks = forward(held.stack[np.ix_(bag, rows)], held.truth[rows])
+        counts += np.bincount(bag[picks], minlength=models)
     return Blend(counts / counts.sum())
 
 
-def forward(probs: np.ndarray, truth: np.ndarray) -> list[int]:
-    """The members of `probs` (classes, members, images) picked one by one, with replacement.
+def forward(stack: np.ndarray, truth: np.ndarray) -> list[int]:
+    """The members of `stack` picked one by one, with replacement.
 
     Each pick leaves most images right, and among equals the least log-loss.
     """
-    label = np.ascontiguousarray(probs[truth, :, np.arange(len(truth))].T)  # (members, images)
-    total, of_label, picks = np.zeros_like(probs[:, :1]), np.zeros_like(label[:1]), []
+    total, picks = np.zeros_like(stack[0]), []
     for _ in range(PICKS):
-        sums = of_label + label
-        count = (sums >= (total + probs).max(axis=0)).sum(axis=1)
-        likelihood = np.log(np.maximum(sums, FLOOR)).mean(axis=1)  # above -17: less than an image
-        pick = int((count + likelihood / 100).argmax())
-        picks.append(pick)
-        total += probs[:, pick : pick + 1]
-        of_label += label[pick]
+        sums = total + stack
+        of_label = sums[:, np.arange(len(truth)), truth]
+        count = (of_label >= sums.max(axis=2)).sum(axis=1)
+        likelihood = np.log(np.maximum(of_label, FLOOR)).mean(axis=1)
+        picks.append(int(np.lexsort((likelihood, count))[-1]))
+        total += stack[picks[-1]]
     return picks
 
 
@@ -156,31 +157,14 @@ def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    logits = logs(probs.T.astype(np.float32, order="C"))  # (classes, images): summed faster
+    logits = np.log(np.maximum(probs.T, FLOOR))  # (classes, images): summed faster
     logits -= logits[truth, np.arange(len(truth))]
 
     def _loss(log_temperature: float) -> float:
-        powers = np.exp(logits * np.float32(np.exp(-log_temperature)))
-        return float(np.log(powers.sum(axis=0)).mean())
+        return np.log(np.exp(logits * np.exp(-log_temperature)).sum(axis=0)).mean()
 
     bounds = np.log([LOWEST, HIGHEST])
     return float(np.exp(minimize_scalar(_loss, bounds=bounds, options={"xatol": 0.01}).x))
-
-
-def with_temperature(probs: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
-    """`probs` (…, classes) with their logarithms divided by `temperature`."""
-    return softmax(logs(probs) / temperature)
-
-
-def logs(probs: np.ndarray) -> np.ndarray:
-    """Logarithms of `probs`, which count as FLOOR at least."""
-    return np.log(np.maximum(probs, probs.dtype.type(FLOOR)))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities from `logits` (…, classes)."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 Method = Callable[[Holdout, np.ndarray], Blend]
@@ -190,3 +174,4 @@ WEIGHTS: dict[str, Method] = {
     "families": family_weights, "simplex": model_weights, "greedy": greedy,
 }  # fmt: skip
 METHODS: dict[str, Method] = WEIGHTS | {"geometric": geometric, "temperature": temperatures}
+SELECT = ("auto", "equal", *METHODS)  # the choices of --select

@@ -1,4 +1,4 @@
-"""The command: the weights that are typed, and what is written."""
+"""Weights, mean and temperatures: typed or searched for, applied, written and recorded."""
 
 import re
 import shlex
@@ -17,15 +17,20 @@ from small_bundles import (
     record,
     refused,
     snapshot,
+    strong_and_weak_in,
     sure,
+    tables_of,
     weights_of,
-)
+)  # fmt: skip
 
 from src import bundle, competition
-from src.core import DEMO_MARKER
+from src.core import DEMO_MARKER, UserError
+from src.ensemble import ensemble_probs, find_trials, open_ensemble, reweigh, write_ensemble
 from src.ensemble.__main__ import main
+from src.ensemble.weights import SELECT
+from src.evidence import wrong_of
 
-# Weights
+# Weights that are typed
 
 
 def test_a_family_weight_of_two_equals_listing_every_model_of_it_twice(family, data):
@@ -41,56 +46,59 @@ def test_a_family_weight_of_two_equals_listing_every_model_of_it_twice(family, d
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ("--weights", "vit=2", "vit_one=5"),
-        ("--weights", "vit_one=5", "vit=2"),
-        ("--weights", "vit=2", "--weights", "vit_one=5"),
-    ],
+    "words", [("vit=2", "vit_one=5"), ("vit_one=5", "vit=2"), ("vit=2", "--weights", "vit_one=5")]
 )
 def test_a_model_s_own_weight_goes_before_its_family_s(family, words):
-    assert call(main, *words).returncode == 0
+    assert call(main, "--weights", *words).returncode == 0
     assert weights_of(family) == {"resnet_one": 1.0, "vit_one": 5.0, "vit_two": 2.0}
 
 
 @pytest.mark.parametrize(
-    "word, told",
+    ("words", "message"),
     [
-        ("vitt=2", "did you mean 'vit'"),
-        ("mamba=2", "known: resnet, vit, resnet_one, vit_one, vit_two"),
-        ("vit=-1", "'vit=-1'"),
-        ("vit=two", "write vit=2, a number of 0 or more"),
-        ("vit=", "'vit='"),
-        ("vit", "'vit'"),
-        ("vit=nan", "'vit=nan'"),
-        ("vit=inf", "'vit=inf'"),
-        ("=2", "known: "),
+        ("--weights vitt=2", "did you mean 'vit'"),
+        ("--weights mamba=2", "known: resnet, vit, resnet_one, vit_one, vit_two"),
+        ("--weights vit=-1", "'vit=-1'"),
+        ("--weights vit=two", "'vit=two'"),
+        ("--weights vit=nan", "'vit=nan'"),
+        ("--weights vit=inf", "'vit=inf'"),
+        ("--weights vit", "vit=2"),
+        ("--weights =2", "known: "),
+        ("--weights vit=0 resnet=0", "weights are 0"),
+        ("--temperatures vit=0", "'vit=0'"),
+        ("--temperatures vit=2 vit=3", "the temperature of vit is given twice"),
+        ("--weights vit=2 resnet=1 --weights vit=2", "the weight of vit is given twice"),
+        ("vit_one resnet_one vit_one", "vit_one is given twice; name it once .*--weights"),
+        ("--weights vit=2 --select auto", "weights and select"),
+        ("--mean geometric --select auto", "mean and select"),
+        ("--temperatures vit=2 --select auto", "temperatures and select"),
+        ("--select auto", "needs 2 models and 50 images .* there are 3 and 6: "),
     ],
 )
-def test_a_weight_that_makes_no_sense_is_refused_and_nothing_written(family, word, told):
+def test_what_cannot_be_meant_is_refused_and_nothing_written(family, words, message):
     before = snapshot(family.parent)
-    assert told in refused(call(main, "--weights", word))
+    assert re.search(message, refused(call(main, *words.split())))
     assert snapshot(family.parent) == before
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("given", "message"),
     [
-        (("--weights", "vit=2", "vit=3"), "the weight of vit is given twice"),
-        (("--weights", "vit=2", "resnet=1", "--weights", "vit=2"), "the weight of vit is"),
-        (("--weights", "vit=2", "vit_one=3", "vit_one=4"), "the weight of vit_one is given twice"),
-        (("--temperatures", "vit=2", "vit=3"), "the temperature of vit is given twice"),
-        (("vit_one", "resnet_one", "vit_one"), "vit_one is given twice; name it once .*--weights"),
+        ({"mean": "geometrc"}, "mean='geometrc' is no choice; did you mean 'geometric'"),
+        ({"select": "gredy"}, "select='gredy' is no choice; did you mean 'greedy'"),
+        ({"weights": 2}, "no family or model '2'"),
+        ({"models": "none"}, "no model in"),
+        ({"data": "none"}, "no competition in"),
     ],
 )
-def test_what_is_given_twice_is_refused_and_nothing_written(family, words, told):
-    before = snapshot(family.parent)
-    assert re.search(told, refused(call(main, *words)))
-    assert snapshot(family.parent) == before
-
-
-def test_weights_that_are_all_zero_are_refused(family):
-    assert "weights are 0" in refused(call(main, "--weights", "vit=0", "resnet=0"))
+def test_a_notebook_s_wrong_parameter_is_refused_before_any_model_is_read(
+    family, given, message, monkeypatch
+):
+    fail = lambda *_: pytest.fail("models were read")  # noqa: E731
+    monkeypatch.setattr("src.ensemble.ensemble.read_members", fail)
+    with pytest.raises(UserError, match=message) as error:
+        open_ensemble(**given)
+    assert "\n" not in str(error.value)
 
 
 def test_a_weight_of_zero_keeps_a_model_out_of_the_average_and_of_its_hold_out(models, data):
@@ -98,11 +106,83 @@ def test_a_weight_of_zero_keeps_a_model_out_of_the_average_and_of_its_hold_out(m
     bundle_in(models, data, "one", valid=sure(dict(truth.iloc[:6]), CLASSES))
     bundle_in(models, data, "two", "swin", valid=sure(dict(truth.iloc[4:8]), CLASSES),
               test=random_table(data, 1))
-    done = call(main, "--weights", "swin=0")
-    assert done.returncode == 0, done.stderr
+    assert call(main, "--weights", "swin=0").returncode == 0
     assert weights_of(models) == {"one": 1.0}
+    assert record(models)["weights"] == "one=1 two=0"
     assert record(models)["holdout"] == {"wrong": 0, "images": 6}
     assert list(labels_of(models)) == list(competition.solution(data))
+
+
+def test_the_mean_and_temperatures_are_worked_by_hand(models, data):
+    ids = dict.fromkeys(competition.sample(data).image_id, "disease_a")
+    bundle_in(models, data, "one", "vit", test=sure(ids, CLASSES, 0.8))  # 8 : 1 : 1
+    bundle_in(models, data, "two", "swin", test=sure(ids, CLASSES, 0.5))  # 2 : 1 : 1
+    for given, row in (
+        ({"mean": "geometric"}, [4 / 6, 1 / 6, 1 / 6]),  # √(8 × 2) = 4
+        ({"weights": "swin=0", "temperatures": "vit=3"}, [2 / 4, 1 / 4, 1 / 4]),  # ∛8 = 2
+        ({"temperatures": "one=3"}, [0.5, 0.25, 0.25]),
+    ):
+        assert ensemble_probs(open_ensemble(**given)).iloc[0].to_list() == pytest.approx(row, 1e-6)
+
+
+# Weights that are searched for
+
+
+@pytest.fixture(scope="module")
+def trials(sixty_once, tmp_path_factory):
+    """What a search finds among the strong and the weak models, whichever way then is taken."""
+    models = tmp_path_factory.mktemp("searched") / "models"
+    strong_and_weak_in(models, sixty_once)
+    return find_trials(open_ensemble(data=str(sixty_once), models=str(models)))
+
+
+def test_a_model_that_proves_better_gets_more_weight_and_its_error_is_the_nested_one(sixty, trials):
+    strong_and_weak_in(sixty, competition.find(""))
+    equal = open_ensemble()
+    assert reweigh(equal, trials) is equal and wrong_of(equal.valid, equal.labels) == (20, 60)
+    ensemble = reweigh(open_ensemble(select="auto"), trials)
+    assert wrong_of(ensemble.valid, ensemble.labels)[0] < 20
+    write_ensemble(ensemble)
+    weights = weights_of(sixty)  # those of weight 0 are not listed
+    assert weights["strong"] > 2 * max(weights.get("weak_one", 0), weights.get("weak_two", 0))
+    written = record(sixty)
+    assert written["select"] == "auto" and "is taken" in written["why"]
+
+
+@pytest.mark.parametrize("select", ["auto", *SELECT[2:]])
+def test_what_was_chosen_and_passed_back_writes_the_same_bytes(sixty, trials, select):
+    data = competition.find("")
+    strong_and_weak_in(sixty, data)
+    for number, name in enumerate(("strong", "weak_one", "weak_two")):
+        test, family = random_table(data, number), bundle.read_card(sixty, name)["family"]
+        bundle_in(sixty, data, name, family, tables_of(sixty, name, "valid")[0]["plain"], test)
+    ensemble = reweigh(open_ensemble(select=select), trials)
+    if select != "auto":
+        pd.testing.assert_frame_equal(ensemble.valid, trials[select].probs)
+    write_ensemble(ensemble, force=True)
+    written = record(sixty)
+    same = ("weights", "mean", "temperatures")
+    write_ensemble(open_ensemble(**{key: written[key] for key in same}, notebook="again"),
+                   force=True)
+    first, second = (sixty.parent / "submissions" / f"{n}.csv" for n in ("paddy_train", "again"))
+    assert first.read_bytes() == second.read_bytes()
+    pd.testing.assert_frame_equal(
+        probabilities(sixty), probabilities(sixty, "again"), check_exact=True
+    )
+    assert {key: record(sixty, "again")[key] for key in same} == {key: written[key] for key in same}
+    assert (written["mean"] == "geometric") == (select == "geometric")
+    assert bool(written["temperatures"]) == (select == "temperature")
+
+
+def test_members_that_are_alike_keep_equal_weights(sixty):
+    data = competition.find("")
+    truth = dict(competition.train_table(data).label)
+    for number in range(3):
+        bundle_in(sixty, data, f"vit_{number}", valid=sure(truth, CLASSES, 0.6 + number / 10))
+    assert call(main, "--select", "auto").returncode == 0
+    assert weights_of(sixty) == {"vit_0": 1, "vit_1": 1, "vit_2": 1}
+    assert record(sixty)["weights"] == "vit_0=1 vit_1=1 vit_2=1"
+    assert "equal weights" in record(sixty)["why"]
 
 
 # What is written
@@ -119,43 +199,36 @@ def test_the_csv_is_in_the_order_of_the_sample(family, data):
     assert shuffled.sort_index().equals(expected.sort_index())
 
 
-def test_the_provenance_tells_members_weights_hold_out_error_and_commit(family):
-    assert call(main, "--weights", "vit=2").returncode == 0
-    told = record(family)
+def test_the_provenance_has_members_weights_hold_out_error_and_commit(family):
+    out = call(main, "--weights", "vit=2").stdout
+    written = record(family)
     card = bundle.read_card(family, "vit_two")
-    assert told["members"][2] == {
+    assert written["members"][2] == {
         "name": "vit_two", "family": "vit", "weight": 2.0, "tta": "none",
         "models": {"vit_two": {"sha256": card["sha256"], "commit": "c0ffee"}},
-    }
-    assert [member["name"] for member in told["members"]] == ["resnet_one", "vit_one", "vit_two"]
-    assert told["holdout"] == {"wrong": 0, "images": 6}
-    assert {"commit", "dirty", "created", "sha256"} < told.keys()
-    assert (told["notebook"], told["rows"], told["submitted"]) == ("paddy_train", 9, False)
-
-
-def test_the_printed_line_submits_the_file(family):
-    out = call(main).stdout
-    words = shlex.split(out.splitlines()[-1])
+    }  # fmt: skip
+    assert weights_of(family) == {"resnet_one": 1, "vit_one": 2, "vit_two": 2}
+    assert written["holdout"] == {"wrong": 0, "images": 6}
+    assert {"commit", "dirty", "created", "sha256"} < written.keys()
+    assert (written["notebook"], written["rows"], written["submitted"]) == ("paddy_train", 9, False)
+    assert (written["select"], written["why"]) == ("equal", "")
+    words = shlex.split(out.splitlines()[-1])  # the printed line submits the file
     assert words[:5] == ["kaggle", "competitions", "submit", "-c", "paddy-disease-classification"]
-    assert Path.cwd() / words[words.index("-f") + 1] == family.parent / "submissions" / (
-        "paddy_train.csv"
-    )
+    csv = family.parent / "submissions" / "paddy_train.csv"
+    assert Path.cwd() / words[words.index("-f") + 1] == csv
     assert "3 models" in words[words.index("-m") + 1] and len(words) == 9
 
 
-def test_where_the_answers_are_known_the_error_on_the_test_images_is_told(models, data):
+def test_where_the_answers_are_known_the_error_on_the_test_images_is_shown(models, data):
     bundle_in(models, data, "one")
     wrong = competition.solution(data).copy()
     wrong.iloc[0] = "disease_b"
     bundle_in(models, data, "two", test=sure(dict(wrong), CLASSES, 0.5))
-    out = call(main).stdout
-    assert re.search(r"one +0 of 9 wrong: 0.00 %", out)
-    assert re.search(r"two +1 of 9 wrong: 11.11 %", out)
-    assert re.search(r"ensemble +0 of 9 wrong", out)
-    assert "drawn" not in out and "kaggle competitions submit" in out
+    out = call(main).stdout.partition("solution.csv")[2]
+    for name, count in (("one", 0), ("two", 1), ("ensemble", 0)):
+        assert re.search(rf"^  {name} +{count} of 9 wrong", out, re.M)
     (data / "solution.csv").unlink()
-    out = call(main).stdout
-    assert "solution" not in out and "kaggle competitions submit" in out
+    assert "solution" not in call(main).stdout
 
 
 def test_a_drawn_competition_is_recorded_and_no_line_to_submit_it_is_printed(family, data):
@@ -163,15 +236,7 @@ def test_a_drawn_competition_is_recorded_and_no_line_to_submit_it_is_printed(fam
     (data / DEMO_MARKER).write_text("{}")
     out = call(main).stdout
     assert record(family)["drawn"] is True
-    assert "kaggle competitions" not in out
-    assert out.splitlines()[-1].startswith("not for Kaggle: the competition is drawn")
-
-
-def test_one_class_for_all_images_is_refused(models, data):
-    ids = dict.fromkeys(competition.sample(data).image_id, "disease_a")
-    bundle_in(models, data, "one", test=sure(ids, CLASSES))
-    assert "every row says disease_a" in refused(call(main))
-    assert not list((models.parent / "submissions").glob("*.csv"))
+    assert "kaggle competitions" not in out and "not for Kaggle" in out.splitlines()[-1]
 
 
 def test_help_shows_the_use():
