@@ -27,31 +27,25 @@ RESNET, VIT = "test_resnet_squish_32", "test_vit_squish_32"  # what its notebook
 
 def call(main: Callable[[], None], *words: object) -> CompletedProcess:
     """What a command answers to `words`, without the seconds a new process takes to start."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err, code = io.StringIO(), io.StringIO(), 0
     with patch.object(sys, "argv", ["command", *map(str, words)]):
         with redirect_stdout(out), redirect_stderr(err):
-            code = _exit_code(main)
+            try:
+                command(main)
+            except SystemExit as stop:  # a text is printed by the interpreter, which exits with 1
+                code = stop.code or 0
+                if isinstance(code, str):
+                    print(code, file=sys.stderr)
+                    code = 1
     return CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
-def _exit_code(main: Callable[[], None]) -> int:
-    try:
-        command(main)
-    except SystemExit as stop:  # with a text, the interpreter prints it and exits with 1
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-            return 1
-        return stop.code or 0
-    return 0
-
-
 def refused(done: CompletedProcess) -> str:
-    """The one `error:` line that a refusal says last; anything else fails."""
+    """The one `error:` line that a refusal ends with; anything else fails."""
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 1 and lines, done
     assert lines[-1].startswith("error: ") and "Traceback" not in done.stderr, done.stderr
-    assert sum("error:" in line for line in lines) == 1, done.stderr
-    assert len(lines[-1]) > len("error: "), "nothing is said"
+    assert done.stderr.count("error:") == 1 and len(lines[-1]) > len("error: "), done.stderr
     return lines[-1]
 
 
@@ -61,12 +55,18 @@ def snapshot(*folders: Path) -> dict[str, str]:
     return {str(path): sha256(path) for path in files}
 
 
-def sure(labels: dict[str, str], classes: list[str], share: float = 0.8) -> pd.DataFrame:
+def sure(labels: Mapping[str, str], classes: list[str], share: float = 0.8) -> pd.DataFrame:
     """A table that gives `share` to the label of each image, the rest to the other classes."""
-    values = np.full((len(labels), len(classes)), (1 - share) / (len(classes) - 1))
-    for row, label in enumerate(labels.values()):
-        values[row, classes.index(label)] = share
+    right = np.array(list(labels.values()), dtype=object)[:, None] == np.array(classes)
+    values = np.where(right, share, (1 - share) / (len(classes) - 1)).reshape(-1, len(classes))
     return pd.DataFrame(values, pd.Index(list(labels), name="image_id"), classes)
+
+
+def random_table(data: Path, seed: int, classes: list[str] = CLASSES) -> pd.DataFrame:
+    """Probabilities of the test images without any sense."""
+    ids = pd.Index(competition.sample(data).image_id, name="image_id")
+    values = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(ids))
+    return pd.DataFrame(values, ids, classes)
 
 
 def spoil(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -81,84 +81,62 @@ def spoil(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
 
 
 def bundle_in(
-    models: Path,
-    folder: Path,
-    name: str,
-    family: str = "vit",
-    valid: pd.DataFrame | None = None,
-    test: pd.DataFrame | None = None,
-    **card: object,
+    models: Path, folder: Path, name: str, family: str = "vit",
+    valid: pd.DataFrame | None = None, test: pd.DataFrame | None = None,
+    views: tuple[pd.DataFrame, pd.DataFrame] | tuple[None, None] = (None, None), **card: object,
 ) -> dict:
-    """A finished bundle for the competition in `folder`, asked without TTA; the card's content.
+    """A finished bundle for the competition in `folder`, without TTA; the card's content.
 
     By default it is right about every image; the .pkl beside it holds its name and no model.
+    `views` are the means of its TTA views of the hold-out and of the test set.
     """
     truth, classes = competition.train_table(folder).label, competition.classes(folder)
-    if valid is None:
-        valid = sure(dict(truth.iloc[:6]), classes)
-    if test is None:
-        test = sure(dict(competition.solution(folder)), classes)
+    valid = sure(dict(truth.iloc[:6]), classes) if valid is None else valid
+    test = sure(dict(competition.solution(folder)), classes) if test is None else test
     models.mkdir(parents=True, exist_ok=True)
     pkl = bundle.pkl_path(models, name)
     pkl.write_bytes(name.encode())
     content = {
-        "name": name,
-        "family": family,
+        "name": name, "family": family, "classes": classes,
         "variant": make_variant(arch="test_vit", tta="none").recipe,
-        "classes": classes,
-        "versions": {"fastai": "2.8.12"},
-        "notebook": "paddy_train",
-        "commit": "c0ffee",
-        "dirty": False,
-        "data": competition.train_fingerprint(folder),
-        "held_out": sha256_lines(list(valid.index)),
+        "versions": {"fastai": "2.8.12"}, "notebook": "paddy_train",
+        "commit": "c0ffee", "dirty": False,
+        "data": competition.train_fingerprint(folder), "held_out": sha256_lines(list(valid.index)),
         "holdout": bundle.holdout_facts({"plain": valid}, truth, 0.25),
-        "sha256": sha256(pkl),
-        "bytes": pkl.stat().st_size,
-        **card,
-    }
+        "sha256": sha256(pkl), "bytes": pkl.stat().st_size, **card,
+    }  # fmt: skip
     bundle.write_card(models, content)
     images = competition.test_fingerprint(folder)
-    for split, table, seen in (("valid", valid, content["held_out"]), ("test", test, images)):
-        path = bundle.probs_path(models, name, split)
-        if not table.empty:  # nothing was held out
-            write_probs(path, table, None, bundle.expected_meta(content, split, seen))
+    seen = {"valid": (valid, views[0], content["held_out"]), "test": (test, views[1], images)}
+    for split, (plain, augmented, digest_of) in seen.items():
+        if not plain.empty:  # nothing was held out
+            meta = bundle.expected_meta(content, split, digest_of)
+            write_probs(bundle.probs_path(models, name, split), plain, augmented, meta)
     return content
 
 
 def variant_in(
-    models: Path,
-    folder: Path,
-    test: pd.DataFrame | None = None,
-    wrong: int = 0,
+    models: Path, folder: Path, test: pd.DataFrame | None = None, wrong: int = 0,
     augmented: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-    card: Mapping[str, object] = MappingProxyType({}),
-    **changes: object,
+    card: Mapping[str, object] = MappingProxyType({}), **changes: object,
 ) -> str:
     """A finished bundle of a ViT with these `changes` under its own name, which is returned.
 
-    Of its fold's images it has all right but the first `wrong`; the `augmented` tables, of the
-    hold-out and of the test set, are the means of its TTA views.
+    Of its fold's images it has all right but the first `wrong`; `augmented` as in `bundle_in`.
     """
     usual = {"arch": "test_vit", "tta": "random" if augmented else "none"}
     variant = make_variant(**usual | changes)
     folds = get_folds(folder, variant.seed, models, variant.split)
     labels, classes = competition.train_table(folder).label, competition.classes(folder)
     labels = labels[folds == variant.fold]
-    valid = sure(dict(labels), classes).astype("float64")
-    for image, label in labels.iloc[:wrong].items():
-        valid.loc[image] = sure({image: classes[label == classes[0]]}, classes).iloc[0]
-    seen = {"plain": valid, "views": augmented[0] if augmented else valid}
-    held = bundle.holdout_facts(seen if len(valid) else {}, labels, variant.beta)
+    predicted = labels.copy()
+    predicted.iloc[:wrong] = [classes[label == classes[0]] for label in labels.iloc[:wrong]]
+    valid = sure(dict(predicted), classes)
+    tables = {"plain": valid, "views": augmented[0] if augmented else valid}
+    held = bundle.holdout_facts(tables if len(valid) else {}, labels, variant.beta)
     facts = {"variant": variant.recipe, "folds": digest(folds), "holdout": held, **card}
     family = variant.arch.removeprefix("test_")
-    made = bundle_in(models, folder, variant.name, family, valid, test, **facts)
-    images = {"valid": made["held_out"], "test": competition.test_fingerprint(folder)}
-    for split, table in zip(images, augmented or (), strict=False):
-        path = bundle.probs_path(models, variant.name, split)
-        if path.exists():
-            meta = bundle.expected_meta(made, split, images[split])
-            write_probs(path, read_probs(path)[0]["plain"], table, meta)
+    bundle_in(models, folder, variant.name, family, valid, test, augmented or (None, None), **facts)
     return variant.name
 
 
@@ -176,36 +154,29 @@ def strong_and_weak_in(models: Path, data: Path) -> None:
     """
     truth, classes = competition.train_table(data).label, competition.classes(data)
     next_one = dict(zip(classes, [*classes[1:], classes[0]], strict=True))
-    said = truth.where(np.arange(len(truth)) % 3 > 0, truth.map(next_one))
+    weak = truth.where(np.arange(len(truth)) % 3 > 0, truth.map(next_one))
     bundle_in(models, data, "strong", "vit", valid=sure(dict(truth), classes, 0.6))
-    for number, name in enumerate(("weak_one", "weak_two")):
-        bundle_in(models, data, name, "resnet", valid=sure(dict(said), classes, 0.7 + number / 20))
+    for name, share in (("weak_one", 0.7), ("weak_two", 0.75)):
+        bundle_in(models, data, name, "resnet", valid=sure(dict(weak), classes, share))
 
 
-def random_table(data, seed, classes=CLASSES):
-    """Probabilities of the test images without any sense."""
-    ids = pd.Index(competition.sample(data).image_id, name="image_id")
-    values = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(ids))
-    return pd.DataFrame(values, ids, classes)
-
-
-def record(models, name="paddy_train"):
+def record(models: Path, name: str = "paddy_train") -> dict:
     """The provenance of a submission."""
     return json.loads((models.parent / "submissions" / f"{name}.json").read_text())
 
 
-def labels_of(models, name="paddy_train"):
+def labels_of(models: Path, name: str = "paddy_train") -> pd.Series:
     """The labels of a submission, by image id."""
     return pd.read_csv(models.parent / "submissions" / f"{name}.csv", index_col="image_id").label
 
 
-def probabilities(models, name="paddy_train"):
-    """The averaged probabilities kept beside a submission."""
+def probabilities(models: Path, name: str = "paddy_train") -> pd.DataFrame:
+    """The averaged probabilities beside a submission."""
     return read_probs(models.parent / "submissions" / f"{name}.parquet")[0]["plain"]
 
 
-def weights_of(models):
-    """Member → weight, as the provenance tells."""
+def weights_of(models: Path) -> dict[str, float]:
+    """Member → weight in the provenance."""
     return {member["name"]: member["weight"] for member in record(models)["members"]}
 
 
@@ -220,23 +191,23 @@ def predicted(trained: Path, folder: Path, work: Path) -> Path:
     return work
 
 
-def tables_of(models, name, split="test"):
+def tables_of(models: Path, name: str, split: str = "test") -> tuple[dict, dict]:
     """The probabilities of a bundle by view, and their metadata."""
     return read_probs(bundle.probs_path(models, name, split))
 
 
-def learner(models, name):
+def learner(models: Path, name: str) -> object:
     """The Learner as plain fastai loads it."""
     from fastai.learner import load_learner
 
     return load_learner(bundle.pkl_path(models, name))
 
 
-def variant(name: str, **asked: object) -> Variant:
-    """The recipe of a model that conftest's notebook trained, `asked` another way."""
-    return make_variant(**{**TINY, "arch": name.removesuffix("_squish_32"), **asked})
+def variant(name: str, **changes: object) -> Variant:
+    """The recipe of a model that conftest's notebook trained, with `changes`."""
+    return make_variant(**{**TINY, "arch": name.removesuffix("_squish_32"), **changes})
 
 
-def settings(tta="random", views=2):
-    """How a model is asked."""
+def settings(tta: str = "random", views: int = 2) -> dict:
+    """The settings of the inference in a file's metadata."""
     return {"tta": tta, "views": views, "beta": 0.25, "seed": 42}

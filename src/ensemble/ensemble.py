@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +70,9 @@ def open_ensemble(
     members = [m._replace(weight=weight_of[m.name], temperature=temperature_of[m.name])
                for m in read_members(place, folder, found, labels, trust)]
     tables = {m.name: m.valid for m in counted(members) if len(m.valid)}
-    common = sorted(set.intersection(*(set(t.index) for t in tables.values()))) if tables else []
-    tables = {name: table.loc[common] for name, table in tables.items()}
+    if tables:
+        common = reduce(pd.Index.intersection, (table.index for table in tables.values()))
+        tables = {name: table.reindex(common) for name, table in tables.items()}
     valid = average_of(members, tables, mean) if tables else members[0].valid.iloc[:0]
     notebook = notebook or notebooks[0]
     return Ensemble(folder, notebook, members, left_out, labels, tables, valid, select, "", mean)

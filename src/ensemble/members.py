@@ -179,7 +179,8 @@ def _read_member(
     plain_valid, valid = valids
     for table in (plain_test, test, plain_valid, valid):
         table.attrs["model"] = name
-    why = harm_of_tta(plain_valid, valid, labels, name) if len(valid) else ""
+    measurable = len(valid) and cards[0]["variant"]["tta"] != "none"
+    why = harm_of_tta(plain_valid, valid, labels, name) if measurable else ""
     if why:
         valid, test = plain_valid, plain_test
     return Member(name, cards, 1.0, 1.0, valid, test, plain_valid, plain_test, why)

@@ -151,7 +151,7 @@ def _common(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> list[pd.
     common = new.index.intersection(old.index).intersection(labels.index)
     if not len(common):
         raise UserError("no image was held out by both", "compare models of the same folds, seed")
-    return join([new.loc[common], old.loc[common]])
+    return join([new.reindex(common), old.reindex(common)])
 
 
 def sign_test(gains: np.ndarray, alpha: float) -> tuple[float, int, int]:
