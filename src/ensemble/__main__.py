@@ -36,7 +36,7 @@ def main() -> None:
     if not ensembles.lacking(ensemble):
         print(report.agreement(ensemble))
         table = report.as_text(report.contributions(ensemble))
-        print(f"\nwhat they bring to their equal mean:\n{table}")
+        print(f"\ncontributions to the equal mean:\n{table}")
     _print_solution(ensemble)
     ensembles.write_ensemble(ensemble, args.good, args.force)
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from src import competition
 from src.competition import some
-from src.core import DEFAULT_SEED, UserError, models_dir, nearest
+from src.core import UserError, models_dir, nearest
 from src.ensemble.members import Card, Member, counted, find_members, read_members, unmeasured
 from src.ensemble.weights import SELECT, with_temperature
 from src.evidence import FEWEST_IMAGES, average, error_phrase, wrong_of
@@ -110,11 +110,6 @@ def _by_member(
     return {name: given.get(name, given.get(family_of[name], 1.0)) for name in found}
 
 
-def families(ensemble: Ensemble) -> dict[str, str]:
-    """Member name → family."""
-    return {m.name: m.models[0]["family"] for m in ensemble.members}
-
-
 def average_of(
     members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
 ) -> pd.DataFrame:
@@ -123,8 +118,8 @@ def average_of(
     A member without a table is left out: on the hold-out, one that held nothing out.
     """
     used = [m for m in counted(members) if m.name in tables]
-    cooled = [_at_temperature(tables[m.name], m.temperature) for m in used]
-    return average(cooled, [m.weight for m in used], geometric=mean == "geometric")
+    own = [_at_temperature(tables[m.name], m.temperature) for m in used]
+    return average(own, [m.weight for m in used], geometric=mean == "geometric")
 
 
 def _at_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
@@ -139,24 +134,18 @@ def lacking(ensemble: Ensemble, models: int = 2) -> str:
     images = len(ensemble.valid)
     if len(ensemble.tables) >= models and images >= FEWEST_IMAGES:
         return ""
-    held: dict[str, list[str]] = {}
-    for member in ensemble.members:
-        if member.name in ensemble.tables:
-            held.setdefault(_held_out(member), []).append(member.title)
-    who = ", ".join(f"{some(names, 3)} held out {folds}" for folds, names in held.items())
-    who = who or f"{some(unmeasured(ensemble.members), 3)} held nothing out (fold=all)"
-    remedy = "train them for the same fold" if len(held) > 1 else "train another model, for a fold"
+    measured = [member for member in ensemble.members if member.name in ensemble.tables]
+    who = some([_held_out(member) for member in measured], 5) or "all trained on all images"
     return (f"a comparison needs {models} models and {FEWEST_IMAGES} images that all of them held "
-            f"out; there are {len(held and ensemble.tables)} and {images}: {who}; {remedy}")
+            f"out; there are {len(measured)} and {images}: {who}; train another model for a fold "
+            "that all of them hold out")
 
 
 def _held_out(member: Member) -> str:
-    """`folds 0, 1` of a member, with split and seed when they are not the usual."""
+    """`vit_small_squish_224 held out fold 0 of seed 42, stratified`."""
     variant = member.models[0]["variant"]
     folds = ", ".join(str(card["variant"]["fold"]) for card in member.models)
-    split = " of the grouped split" * (variant["split"] == "grouped")
-    seed = f" of seed {variant['seed']}" * (variant["seed"] != DEFAULT_SEED)
-    return f"fold{'s' * (len(member.models) > 1)} {folds}{split}{seed}"
+    return f"{member.title} held out fold {folds} of seed {variant['seed']}, {variant['split']}"
 
 
 def typed(ensemble: Ensemble) -> dict[str, str]:
@@ -196,10 +185,10 @@ def provenance(ensemble: Ensemble) -> dict[str, Any]:
 
 def _origin(member: Member) -> dict[str, Any]:
     """A member in the provenance of a submission."""
-    first, why = member.models[0], member.without_tta
-    tta = {"tta": "none", "why": why} if why else {"tta": first["variant"]["tta"]}
+    why, variant = member.without_tta, member.models[0]["variant"]
+    tta = {"tta": "none", "why": why} if why else {"tta": variant["tta"]}
     models = {c["name"]: {key: c[key] for key in ("sha256", "commit")} for c in member.models}
-    known = {"name": member.name, "family": first["family"], "weight": member.weight}
+    known = {"name": member.name, "family": member.family, "weight": member.weight}
     return {**known, **tta, "models": models}
 
 

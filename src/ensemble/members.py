@@ -37,6 +37,11 @@ class Member(NamedTuple):
     without_tta: str = ""  # why `valid` and `test` are the plain ones; empty when they have TTA
 
     @property
+    def family(self) -> str:
+        """The family of its architecture."""
+        return self.models[0]["family"]
+
+    @property
     def title(self) -> str:
         """Its name for a reader: `vit_small_squish_224 (5 folds)`."""
         folds = len(self.models)
@@ -159,7 +164,7 @@ def read_members(
         predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
         known |= {name: bundle.read_card(models, name, trust) for name in stale}
     return [
-        _read_member(models, name, [card | known[card["name"]] for card in cards], images, labels)
+        _read_member(models, name, [_completed(known[c["name"]]) for c in cards], images, labels)
         for name, cards in found.items()
     ]
 

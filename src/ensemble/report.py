@@ -8,7 +8,7 @@ import pandas as pd
 
 from src import evidence
 from src.competition import some
-from src.ensemble.ensemble import Ensemble, families, lacking
+from src.ensemble.ensemble import Ensemble, lacking
 from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
 from src.ensemble.weights import gather, temperatures
@@ -40,7 +40,7 @@ def members_table(ensemble: Ensemble) -> pd.DataFrame:
         held = [card["holdout"] for card in m.models]
         count, plain, tta = (sum(facts[key] for facts in held)
                              for key in ("images", "wrong_plain", "wrong_tta"))
-        row = {"model": m.title, "family": m.models[0]["family"]}
+        row = {"model": m.title, "family": m.family}
         row[f"hold-out error ({INTERVAL})"] = error_cell(plain, count)
         row["with TTA"] = error_cell(tta, count) if count else ""
         if differ and len(images) >= FEWEST_IMAGES:
@@ -57,7 +57,7 @@ def members_table(ensemble: Ensemble) -> pd.DataFrame:
 def members_sentence(ensemble: Ensemble) -> str:
     """How many members of each family, which without TTA, and why other models are left out."""
     members, used = ensemble.members, counted(ensemble.members)
-    counts = Counter(member.models[0]["family"] for member in used)
+    counts = Counter(member.family for member in used)
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     lines = [f"average of {len(used)} of {len(members)} models: {kinds}"]
     lines += [f"without TTA: {m.without_tta}" for m in used if m.without_tta]
@@ -113,7 +113,8 @@ def contributions(ensemble: Ensemble) -> pd.DataFrame:
     """
     if lacking(ensemble):
         return pd.DataFrame()
-    held = gather(ensemble.tables, families(ensemble), ensemble.labels)
+    family_of = {member.name: member.family for member in ensemble.members}
+    held = gather(ensemble.tables, family_of, ensemble.labels)
     models, kinds = np.array(held.models), np.array(held.families)
     groups = {kind: kinds == kind for kind in np.unique(kinds)}
     groups = {kind: out for kind, out in groups.items() if 1 < out.sum() < len(models)}
@@ -125,7 +126,7 @@ def contributions(ensemble: Ensemble) -> pd.DataFrame:
         error = error_cell(int((~rest).sum()), len(rest))
         rows.append([name, int(out.sum()), error, evidence.gain_phrase(gain)])
     error = f"hold-out error of the rest ({INTERVAL})"
-    return pd.DataFrame(rows, columns=["without", "models", error, "images it brings"])
+    return pd.DataFrame(rows, columns=["without", "models", error, "contribution, images"])
 
 
 def disagreement(tables: Tables) -> pd.DataFrame:

@@ -14,7 +14,8 @@ import pandas as pd
 from src import evidence
 from src.competition import some
 from src.core import UserError
-from src.ensemble.ensemble import Ensemble, families, lacking, typed, unmeasured
+from src.ensemble.ensemble import Ensemble, lacking, typed
+from src.ensemble.members import unmeasured
 from src.ensemble.weights import METHODS, Blend, Holdout, Method, apply, gather
 from src.evidence import ALPHA, FLOOR, INTERVAL, average, compare, error_cell, wrong_of
 
@@ -40,7 +41,8 @@ def find_trials(ensemble: Ensemble) -> dict[str, Trial]:
     """Every method beside equal weights; none where `lacking` has a reason."""
     if lacking(ensemble):
         return {}
-    return search(ensemble.tables, families(ensemble), ensemble.labels)
+    families = {member.name: member.family for member in ensemble.members}
+    return search(ensemble.tables, families, ensemble.labels)
 
 
 def search(
@@ -84,8 +86,8 @@ def nested(
         fits.append(method(held, np.flatnonzero(~part)))
         total[part] += apply(fits[-1], held.stack[:, part])
     weights, temperatures, (geometric, *_) = zip(*fits, strict=True)
-    cooled = None if temperatures[0] is None else np.mean(temperatures, axis=0)
-    return total / repeats, Blend(np.mean(weights, axis=0), cooled, geometric)
+    mean = None if temperatures[0] is None else np.mean(temperatures, axis=0)
+    return total / repeats, Blend(np.mean(weights, axis=0), mean, geometric)
 
 
 def stacking(held: Holdout, seed: int = 0) -> np.ndarray:

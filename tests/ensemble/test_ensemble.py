@@ -188,17 +188,6 @@ def test_members_that_are_alike_keep_equal_weights(sixty):
 # What is written
 
 
-def test_the_csv_is_in_the_order_of_the_sample(family, data):
-    assert call(main).returncode == 0
-    expected = labels_of(family)
-    sample = pd.read_csv(data / "sample_submission.csv").sample(frac=1, random_state=3)
-    sample.to_csv(data / "sample_submission.csv", index=False)
-    assert call(main, "--notebook", "shuffled").returncode == 0
-    shuffled = labels_of(family, "shuffled")
-    assert list(shuffled.index) == list(sample.image_id) != list(expected.index)
-    assert shuffled.sort_index().equals(expected.sort_index())
-
-
 def test_the_provenance_has_members_weights_hold_out_error_and_commit(family):
     out = call(main, "--weights", "vit=2").stdout
     written = record(family)
@@ -237,8 +226,3 @@ def test_a_drawn_competition_is_recorded_and_no_line_to_submit_it_is_printed(fam
     out = call(main).stdout
     assert record(family)["drawn"] is True
     assert "kaggle competitions" not in out and "not for Kaggle" in out.splitlines()[-1]
-
-
-def test_help_shows_the_use():
-    done = call(main, "--help")
-    assert done.returncode == 0 and "python -m src.ensemble --weights vit=2" in done.stdout

@@ -47,8 +47,8 @@ def test_nothing_is_claimed_of_too_few_common_images(sixty, common):
         bundle_in(sixty, data, f"{family}_x", family, sure(dict(truth), CLASSES), variant=variant)
     out = call(main, "--weights", "vit=2").stdout
     assert ("no error is known" in out) == (common == 0)
-    assert f"there are 3 and {common}: resnet_x held out fold 2, swin_x held out fold 1" in out
-    for claim in ("evidence", "gain", "disagree", "bring", "log-loss", "common images "):
+    assert f"there are 3 and {common}: resnet_x held out fold 2 of seed 42, " in out
+    for claim in ("evidence", "gain", "disagree", "contribution", "log-loss", "common images "):
         assert claim not in out
 
 

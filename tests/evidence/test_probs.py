@@ -49,11 +49,7 @@ def test_the_file_is_plain_parquet_with_float32_columns_and_the_contract_inside(
     assert set(table.dtypes.astype(str)) == {"float32"}
     assert table.loc[("views", "2.jpg"), "blast"] == 0.125
     assert json.loads(pq.read_schema(path).metadata[b"paddy"])["kind"] == "probability"
-
-
-def test_without_tta_there_are_no_views_and_the_blend_is_the_plain_view(tmp_path):
-    path = tmp_path / "a.test.parquet"
-    write_probs(path, PLAIN, None, META)
+    write_probs(path, PLAIN, None, META)  # without TTA
     tables, _ = read_probs(path)
     assert list(tables) == ["plain"]
     pd.testing.assert_frame_equal(blend(tables, 0.25), PLAIN)
