@@ -3,7 +3,7 @@
     python benchmarks/bench_search.py [SIMULATIONS]
 
 20 models of 4 families, 10,407 images, 10 classes. Four simulated competitions, those of
-tests/simulated.py: all models alike, so that equal weights are right; families of mixed quality;
+tests/simulated.py: all models equally good, so that equal weights are right; mixed families;
 two good models beside eighteen weak ones; and the same where the weak families err together.
 """
 
@@ -17,7 +17,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from simulated import ALIKE, DESERVING, MIXED, SUBTLE, simulate  # noqa: E402
+from simulated import DESERVING, EQUAL, MIXED, SUBTLE, simulate  # noqa: E402
 
 from src.ensemble import search  # noqa: E402
 from src.ensemble.members import harm_of_tta  # noqa: E402
@@ -82,11 +82,11 @@ def how_often_right(name: str, families: dict, simulations: int) -> None:
     counts = ", ".join(f"{method} {count}" for method, count in table.chosen.value_counts().items())
     print(f"{name}: the equal mean has {table['equal wrong'].mean():.0f} of {SIZE:,} fresh images "
           f"wrong; auto took a challenger {taken} times of {simulations} ({counts})")
-    print(f"  {'':<12}{'promised':>9}{'kept':>9}{'worst':>7}   more images right than equal, mean")
+    print(f"  {'':<12}{'nested':>9}{'fresh':>9}{'worst':>7}   more images right than equal, mean")
     for method in [*WEIGHTS, "auto"]:
-        promised = f"{table[f'nested {method}'].mean():+.1f}" if method in WEIGHTS else ""
-        kept, worst = table[method].mean(), signed(int(table[method].min()))
-        print(f"  {method:<12}{promised:>9}{kept:>+9.1f}{worst:>7}", flush=True)
+        nested = f"{table[f'nested {method}'].mean():+.1f}" if method in WEIGHTS else ""
+        gain, worst = table[method].mean(), signed(int(table[method].min()))
+        print(f"  {method:<12}{nested:>9}{gain:>+9.1f}{worst:>7}", flush=True)
     print()
 
 
@@ -96,6 +96,6 @@ if __name__ == "__main__":
     parser.add_argument("simulations", nargs="?", type=int, default=20, metavar="SIMULATIONS")
     simulations = parser.parse_args().simulations
     whole_search()
-    cases = {"alike": ALIKE, "mixed": MIXED, "subtle": SUBTLE, "deserving": DESERVING}
+    cases = {"equal": EQUAL, "mixed": MIXED, "subtle": SUBTLE, "deserving": DESERVING}
     for name, families in cases.items():
         how_often_right(name, families, simulations)

@@ -31,11 +31,11 @@ def full_size_in(folder: Path, count: int = 20) -> dict[str, str]:
     sample = pd.DataFrame({"image_id": test, "label": ""})
     sample.to_csv(data / "sample_submission.csv", index=False)
     valid = sure(dict(zip(train[:2082], labels, strict=False)), classes)
-    alike = sure(dict(zip(test, labels, strict=False)), classes)
+    common = sure(dict(zip(test, labels, strict=False)), classes)
     readers = ("train_table", "sample", "classes", "train_fingerprint", "test_fingerprint")
     known = {name: getattr(competition, name)(data) for name in readers}  # once for all bundles
     with patch.multiple(competition, **{n: lambda _, table=t: table for n, t in known.items()}):
         for seed in range(count):
             bundle_in(models, data, f"model_{seed}", f"family_{seed % 4}", valid,
-                      (alike + random_table(data, seed, classes)) / 2)
+                      (common + random_table(data, seed, classes)) / 2)
     return {"PADDY_WORK": str(folder / "work"), "PADDY_DATA": str(data)}

@@ -1,4 +1,4 @@
-"""Simulated competitions: tables of models that are wrong, and alike, as real ones are."""
+"""Simulated competitions: tables of models whose errors correlate as real ones do."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from src.evidence import average
 
 MIX = np.array([1764, 1738, 1594, 1442, 1088, 965, 620, 479, 380, 337]) / 10_407  # of the classes
 # family → number of models, noise shared by families of one kind, by the family, by nobody
-ALIKE = {family: (5, 0, 0.35, 0.4) for family in ("convnext", "swin", "swinv2", "vit")}
+EQUAL = {family: (5, 0, 0.35, 0.4) for family in ("convnext", "swin", "swinv2", "vit")}
 MIXED = {family: (5, 0, together, 0.4) for family, together in
          (("convnext", 0.5), ("swin", 0.45), ("swinv2", 0.4), ("vit", 0.3))}
 WEAK = {family: (6, 0, 0.7, 0.3) for family in ("convnext", "swin", "swinv2")}
@@ -21,7 +21,7 @@ DESERVING = KIN | {"vit": (2, 0, 0.2, 0.4)}
 
 
 def simulate(seed, families, images=10_407):
-    """Tables, families and labels of models that are wrong in 1.5 to 3 % of images, and alike.
+    """Tables, families and labels of models with correlated errors in 1.5 to 3 % of images.
 
     An image is hard for all models, its noise is partly shared; two labels of a thousand are wrong.
     """
@@ -48,7 +48,7 @@ def noise(random, size, shape):
 
 
 def few(images=600, models=6, seed=0):
-    """Tables, families and labels of a small competition whose models are alike."""
+    """Tables, families and labels of a small competition whose models are equally good."""
     families = {f"family{k}": (1, 0, 0.4, 0.8) for k in range(models)}
     return simulate(seed, families, images)
 

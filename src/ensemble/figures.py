@@ -105,7 +105,7 @@ def class_plot(counts: pd.DataFrame) -> "Figure":
 
 
 def _note(why: str) -> "Figure":
-    """What is lacking, in the place of a figure; what to train is said elsewhere."""
+    """What is lacking, in the place of a figure; the text beside it names what to train."""
     fig, ax = new_figure(9, 1)
     ax.axis("off")
     ax.text(0.5, 0.5, why.partition(":")[0], ha="center", va="center")

@@ -90,11 +90,12 @@ def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> 
 
     The best one is picked by these very images, so the ensemble rather gains more.
     """
-    wrong = {name: wrong_of(tables[name], labels) for name in sorted(tables)}
-    best = min(wrong, key=wrong.__getitem__)
+    wrong = (~right_by_model(tables, labels)).sum().sort_index()
+    best = wrong.idxmin()
     found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
                       f"{best} alone, the best single model")
-    return f"gain of the ensemble: {found}; alone {evidence.error_phrase(*wrong[best])}"
+    alone = evidence.error_phrase(int(wrong[best]), len(ensemble))
+    return f"gain of the ensemble: {found}; alone {alone}"
 
 
 def _compared(
@@ -139,8 +140,15 @@ def disagreement(tables: Tables) -> pd.DataFrame:
 
 def error_correlation(tables: Tables, labels: pd.Series) -> pd.DataFrame:
     """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
-    right = {name: pd.Series(evidence.right(t, labels), t.index) for name, t in tables.items()}
-    return pd.DataFrame(right).astype(float).corr()
+    return right_by_model(tables, labels).astype(float).corr()
+
+
+def right_by_model(tables: Tables, labels: pd.Series) -> pd.DataFrame:
+    """Image x model: whether it is right."""
+    joined = evidence.join(list(tables.values()))
+    truth = evidence.columns_of(joined[0], labels)
+    right = [table.to_numpy().argmax(axis=1) == truth for table in joined]
+    return pd.DataFrame(np.transpose(right), joined[0].index, list(tables))
 
 
 def agreement(ensemble: Ensemble) -> str:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import ALIKE, DESERVING, few, holdout, simulate
+from simulated import DESERVING, EQUAL, few, holdout, simulate
 from small_tables import table
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -21,7 +21,7 @@ from src.evidence import average, comparison_of, wrong_of
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equal_weights_are_kept_where_they_are_right(seed):
-    tables, families, labels = simulate(seed, ALIKE)
+    tables, families, labels = simulate(seed, EQUAL)
     trials = search.search(tables, families, labels, WEIGHTS, repeats=1)
     assert choose(trials)[0] == "equal"
     assert set(trials["equal"].weights.values()) == {1.0}
