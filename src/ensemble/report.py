@@ -12,7 +12,7 @@ from src.ensemble.ensemble import Ensemble, lacking
 from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
 from src.ensemble.weights import gather, temperatures
-from src.evidence import FEWEST_IMAGES, INTERVAL, average, compare, error_cell, wrong_of
+from src.evidence import FEWEST_IMAGES, INTERVAL, average, error_cell, wrong_of
 
 BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'
@@ -102,8 +102,9 @@ def _compared(
     new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, subject: str, other: str
 ) -> str:
     """The difference of `new` and `old` in images with its verdict, and in log-loss."""
-    found = evidence.sentence(compare(new, old, labels), subject, f"against {other}")
-    return f"{found}; {evidence.log_loss_phrase(evidence.compare_log_loss(new, old, labels))}"
+    found, log_loss = evidence.compare_repeats([(new, old)], labels)
+    text = evidence.sentence(found, subject, f"against {other}")
+    return f"{text}; {evidence.log_loss_phrase(log_loss)}"
 
 
 def contributions(ensemble: Ensemble) -> pd.DataFrame:

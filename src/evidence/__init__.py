@@ -11,6 +11,6 @@ from src.evidence.probabilities import (
     FLOOR, average, blend, check_probs, is_fresh, join, mean_of, read_probs, write_probs,
 )  # fmt: skip
 from src.evidence.statistics import (
-    ALPHA, FEWEST_IMAGES, Comparison, LogLoss, columns_of, compare, compare_log_loss,
-    compare_repeats, comparison_of, images_right, log_losses, right, same_mix, wilson, wrong_of,
+    ALPHA, FEWEST_IMAGES, Comparison, LogLoss, columns_of, compare, compare_repeats,
+    comparison_of, images_right, log_losses, right, same_mix, wilson, wrong_of,
 )  # fmt: skip

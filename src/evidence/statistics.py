@@ -99,15 +99,10 @@ def compare(
     return comparison_of(_gains(right, [_common(new, old, labels)], labels), alpha)
 
 
-def compare_log_loss(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> LogLoss:
-    """The log-loss of `new` less that of `old` on the images that both and `labels` have."""
-    return log_loss_of(_gains(log_losses, [_common(new, old, labels)], labels))
-
-
 def compare_repeats(
     pairs: Sequence[Sequence[pd.DataFrame]], labels: pd.Series
 ) -> tuple[Comparison, LogLoss]:
-    """The `pairs` (new, old) of several trainings as one comparison, counted in predictions.
+    """The `pairs` (new, old) of one or more trainings as one comparison, counted in predictions.
 
     An image held out in several trainings is one piece of evidence: test and intervals take whole
     images, with all their predictions.

@@ -12,7 +12,7 @@ from small_bundles import (
     strong_and_weak_in,
     sure,
     weights_of,
-)
+)  # fmt: skip
 
 from src import bundle, competition
 from src.core import make_variant

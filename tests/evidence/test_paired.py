@@ -15,7 +15,6 @@ from src.evidence import (
     ALPHA,
     LogLoss,
     compare,
-    compare_log_loss,
     compare_repeats,
     comparison_of,
     gain_phrase,
@@ -53,7 +52,7 @@ def test_a_comparison_counts_gained_and_lost_images():
     # 2 × (1 + 4) / 16
     assert c.p == pytest.approx(0.625)
     # two images fewer at -log 0.2, two more at -log 0.8, over ten
-    log_loss = compare_log_loss(new, old, LABELS)
+    _, log_loss = compare_repeats([(new, old)], LABELS)
     assert log_loss.difference == pytest.approx(-0.2 * np.log(4))
     assert log_loss.low < log_loss.difference < log_loss.high
 
@@ -81,7 +80,7 @@ def test_the_interval_of_a_log_loss_is_about_two_standard_errors_wide_and_repeat
 
 def test_a_probability_of_zero_has_a_finite_log_loss():
     never, ever = (probs(IDS[:2], certainty=share) for share in (0.0, 1.0))
-    assert compare_log_loss(never, ever, LABELS).difference == pytest.approx(np.log(1e7))
+    assert compare_repeats([(never, ever)], LABELS)[1].difference == pytest.approx(np.log(1e7))
 
 
 # Several trainings
@@ -89,9 +88,9 @@ def test_a_probability_of_zero_has_a_finite_log_loss():
 
 def test_one_training_is_compared_as_ever_in_any_order_of_rows_and_columns():
     new, old = probs(IDS, IDS[:5]), probs(IDS, IDS[3:20])
-    many = compare_repeats([(new, old.iloc[::-1, ::-1])], LABELS)
-    assert many[0] == compare(new, old, LABELS)
-    assert many[1].difference == pytest.approx(compare_log_loss(new, old, LABELS).difference)
+    turned = compare_repeats([(new, old.iloc[::-1, ::-1])], LABELS)
+    assert turned[0] == compare(new, old, LABELS)
+    assert turned == compare_repeats([(new, old)], LABELS)
 
 
 def test_trainings_of_other_images_add_up():

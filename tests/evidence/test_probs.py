@@ -12,15 +12,7 @@ import pytest
 from small_tables import PLAIN, VIEWS, probs_of
 
 from src.core import ROOT, UserError
-from src.evidence import (
-    average,
-    blend,
-    check_probs,
-    is_fresh,
-    join,
-    read_probs,
-    write_probs,
-)  # fmt: skip
+from src.evidence import average, blend, check_probs, is_fresh, join, read_probs, write_probs
 
 META = {
     "split": "test",
