@@ -38,7 +38,8 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
     lines = [_line(label, n) for label, n in train.label.value_counts().sort_index().items()]
     lines += [_line("all", len(train)), "", *_images(images), ""]
     lines += [_names(what, names) for what, names in faults.items()]
-    lines += [*_files(images, folder), *_identical(images)]
+    labels = dict(zip(train.image_id, train.label, strict=True))
+    lines += [*_files(images, folder), *_identical(images, labels)]
     verdict = f"verdict: training {'may not' if obstacles else 'may'} start"
     return [*lines, "", *(f"obstacle: {o}" for o in obstacles), verdict], obstacles
 
@@ -89,10 +90,14 @@ def _files(images: Inspections, folder: Path) -> list[str]:
             _names("ignored, hidden or left by a system", [path.as_posix() for path in passed])]
 
 
-def _identical(images: Inspections) -> list[str]:
+def _identical(images: Inspections, labels: dict[str, str]) -> list[str]:
     """Groups of byte-identical files within train, within test and across both."""
-    groups = {"train": [], "test": [], "train and test": []}
+    groups, conflicts = {"train": [], "test": [], "train and test": []}, []
     for same in identical_files([*images["train"], *images["test"]]):
         splits = [split for split in images if not images[split].keys().isdisjoint(same)]
-        groups[" and ".join(splits)].append(some(map(short_name, same), joint=" = "))
-    return [_names(f"identical files within {place}", found) for place, found in groups.items()]
+        names = some(map(short_name, same), joint=" = ")
+        groups[" and ".join(splits)].append(names)
+        if len({labels[path.name] for path in same if path.name in labels}) > 1:
+            conflicts.append(names)
+    lines = [_names(f"identical files within {place}", found) for place, found in groups.items()]
+    return [*lines, _names("identical, but labelled differently", conflicts)]

@@ -60,6 +60,7 @@ def test_identical_files_are_named_within_and_across_the_splits(data: Path):
     assert value(data, "identical files within train and test") == f"2: {both}"
     assert value(data, "identical files within test") == "none"
     assert value(data, "identical files within train") == "1: normal/100004.jpg = normal/100005.jpg"
+    assert value(data, "identical, but labelled differently") == f"1: {names}"
 
 
 def test_what_is_no_8_bit_photograph_is_named(data: Path):
