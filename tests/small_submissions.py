@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from src.evidence import average
-from src.submission import Members, Predicted, labels_of
+from src.submission import Predicted, labels_of
 
 CLASSES = ["blast", "hispa", "normal"]
 IDS = [f"2{number:05d}.jpg" for number in range(400)]
@@ -24,11 +24,10 @@ def competition_in(folder):
     return folder
 
 
-def csv_of(path, labels, head="image_id,label", end="\n"):
+def csv_of(path, labels):
     """A submission at `path` with `labels` by image id."""
-    path.parent.mkdir(exist_ok=True)
-    lines = [head, *(f"{name},{label}" for name, label in labels.items()), ""]
-    path.write_bytes(end.join(lines).encode())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    labels.rename_axis("image_id").to_csv(path, header=["label"], lineterminator="\n")
     return path
 
 
@@ -41,11 +40,8 @@ def probs_of(labels, certainty=0.8):
 
 def with_changes(labels, count):
     """`labels` with the first `count` rows changed to another class."""
-    changed = labels.copy()
-    changed.iloc[:count] = labels.iloc[:count].map(
-        {"blast": "hispa", "hispa": "normal", "normal": "blast"}
-    )
-    return changed
+    other = labels.map({"blast": "hispa", "hispa": "normal", "normal": "blast"})
+    return pd.concat([other[:count], labels[count:]])
 
 
 def mistaken(labels, wrong, seed):
@@ -72,15 +68,11 @@ def ensemble_of(wrong=0.45, count=3, seed=0):
     picks = labels_of(average([table.holdout for table in tables]))
     agree = {t.name: int((labels_of(t.holdout) == picks).sum()) for t in tables}
     known = {"images": 200, "labels": picks.value_counts().to_dict(), "agree": agree}
-    return labels, Members(tables), {"expected": known}
+    return labels, tables, {"expected": known}
 
 
-def lines(findings):
-    """Errors and remarks as the lines a user reads."""
+def texts(findings, *kinds):
+    """The lines of these `kinds`; without any, errors and remarks with their kind."""
+    if kinds:
+        return [finding.text for finding in findings if finding.kind in kinds]
     return [f"{f.kind}: {f.text}" for f in findings if f.kind in ("error", "remark")]
-
-
-def compared(findings):
-    """What was compared, and what was not."""
-    kinds = ("compared", "not compared")
-    return ["; ".join(f.text for f in findings if f.kind == kind) for kind in kinds]

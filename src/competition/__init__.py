@@ -10,4 +10,4 @@ from src.competition.dataset import (
 )  # fmt: skip
 from src.competition.folds import digest, folds_path, get_folds, holdout_digest
 from src.competition.images import problem_of, require_images, to_rgb
-from src.competition.tables import internal_names, own_names, some
+from src.competition.tables import internal_names, own_names, read_csv, some

@@ -16,7 +16,7 @@ from src.core import UserError, models_dir, nearest
 from src.ensemble.members import Card, Member, counted, find_members, read_members, unmeasured
 from src.ensemble.weights import SELECT, with_temperature
 from src.evidence import FEWEST_IMAGES, average, error_phrase, wrong_of
-from src.submission import Members, Predicted, labels_of, submit_command, write_submission
+from src.submission import Predicted, labels_of, submit_command, write_submission
 
 # The parameters cell of paddy_ensemble.ipynb.
 PARAMETERS = (
@@ -198,7 +198,7 @@ def write_ensemble(
     """Guard and write the submission, and print how to send it."""
     probs, facts, folder = ensemble_probs(ensemble), provenance(ensemble), ensemble.folder
     used = [Predicted(m.name, m.plain_valid, m.plain_test) for m in counted(ensemble.members)]
-    path = write_submission(probs, folder, ensemble.notebook, facts, good, force, Members(used))
+    path = write_submission(probs, folder, ensemble.notebook, facts, good, force, used)
     held = facts["holdout"]
     error = f"{'hold-out ' * bool(held['images'])}{error_phrase(held['wrong'], held['images'])}"
     print(f"\nwritten: {path}")

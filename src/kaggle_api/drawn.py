@@ -6,7 +6,7 @@ from typing import Any
 
 from src import bundle, competition
 from src.core import DEMO_MARKER, UserError, models_dir, work
-from src.submission import read_provenance
+from src.submission.sent import read_provenance
 
 WAY_BACK = "go back to the real one: unset PADDY_DATA PADDY_WORK"
 MOVE = "move it away and get the real one: python -m src.kaggle_api download"

@@ -12,15 +12,8 @@ import pandas as pd
 
 from src.core import UserError, load_facts, sha256, write_text
 from src.evidence import error_phrase, images_right
-from src.submission import (
-    by_digest,
-    by_ref,
-    ledger_path,
-    read_ledger,
-    read_provenance,
-    read_submission,
-    sent,
-)
+from src.submission import read_submission, sent
+from src.submission.sent import by_digest, by_ref, ledger_path, read_ledger, read_provenance
 
 
 def boards() -> dict[str, int]:

@@ -5,13 +5,11 @@ It says what its labels were compared with, and what they could not be compared 
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from src.competition import find, is_drawn
 from src.core import command
-from src.submission.finding import Finding, show
-from src.submission.guard import check
+from src.submission.guard import check, show
 from src.submission.sent import read_provenance
 
 
@@ -31,23 +29,17 @@ def main() -> None:
     folder = find(args.data)
     findings = check(args.file, folder, args.good)
     show(findings)
-    drawn = is_drawn(folder) or bool(read_provenance(args.file).get("drawn"))
-    print(f"{args.file}: {_verdict(findings, drawn)}")
-    sys.exit(any(finding.kind == "error" for finding in findings))
-
-
-def _verdict(findings: Sequence[Finding], drawn: bool) -> str:
-    """Whether a CSV is fit to submit, which only a comparison of its labels can show."""
     kinds = [finding.kind for finding in findings]
     if errors := kinds.count("error"):
         verdict = f"not fit to submit, {errors} errors"
-    elif drawn:
+    elif is_drawn(folder) or read_provenance(args.file).get("drawn"):
         verdict = "of a drawn competition, not for Kaggle"
     elif "compared" in kinds:
         verdict = "fit to submit"
     else:
         verdict = "only form and class mix were checked, labels in wrong rows would pass"
-    return f"{verdict}, {kinds.count('remark')} remarks"
+    print(f"{args.file}: {verdict}, {kinds.count('remark')} remarks")
+    sys.exit(bool(errors))
 
 
 if __name__ == "__main__":

@@ -10,61 +10,55 @@ from typing import Any
 import pandas as pd
 
 from src.competition import sample, train_table
-from src.core import UserError, models_dir, sha256
+from src.core import UserError, sha256
 from src.evidence import is_fresh, read_probs
-from src.submission.finding import Finding, in_order, show
-from src.submission.form import aligned, label_findings, read_submission, row_findings
+from src.submission import form
+from src.submission.form import Finding
 from src.submission.known_good import earlier_findings, known_good
-from src.submission.members import Members, member_findings, predicted_mix, read_members
-from src.submission.sent import by_digest, read_provenance
+from src.submission.members import Predicted, member_findings, predicted_mix, read_members
+from src.submission.sent import read_provenance
+
+LISTED = 20  # changed rows printed below a remark
 
 
 def guard(
-    submission: Path | pd.DataFrame, folder: Path, good: Sequence[str | Path] | None = None,
-    origin: Mapping[str, Any] | None = None, members: Members | None = None,
-    probs: pd.DataFrame | None = None, itself: Path | None = None,
+    table: pd.DataFrame, path: Path, folder: Path, good: Sequence[str | Path] | None,
+    origin: Mapping[str, Any], members: Sequence[Predicted] | None, probs: pd.DataFrame | None,
 ) -> list[Finding]:
-    """All findings about a CSV, or the table to be written to `itself`, errors first.
+    """All findings about the `table` of the CSV at `path`, errors first.
 
     It is compared with the files `good` (None: those known) and with what its `members` predicted
     (None: read from models/), as far as its provenance `origin` knows; its labels come from
     `probs`, which give margins.
     """
-    findings: list[Finding] = []
-    if not isinstance(submission, pd.DataFrame):
-        itself = Path(submission)
-        submission, findings = read_submission(itself)
-    if submission is None:
-        return in_order(findings)
-    ids, truth, origin = sample(folder).image_id.tolist(), train_table(folder).label, origin or {}
-    members = members or read_members(origin, folder, models_dir())
-    findings += row_findings(submission, ids)
-    findings += label_findings(submission.label, truth, predicted_mix(members, origin))
-    labels = aligned(submission, ids)
+    truth, ids, unread = train_table(folder).label, sample(folder).image_id.tolist(), []
+    if members is None:
+        members, unread = read_members(origin, folder)
+    findings = form.row_findings(table, ids)
+    findings += form.label_findings(table.label, truth, predicted_mix(members, origin))
+    labels = form.aligned(table, ids)
     if labels is not None:
-        good = [Path(path).resolve() for path in (known_good() if good is None else good)]
-        findings += earlier_findings(labels, good, origin, probs, itself)
-        findings += member_findings(labels, members, origin, truth)
-    return in_order(findings)
+        good = [Path(file).resolve() for file in (known_good() if good is None else good)]
+        findings += earlier_findings(labels, path, good, origin, probs)
+        findings += [*member_findings(labels, members, origin, truth), *unread]
+    return sorted(findings, key=lambda finding: form.KINDS.index(finding.kind))
 
 
 def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) -> list[Finding]:
     """Compare a CSV with the competition, with known good files and with its members' predictions.
 
-    The members are those its .json names, else what models/ holds for this test set. Also found:
-    a .json that describes another CSV.
+    The members are those its .json names, else what models/ holds for this test set.
     """
-    record, probs = read_provenance(path), None
-    table, digest = path.with_suffix(".parquet"), sha256(path) if path.is_file() else ""
-    if is_fresh(table, {"sha256": digest}):
-        probs = read_probs(table)[0]["plain"]
-    findings = guard(path, folder, good, record, None, probs)
-    if record.get("submitted") and not by_digest(digest):  # else the guard names the copy
-        findings += [Finding("remark", "was submitted already; it would score the same")]
+    table, findings = form.read_submission(path)
+    record, digest = read_provenance(path), sha256(path)
     if record and record.get("sha256") != digest:
         text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
-        findings.insert(0, Finding("error", f"{text}was killed); run python -m src.ensemble again"))
-    return in_order(findings)
+        findings += [Finding("error", f"{text}was killed); run python -m src.ensemble again")]
+    if table is not None:
+        fresh = is_fresh(path.with_suffix(".parquet"), {"sha256": digest})
+        probs = read_probs(path.with_suffix(".parquet"))[0]["plain"] if fresh else None
+        findings += guard(table, path, folder, good, record, None, probs)
+    return sorted(findings, key=lambda finding: form.KINDS.index(finding.kind))
 
 
 def release(path: Path, folder: Path, force: bool) -> list[str]:
@@ -80,3 +74,12 @@ def refuse(findings: Sequence[Finding], path: Path, force: bool, done: str) -> l
         more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
         raise UserError(f"{path} is not {done}: {errors[0]}{more}; --force does it all the same")
     return errors
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print each finding with its changed rows: of an error all, of a remark the first."""
+    for finding in findings:
+        shown = finding.rows if finding.kind == "error" else finding.rows[:LISTED]
+        print(f"{finding.kind}: {finding.text}", *shown, sep="\n  ")
+        if hidden := len(finding.rows) - len(shown):
+            print(f"  … and {hidden:,} more")

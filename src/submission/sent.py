@@ -4,23 +4,40 @@ A copy is <time>_<digest>_<file>: the UTC time it was sent at, as 20260501T12000
 digits of its sha256, and the name it was sent under. It is made before the upload, and of what the
 next ensemble replaces, which the plain client may have sent; its .json gets `submitted`, `ref`
 (Kaggle's number) and `sent` (Kaggle's time) when Kaggle's list shows it, else the copy is removed.
-The CSV beside sent/ stays the current one.
 """
 
 import json
-import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from src.core import atomic_path, sha256, submissions_dir, write_json
 
 STAMP = "%Y%m%dT%H%M%SZ"
-NAME = re.compile(r"(\d{8}T\d{6}Z)_[0-9a-f]{8}_(.+)")  # of a copy, without suffix
+COPIES = "*T*Z_????????_*"
 # A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
 CLOCKS = timedelta(minutes=5)
+COLUMNS = [  # of the ledger
+    "ref", "time", "file", "sha256", "notebook", "commit", "members", "holdout_wrong",
+    "holdout_images", "holdout_error", "public", "private", "public_right", "private_right",
+]  # fmt: skip
+
+
+def ledger_path() -> Path:
+    """Where the ledger is stored."""
+    return submissions_dir() / "ledger.csv"
+
+
+def read_ledger() -> pd.DataFrame:
+    """The ledger as text, indexed by Kaggle's submission number, oldest first."""
+    if not ledger_path().exists():
+        return pd.DataFrame(columns=COLUMNS, dtype=str).set_index("ref")
+    table = pd.read_csv(ledger_path(), dtype=str, keep_default_na=False)
+    return table.reindex(columns=COLUMNS, fill_value="").set_index("ref")
 
 
 def sent_dir() -> Path:
@@ -37,9 +54,15 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def own_provenance(path: Path) -> dict[str, Any]:
+    """The same, but empty where it describes other bytes: edited, or of a run that was killed."""
+    record = read_provenance(path)
+    return record if record.get("sha256") == sha256(path) else {}
+
+
 def copies() -> dict[Path, dict[str, Any]]:
     """Every copy's CSV with its provenance, oldest first."""
-    records = sorted(path for path in sent_dir().glob("*.json") if NAME.fullmatch(path.stem))
+    records = sorted(sent_dir().glob(f"{COPIES}.json"))
     return {path.with_suffix(".csv"): read_provenance(path) for path in records}
 
 
@@ -58,27 +81,30 @@ def by_digest(digest: str) -> Path | None:
 def put_aside(path: Path, when: datetime, forced: Sequence[str] = ()) -> Path:
     """Copy the CSV at `path`, its .json and .parquet, not confirmed yet; the copy's path.
 
-    `forced` are the errors of the guard that were overridden to send it.
+    `forced` are the errors of the guard that were overridden to send it. The .json comes first and
+    the CSV last: a copy without its CSV was never finished.
     """
-    record = {"notebook": path.stem, **read_provenance(path), "submitted": False}
+    record, digest = {"notebook": path.stem, **own_provenance(path)}, sha256(path)
     record["forced"] = list(dict.fromkeys([*record.get("forced", []), *forced]))
-    return _store(path, when, {k: v for k, v in record.items() if k not in ("ref", "sent")})
-
-
-def _store(path: Path, when: datetime, record: Mapping[str, Any]) -> Path:
-    """The .json comes first and the CSV last: a copy without its CSV was never finished."""
-    digest = sha256(path)
+    record = {key: value for key, value in record.items() if key not in ("ref", "sent")}
     while (copy := sent_dir() / f"{when:{STAMP}}_{digest[:8]}_{path.name}").exists():
         when += timedelta(seconds=1)  # the same bytes twice in one second
-    write_json(copy.with_suffix(".json"), {**record, "sha256": digest})
+    write_json(copy.with_suffix(".json"), {**record, "submitted": False, "sha256": digest})
     for suffix in (".parquet", ".csv"):
         if (source := path.with_suffix(suffix)).is_file():
             with atomic_path(copy.with_suffix(suffix)) as temporary:
                 shutil.copyfile(source, temporary)
                 temporary.chmod(0o444)
-    # Earlier versions made the sent file itself read-only, which Windows does not replace.
-    path.chmod(path.stat().st_mode | 0o200)
     return copy
+
+
+def keep(path: Path) -> None:
+    """Put the CSV at `path` aside before it is replaced, unless a copy of it is there.
+
+    Only Kaggle's list knows whether the plain client has sent it: until then the copy waits.
+    """
+    if not own_provenance(path).get("drawn") and not by_digest(sha256(path)):
+        put_aside(path, _origin(path)[0])
 
 
 def confirm(copy: Path, entry: Mapping[str, Any]) -> None:
@@ -97,18 +123,6 @@ def discard(copy: Path) -> None:
         if (path := copy.with_suffix(suffix)).exists():
             path.chmod(0o600)  # Windows removes nothing that is read-only
             path.unlink()
-
-
-def keep(path: Path) -> None:
-    """Put the CSV at `path` aside before it is replaced, unless a copy of it is there.
-
-    Only Kaggle's list knows whether the plain client has sent it: until then the copy waits.
-    """
-    record, digest = read_provenance(path), sha256(path)
-    if record.get("sha256") != digest:  # a run was killed before it wrote its CSV
-        record = {"notebook": path.stem}
-    if not record.get("drawn") and not by_digest(digest):
-        _store(path, _origin(path)[0], {"submitted": False, **record})
 
 
 def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
@@ -133,11 +147,10 @@ def _adopt(entry: Mapping[str, Any], digest: str) -> None:
     """
     time, current = _utc(entry["time"]), submissions_dir() / Path(entry["name"]).name
     waiting = [path for path, record in copies().items() if "ref" not in record]
-    found = [path for path in (*waiting, current) if _was_sent(path, entry, digest)]
-    made = {path: _origin(path)[0] for path in found}
-    earlier = [path for path in found if made[path] <= time]
-    if found:
-        path = max(earlier, key=made.__getitem__) if earlier else min(found, key=made.__getitem__)
+    later = {path: _origin(path)[0] - time for path in (*waiting, current)
+             if _was_sent(path, entry, digest)}
+    if later:
+        path = min(later, key=lambda path: (later[path] > timedelta(0), abs(later[path])))
         confirm(put_aside(path, time) if path == current else path, entry)
 
 
@@ -155,10 +168,9 @@ def _was_sent(path: Path, entry: Mapping[str, Any], digest: str) -> bool:
 
 def _origin(path: Path) -> tuple[datetime, str]:
     """When a copy was put aside, or a current file made; and the name it is sent under."""
-    match = NAME.fullmatch(path.stem)
-    if match and path.parent == sent_dir():
-        time = datetime.strptime(match[1], STAMP).replace(tzinfo=UTC)
-        return time, f"{match[2]}.csv"
+    if path.parent == sent_dir():
+        stamp, _, name = path.name.split("_", 2)
+        return datetime.strptime(stamp, STAMP).replace(tzinfo=UTC), name
     made = read_provenance(path).get("created")
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return _utc(datetime.fromisoformat(made)) if made else modified, path.name

@@ -10,21 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from src import core
 from src.competition import is_drawn, own_names, sample
-from src.core import (
-    UserError,
-    commit,
-    is_plain_name,
-    load_facts,
-    sha256,
-    sha256_lines,
-    submissions_dir,
-    write_json,
-    write_text,
-)  # fmt: skip
+from src.core import UserError
 from src.evidence import check_probs, write_probs
 from src.submission.guard import guard, refuse
-from src.submission.members import Members, labels_of
+from src.submission.members import Predicted, labels_of
 from src.submission.sent import keep, read_provenance
 
 
@@ -44,64 +35,57 @@ def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
 
 def write_submission(
     probs: pd.DataFrame, folder: Path, notebook: str, provenance: Mapping[str, Any],
-    good: Sequence[str | Path] | None = None, force: bool = False, members: Members | None = None,
+    good: Sequence[str | Path] | None = None, force: bool = False,
+    members: Sequence[Predicted] | None = None,
 ) -> Path:
     """Guard, then write submissions/<notebook>.csv, its .json and its .parquet; the CSV's path.
 
     It is compared with the files `good` and with what its `members` predicted, None: those known
-    and those of models/. `force` overrides the guard and is recorded. A CSV that was sent is put
-    aside first.
+    and those of models/. `force` overrides the guard and is recorded. The CSV there is put aside.
     """
     path = _path_of(notebook)
     table = to_labels(probs, sample(folder))
     text = own_names(table).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    current, record = sha256(path) if path.exists() else "", read_provenance(path)
+    current, record = core.sha256(path) if path.exists() else "", read_provenance(path)
     if current not in ("", digest, record.get("sha256"), record.get("replaces")):
         raise UserError(f"{path} was edited or is not of this project; move it away, or choose "
                         "another name with --notebook")
-    findings = guard(table, folder, good, provenance, members, probs, path)
+    findings = guard(table, path, folder, good, provenance, members, probs)
     forced = refuse(findings, path, force, "written")
     facts = json.loads(json.dumps({**provenance, "drawn": is_drawn(folder)}, default=str))
-    if current == digest == record.get("sha256") and (
-        record.get("submitted") or facts.items() <= record.items()
-    ):
+    known = record.get("submitted") or facts.items() <= record.items()
+    if current == digest == record.get("sha256") and known:
         return path
     if current not in ("", digest):
         keep(path)
     # A kill between .json and .csv leaves the new .json beside the CSV it says it replaces.
-    write_json(path.with_suffix(".json"), {
-        **facts, **commit(), "notebook": notebook, "rows": len(table), "sha256": digest,
+    core.write_json(path.with_suffix(".json"), {
+        **facts, **core.commit(), "notebook": notebook, "rows": len(table), "sha256": digest,
         "replaces": current or None, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "findings": [f"{finding.kind}: {finding.text}" for finding in findings],
         "forced": forced, "submitted": False,
     })  # fmt: skip
-    _write_probs(path, probs, digest)
-    write_text(path, text)
+    images = core.sha256_lines(list(map(str, probs.index)))
+    meta = {"split": "test", "model": notebook, "sha256": digest, "tta": {}, "images": images}
+    write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
+    core.write_text(path, text)
     return path
 
 
 def _path_of(notebook: str) -> Path:
     """Where the submission of `notebook` is written."""
-    if not is_plain_name(notebook):
+    if not core.is_plain_name(notebook):
         raise UserError(
             f"{notebook!r} is no name for a submission; give the notebook's name without folder "
             "and extension, for example --notebook paddy_train"
         )
-    return submissions_dir() / f"{notebook}.csv"
-
-
-def _write_probs(path: Path, probs: pd.DataFrame, digest: str) -> None:
-    """Write the probabilities beside the CSV, so that a later check can give margins."""
-    images = sha256_lines(list(map(str, probs.index)))
-    meta = {"split": "test", "model": path.stem, "sha256": digest, "tta": {}, "images": images}
-    write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
+    return core.submissions_dir() / f"{notebook}.csv"
 
 
 def submit_command(path: Path, message: str) -> str:
-    """The line that sends `path` to Kaggle, ready to paste."""
+    """The line that sends `path` to Kaggle, ready to paste; the `message` is a plain sentence."""
     path = Path(path).resolve()
     near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    safe = f'"{message}"' if not set(message) & set('"$`\\!') else shlex.quote(message)
-    slug = load_facts().slug
-    return f"kaggle competitions submit -c {slug} -f {shlex.quote(str(near))} -m {safe}"
+    slug, file = core.load_facts().slug, shlex.quote(str(near))
+    return f'kaggle competitions submit -c {slug} -f {file} -m "{message}"'

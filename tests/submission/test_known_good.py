@@ -7,56 +7,43 @@ import pandas as pd
 import pytest
 
 from src.core import sha256
-from src.submission.finding import show
-from src.submission.guard import guard
-from src.submission.known_good import changed_rows, known_good, ledger_path, reason_to_differ
-from tests.small_submissions import (
-    IDS,
-    TRUTH,
-    compared,
-    csv_of,
-    lines,
-    mistaken,
-    probs_of,
-    with_changes,
-)  # fmt: skip
+from src.submission.guard import check, show
+from src.submission.known_good import changed_rows, known_good, reason_to_differ
+from src.submission.sent import ledger_path
+from tests.small_submissions import IDS, TRUTH, csv_of, mistaken, probs_of, texts, with_changes
 
 
 @pytest.fixture
 def sent(folder):
     """The folder of what was sent."""
-    made = folder.parent / "work" / "submissions" / "sent"
-    made.mkdir(parents=True)
-    return made
+    return folder.parent / "work" / "submissions" / "sent"
 
 
 def scored(**scores):
     """A ledger with the public score of each file, by its name; "" where there is none yet."""
-    paths = {name: next(ledger_path().parent.rglob(f"{name}.csv")) for name in scores}
-    digests = [sha256(path) for path in paths.values()]
-    rows = {"ref": range(len(paths)), "sha256": digests, "public": list(scores.values())}
+    digests = [sha256(next(ledger_path().parent.rglob(f"{name}.csv"))) for name in scores]
+    rows = {"ref": range(len(scores)), "sha256": digests, "public": list(scores.values())}
     pd.DataFrame(rows).to_csv(ledger_path(), index=False)
 
 
 def origin(path, models=1, wrong=45, images=100, **facts):
     """Write the provenance of the CSV at `path`, and return it."""
-    names = {f"vit_{number}": {"sha256": "0"} for number in range(models)}
-    members = [{"name": name, "models": {name: facts}} for name, facts in names.items()]
-    record = {"members": members, "holdout": {"wrong": wrong, "images": images}, **facts}
-    path.with_suffix(".json").write_text(json.dumps({"sha256": sha256(path), **record}))
+    parts = [{"name": f"vit_{n}", "models": {f"vit_{n}": {"sha256": "0"}}} for n in range(models)]
+    record = {"members": parts, "holdout": {"wrong": wrong, "images": images}}
+    record |= {"sha256": sha256(path), **facts}
+    path.with_suffix(".json").write_text(json.dumps(record))
     return record
 
 
 # Which file is known to be good
 
 
-def test_the_copy_of_what_was_sent_counts_and_the_users_word_beside_the_current_file(sent):
+def test_of_equal_files_the_copy_of_what_was_sent_counts(sent):
     copy, current = (csv_of(path, TRUTH) for path in (sent / "2026_a.csv", sent.parent / "a.csv"))
     scored(a="0.98")
     assert known_good() == [copy]
     copy.unlink()
     assert known_good() == [current]
-    csv_of(copy, TRUTH)
     origin(current, good=False)
     assert known_good() == []
 
@@ -70,22 +57,15 @@ def test_only_the_best_public_score_still_here_is_known_to_be_good(sent):
     assert known_good() == [sent / "high.csv"]
 
 
-def test_what_was_sent_by_force_is_not_known_to_be_good(sent):
-    moved = csv_of(sent / "moved.csv", TRUTH.iloc[::-1].set_axis(IDS))
-    origin(moved, forced=["rows are in reverse order"])
-    csv_of(sent / "right.csv", TRUTH)
-    scored(moved="0.9", right="0.8")
-    assert known_good() == [sent / "right.csv"]
-
-
-def test_what_the_user_marks_comes_first(sent):
-    marked, best, second = (
+def test_what_the_user_marks_comes_first_and_what_was_sent_by_force_does_not_count(sent):
+    marked, best, moved, second = (
         csv_of(sent / f"{name}.csv", with_changes(TRUTH, number))
-        for number, name in enumerate(("marked", "best", "second"))
+        for number, name in enumerate(("marked", "best", "moved", "second"))
     )
     origin(marked, good=True)
     origin(best, good=False)
-    scored(best="0.98", second="0.97")
+    origin(moved, forced=["rows are in reverse order"])
+    scored(best="0.99", moved="0.98", second="0.97")
     assert known_good() == [marked, second]
 
 
@@ -97,40 +77,38 @@ def test_a_weak_first_submission_does_not_refuse_a_better_one(folder, sent):
     old = origin(weak)
     scored(weak="0.55")
     new = csv_of(folder.parent / "new.csv", mistaken(TRUTH, 0.05, seed=2))
-    more, same = origin(new, models=3, wrong=40), origin(new, models=1, wrong=40)
-    found = guard(new, folder, known_good(), more)
-    assert found[0].kind == "remark"
-    assert found[0].text.endswith("there is a reason to differ: 3 models instead of 1")
-    line = lines(guard(new, folder, known_good(), same))[0]
+
+    def first(**facts):
+        origin(new, **facts)
+        return texts(check(new, folder))[0]
+
+    line = first(models=3)
+    assert line.startswith("remark: ") and line.endswith("3 models instead of 1")
+    assert first(models=1, wrong=10).startswith("remark: ")
+    line = first(models=1, wrong=40)
     assert line.startswith("error: ") and line.endswith('put "good": false into weak.json')
     weak.with_suffix(".json").write_text(json.dumps({**old, "sha256": "of other bytes"}))
-    assert lines(guard(new, folder, known_good(), more))[0].startswith("error: ")
+    assert first(models=3).startswith("error: ")
 
 
-def test_no_reason_excuses_more_than_both_hold_out_errors_allow(folder, sent):
-    known = csv_of(sent / "known.csv", mistaken(TRUTH, 0.02, seed=1))
-    origin(known, wrong=2)
-    new = csv_of(folder.parent / "new.csv", mistaken(TRUTH, 0.4, seed=2))
-    found = guard(new, folder, [known], origin(new, models=3, wrong=2))
-    assert found[0].kind == "error" and "hold-out errors at most 14%" in found[0].text
-
-
-def test_reasons_are_a_clearly_smaller_error_or_more_models(tmp_path):
+@pytest.mark.parametrize("models, wrong, reason", [
+    (2, 20, "hold-out 20 of 100"), (2, 35, ""), (3, 45, "3 models instead of 2"),
+    (3, 70, ""),  # clearly worse
+])  # fmt: skip
+def test_reasons_are_a_clearly_smaller_error_or_more_models(tmp_path, models, wrong, reason):
     path = csv_of(tmp_path / "a.csv", TRUTH)
-    old = origin(path, models=2, wrong=40)
-    assert reason_to_differ(origin(path, models=2, wrong=20), old).startswith("hold-out 20 of 100")
-    assert reason_to_differ(origin(path, models=2, wrong=35), old) == ""
-    assert reason_to_differ(origin(path, models=3, wrong=45), old) == "3 models instead of 2"
-    assert reason_to_differ(origin(path, models=3, wrong=70), old) == ""  # clearly worse
-    assert reason_to_differ(origin(path, models=3), {}) == ""  # nothing known of the other
+    old, new = origin(path, models=2, wrong=40), origin(path, models=models, wrong=wrong)
+    found = reason_to_differ(new, old)
+    assert found.startswith(reason) and bool(found) == bool(reason)
+    assert reason_to_differ(new, {}) == ""  # nothing is known of the other
 
 
 def test_no_reason_excuses_rows_that_are_shifted(folder, sent):
-    weak = mistaken(TRUTH, 0.3, seed=1)
-    origin(csv_of(sent / "weak.csv", weak), wrong=30)
+    weak = csv_of(sent / "weak.csv", mistaken(TRUTH, 0.3, seed=1))
+    origin(weak, wrong=30)
     new = csv_of(folder.parent / "new.csv", pd.Series(np.roll(TRUTH, 1), IDS))
-    reason = origin(new, models=3, wrong=5)
-    (line,) = lines(guard(new, folder, [sent / "weak.csv"], reason))
+    origin(new, models=3, wrong=5)
+    (line,) = texts(check(new, folder, [weak]))
     assert line.startswith("error: rows are shifted down by one from row")
 
 
@@ -138,13 +116,16 @@ def test_no_reason_excuses_rows_that_are_shifted(folder, sent):
 
 
 @pytest.mark.parametrize("changes, kind", [(2, "remark"), (40, "remark"), (41, "error")])
-def test_agreement_below_nine_tenths_is_refused(folder, tmp_path, changes, kind):
+def test_agreement_below_nine_tenths_is_refused(folder, tmp_path, capsys, changes, kind):
     good = csv_of(tmp_path / "good" / "g.csv", TRUTH)
-    found = guard(csv_of(tmp_path / "a.csv", with_changes(TRUTH, changes)), folder, [good])
-    assert compared(found)[0] == f"with {good}, known to be good"
+    found = check(csv_of(tmp_path / "a.csv", with_changes(TRUTH, changes)), folder, [good])
+    assert texts(found, "compared") == [f"with {good}, known to be good"]
     assert found[0].kind == kind and found[0].text.startswith(f"{changes} of 400 rows differ")
     assert f"({1 - changes / 400:.2%} agree)" in found[0].text
     assert [row.split()[0] for row in found[0].rows] == IDS[:changes]
+    show(found[:1])
+    shown = len(capsys.readouterr().out.splitlines()) - 1
+    assert shown == {2: 2, 40: 21, 41: 41}[changes]  # of a remark 20 and how many more
 
 
 def test_changed_rows_carry_both_labels_and_the_margin_the_surest_first():
@@ -158,30 +139,14 @@ def test_changed_rows_carry_both_labels_and_the_margin_the_surest_first():
     ]
 
 
-def test_a_remark_shows_the_first_changed_rows_and_counts_the_others(folder, tmp_path, capsys):
-    good = csv_of(tmp_path / "good" / "g.csv", TRUTH)
-    show(guard(csv_of(tmp_path / "a.csv", with_changes(TRUTH, 25)), folder, [good])[:1])
-    first, *rows, last = capsys.readouterr().out.splitlines()
-    assert first.startswith("remark: 25 of 400 rows differ")
-    assert len(rows) == 20 and "margin" not in rows[0]
-    assert last == "  … and 5 more"
-
-
-def test_only_the_closest_good_file_lists_its_rows(folder, tmp_path):
-    near = csv_of(tmp_path / "good" / "near.csv", with_changes(TRUTH, 1))
-    far = csv_of(tmp_path / "good" / "far.csv", with_changes(TRUTH, 30))
-    found = guard(csv_of(tmp_path / "a.csv", TRUTH), folder, [far, near])
-    assert [len(f.rows) for f in found if f.kind == "remark"] == [0, 1]
-
-
-def test_an_identical_earlier_file_is_named(folder, tmp_path):
-    twin = csv_of(tmp_path / "twin.csv", TRUTH, end="\r\n")
-    (line,) = lines(guard(csv_of(tmp_path / "a.csv", TRUTH), folder))
+def test_an_identical_earlier_file_is_named(folder, sent, tmp_path):
+    twin = csv_of(sent / "twin.csv", TRUTH)
+    (line,) = texts(check(csv_of(tmp_path / "a.csv", TRUTH), folder))
     assert line == f"remark: identical to {twin}; it would score the same"
 
 
 def test_a_good_file_of_another_test_set_is_not_compared(folder, tmp_path):
     good = csv_of(tmp_path / "good" / "g.csv", TRUTH[:100])
-    found = guard(csv_of(tmp_path / "a.csv", TRUTH), folder, [good])
-    assert lines(found) == []
-    assert compared(found)[1].startswith(f"with {good}, which has other images")
+    found = check(csv_of(tmp_path / "a.csv", TRUTH), folder, [good])
+    assert texts(found) == []
+    assert texts(found, "not compared")[0].startswith(f"with {good}, which has other images")

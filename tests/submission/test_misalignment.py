@@ -4,45 +4,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.submission.misalignment import exchanged, misalignment, reversed_rows, shifted
+from src.submission.misalignment import misalignment
 from tests.small_submissions import IDS, TRUTH, mistaken, with_changes
 
 WEAK = mistaken(TRUTH, 0.45, seed=3)
+RING = {"blast": "hispa", "hispa": "normal", "normal": "blast"}
 
 
 @pytest.mark.parametrize("known", [with_changes(TRUTH, 8), WEAK], ids=["strong", "weak"])
-@pytest.mark.parametrize(("step", "way", "other"), [(1, "down", "before"), (-1, "up", "after")])
-def test_rows_shifted_by_one_are_found_and_named(known, step, way, other):
-    line = shifted(pd.Series(np.roll(TRUTH, step), IDS), known)
-    assert line.startswith(f"rows are shifted {way} by one from row")
-    assert line.endswith(f"each image carries the label of the one {other} it")
+@pytest.mark.parametrize("moved, start", [
+    (np.roll(TRUTH, 1), "rows are shifted down by one from row"),
+    (np.roll(TRUTH, -1), "rows are shifted up by one from row"),
+    (TRUTH[::-1], "rows are in reverse order from row"),
+])  # fmt: skip
+def test_moved_rows_are_found_and_named(known, moved, start):
+    assert misalignment(pd.Series(np.array(moved), IDS), known).startswith(start)
 
 
 def test_a_shift_from_the_middle_on_names_the_row():
     labels = TRUTH.copy()
     labels.iloc[100:] = np.roll(TRUTH, 1)[100:]
     # Rows right by luck around the break leave it open where exactly it is.
-    row = int(shifted(labels, TRUTH).split("from row ")[1].split()[0])
+    row = int(misalignment(labels, TRUTH).split("from row ")[1].split()[0])
     assert 95 <= row <= 101
 
 
-def test_another_order_is_no_shift():
-    other = pd.Series(np.random.default_rng(1).permutation(TRUTH), IDS)
-    assert shifted(other, TRUTH) == shifted(TRUTH, WEAK) == ""
-
-
-def test_the_reverse_order_is_recognised():
-    turned = pd.Series(TRUTH.to_numpy()[::-1], IDS)
-    assert reversed_rows(turned, WEAK).startswith("rows are in reverse")
-    assert reversed_rows(TRUTH, WEAK) == ""
-
-
-def test_exchanged_class_names_are_named_two_or_all():
-    two = exchanged(TRUTH.replace({"hispa": "normal", "normal": "hispa"}), WEAK)
-    assert two == "class names are exchanged: normal is called hispa, hispa is called normal"
-    ring = {"blast": "hispa", "hispa": "normal", "normal": "blast"}
-    found = exchanged(TRUTH.replace(ring), WEAK)
-    assert {f"{old} is called {new}" for old, new in ring.items()} == {*found[27:].split(", ")}
+@pytest.mark.parametrize("names", [{"hispa": "normal", "normal": "hispa"}, RING])
+def test_exchanged_class_names_are_named_two_or_all(names):
+    found = misalignment(TRUTH.replace(names), WEAK).removeprefix("class names are exchanged: ")
+    assert {f"{old} is called {new}" for old, new in names.items()} == {*found.split(", ")}
 
 
 def test_a_model_that_prefers_one_class_is_not_taken_for_an_exchange():
@@ -53,5 +43,7 @@ def test_a_model_that_prefers_one_class_is_not_taken_for_an_exchange():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_honest_weak_labels_are_aligned(seed):
+def test_honest_weak_labels_and_another_order_are_not_named(seed):
     assert misalignment(mistaken(TRUTH, 0.6, seed), mistaken(TRUTH, 0.6, seed + 100)) == ""
+    other = pd.Series(np.random.default_rng(seed).permutation(TRUTH), IDS)
+    assert misalignment(other, TRUTH) == misalignment(TRUTH, WEAK) == ""
