@@ -35,7 +35,7 @@ def write(folder: Path, name: str, wrong: int, changed: int = 0, made: str = "11
     facts = {"notebook": "paddy_train", "commit": "0123456789abcdef", "members": members}
     facts |= {"holdout": {"wrong": wrong, "images": 2081}}
     created = {"created": f"2026-05-01T{made}:00+00:00"}
-    path.with_suffix(".json").write_text(json.dumps(facts | created))
+    path.with_suffix(".json").write_text(json.dumps(facts | created | {"sha256": sha256(path)}))
     return path
 
 
