@@ -99,14 +99,9 @@ def _explain(error: Exception, *secrets: str) -> str:
     if not isinstance(error, HTTPError) or error.response is None:
         return "no connection to Kaggle, or it broke off; run the same command again"
     code, wait = error.response.status_code, error.response.headers.get("Retry-After", "some")
-    return f"Kaggle refuses ({code}: {text}): {_remedy(code, text).format(wait=wait)}"
-
-
-def _remedy(code: int, text: str) -> str:
+    later = "run the same command again later" if code >= 500 else "fix it, then run it again"
+    remedy = REMEDIES.get(code, later)
     found = [remedy for pattern, remedy in KEYWORDS.items() if re.search(pattern, text, re.I)]
-    later = "run the same command again later"
-    fix = "fix what it names, then run the same command again"
-    remedy = later if code >= 500 else REMEDIES.get(code, fix)
     if found and code not in (401, 429):
         remedy = found[0]
-    return remedy.replace("{slug}", load_facts().slug)
+    return f"Kaggle refuses ({code}: {text}): {remedy.format(wait=wait, slug=load_facts().slug)}"

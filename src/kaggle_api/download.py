@@ -10,17 +10,8 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from tqdm import tqdm
 
-from src import competition
-from src.core import (
-    ROOT,
-    UserError,
-    is_empty,
-    is_left_by_system,
-    load_facts,
-    put_in_place,
-    sha256,
-    write_json,
-)
+from src import competition, core
+from src.core import UserError, load_facts
 from src.kaggle_api import drawn
 from src.kaggle_api.client import call, call_with_retry, client
 
@@ -33,16 +24,11 @@ class Damaged(UserError):
 
 def download(data: str = "", zip_file: str = "") -> None:
     """Fill the folder `data` from Kaggle or from `zip_file`; nothing is done where it is whole."""
-    named = data or os.environ.get("PADDY_DATA") or ROOT / "data" / load_facts().slug
+    named = data or os.environ.get("PADDY_DATA") or core.ROOT / "data" / load_facts().slug
     folder = Path(named).expanduser().resolve()
     remedy = drawn.WAY_BACK if os.environ.get("PADDY_DATA") else drawn.MOVE
     drawn.require_real_data(folder, "name another folder with --data" if data else remedy)
-    fill(folder, Path(zip_file).expanduser() if zip_file else None)
-
-
-def fill(folder: Path, zip_file: Path | None) -> None:
-    """Unpack `zip_file`, or the download, unless `folder` holds the whole competition."""
-    if folder.is_dir() and not is_empty(folder):
+    if folder.is_dir() and not core.is_empty(folder):
         try:
             print(f"{_describe(folder)}: already here, nothing to do")
         except UserError as error:
@@ -50,7 +36,7 @@ def fill(folder: Path, zip_file: Path | None) -> None:
             raise UserError(str(error), remedy) from error
         return
     if zip_file:
-        _unpack(zip_file, folder)
+        _unpack(Path(zip_file).expanduser(), folder)
     else:
         _download_and_unpack(folder.with_name(f"{load_facts().slug}.zip"), folder)
     print(_describe(folder))
@@ -85,7 +71,7 @@ def _fetch(zip_file: Path) -> None:
         size = int(response.headers.get("Content-Length", 0))
         already = zip_file.stat().st_size if zip_file.exists() else 0
         # Photographs do not shrink in a zip, so the unpacked files need about as much again.
-        _require_space(zip_file.parent, max(2 * size - already, size), "to download and unpack it")
+        _require_space(zip_file.parent, max(2 * size - already, size))
         print(f"{zip_file.name}: {size / 1e6:,.1f} MB, {already / 1e6:,.1f} MB here", flush=True)
         call(api.download_file, response, str(zip_file), kaggle.http_client(), False, True)
 
@@ -99,52 +85,42 @@ def _unpack(zip_file: Path, folder: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         _extract(zip_file, temporary)
-        write_json(temporary / NOTE, _origin(zip_file, temporary))
-        put_in_place(temporary, folder)
+        note = {"archive": zip_file.name, "sha256": core.sha256(zip_file)}
+        note |= {"bytes": zip_file.stat().st_size, **count(temporary)}
+        note |= {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
+        core.write_json(temporary / NOTE, note)
+        core.put_in_place(temporary, folder)
+    except (BadZipFile, zlib.error, EOFError) as error:
+        again = "download it again, in the browser or with python -m src.kaggle_api download"
+        raise Damaged(f"{zip_file} is damaged ({error})", again) from error
+    except UserError as error:
+        raise UserError(str(error).replace(str(temporary), zip_file.name)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _extract(zip_file: Path, folder: Path) -> None:
     """Every member of the zip that no operating system left there, its checksum compared."""
-    try:
-        with ZipFile(zip_file) as archive:
-            members = [m for m in archive.infolist()
-                       if not any(map(is_left_by_system, PurePosixPath(m.filename).parts))]
-            _require_space(folder.parent, sum(m.file_size for m in members), "to unpack it")
-            for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
-                archive.extract(member, folder)
-    except (BadZipFile, zlib.error, EOFError) as error:
-        again = "download it again, in the browser or with python -m src.kaggle_api download"
-        raise Damaged(f"{zip_file} is damaged ({error})", again) from error
+    with ZipFile(zip_file) as archive:
+        members = [m for m in archive.infolist()
+                   if not any(map(core.is_left_by_system, PurePosixPath(m.filename).parts))]
+        _require_space(folder.parent, sum(m.file_size for m in members))
+        for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
+            archive.extract(member, folder)
 
 
-def _origin(zip_file: Path, folder: Path) -> dict[str, Any]:
-    """The zip and its counts, for NOTE; an error names the zip, not the temporary `folder`."""
-    try:
-        counts = count(folder)
-    except UserError as error:
-        raise UserError(str(error).replace(str(folder), zip_file.name)) from error
-    origin = {"archive": zip_file.name, "sha256": sha256(zip_file)}
-    origin |= {"bytes": zip_file.stat().st_size} | counts
-    return origin | {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
-
-
-def _require_space(folder: Path, size: int, purpose: str) -> None:
+def _require_space(folder: Path, size: int) -> None:
     """Refuse when the disk of `folder` has less than `size` bytes (and 1 % more) free."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size * 1.01:
-        raise UserError(
-            f"{folder} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed {purpose}",
-            "free some space, or name another folder with PADDY_DATA",
-        )
+        raise UserError(f"{folder} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are needed",
+                        "free some space, or name another folder with PADDY_DATA")
 
 
 def count(folder: Path) -> dict[str, Any]:
     """`images` and `classes`, once tables and files agree name by name; else UserError."""
-    missing = competition.missing_parts(folder)
-    if missing:
+    if missing := competition.missing_parts(folder):
         raise UserError(f"no {', '.join(missing)} inside: not the competition's own zip, take that")
     images = len(competition.train_paths(folder)) + len(competition.test_paths(folder))
     return {"images": images, "classes": len(competition.classes(folder))}

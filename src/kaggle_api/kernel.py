@@ -10,7 +10,6 @@ that output attached continues it: users report that Kaggle attaches no kernel's
 
 import base64
 import io
-import json
 import re
 import shutil
 import uuid
@@ -21,19 +20,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from src import core
 from src.bundle import checkpoint_path
 from src.competition import file_of, mounts
-from src.core import (
-    ROOT,
-    UserError,
-    Variant,
-    commit,
-    load_facts,
-    models_dir,
-    runs_dir,
-    terminal,
-    write_json,
-)
+from src.core import ROOT, UserError, Variant
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100
@@ -41,10 +31,6 @@ SOURCE_LIMIT = 1_000_000  # bytes of source Kaggle takes for one kernel
 # Minutes. A session has 12 hours (https://www.kaggle.com/docs/notebooks, technical
 # specifications); the last one is for the test images and for Kaggle to store the output.
 TIME_LIMIT = 11 * 60
-PUSHED = "{}/pushed.json"  # the push that runs on Kaggle: push, kernel, part, commit, dirty, url
-# A kernel that ended before its training: kernel (its output holds the checkpoint), part (1 for
-# the first kernel of a training), after ("after epoch 7 of 13", empty when that is not known).
-CUT = "{}.cut.json"
 
 UNPACK = '''\
 # The package this notebook calls, of commit {commit}.
@@ -78,30 +64,9 @@ def limited(variant: Variant) -> Variant:
     return replace(variant, time_limit=min(variant.time_limit or TIME_LIMIT, TIME_LIMIT))
 
 
-def is_cut(variant: Variant, card: Mapping[str, Any]) -> bool:
-    """Whether epochs are left because of Kaggle's session, not of the row's own time limit."""
-    training = card.get("training", {})
-    return limited(variant) != variant and training.get("epochs") != training.get("planned")
-
-
-def kernels_dir() -> Path:
-    """Where kernels are built and notes on them are stored."""
-    return runs_dir() / "kaggle"
-
-
-def read_note(note: str, name: str) -> dict[str, Any]:
-    """What is noted of variant `name`, PUSHED or CUT; empty if nothing is."""
-    path = kernels_dir() / note.format(name)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def write_note(note: str, name: str, facts: Mapping[str, Any]) -> None:
-    """Note `facts` of variant `name`; without any the note is removed."""
-    path = kernels_dir() / note.format(name)
-    if facts:
-        write_json(path, facts)
-    else:
-        path.unlink(missing_ok=True)
+def kernel_dir(name: str) -> Path:
+    """Where the kernel of variant `name` is built."""
+    return core.runs_dir() / "kaggle" / name
 
 
 def fetch_checkpoint(kernel: str, name: str) -> None:
@@ -111,7 +76,7 @@ def fetch_checkpoint(kernel: str, name: str) -> None:
     if attached.is_file():
         shutil.copyfile(attached, path)
     else:
-        print(f"no checkpoint at {attached}; training begins anew", file=terminal())
+        print(f"no checkpoint at {attached}; training begins anew", file=core.terminal())
 
 
 def build(
@@ -121,17 +86,17 @@ def build(
 
     `internet` None: only where weights must be fetched.
     """
-    folder, part = kernels_dir() / variant.name, cut.get("part", 0) + 1
+    folder, part = kernel_dir(variant.name), cut.get("part", 0) + 1
     title = _title(variant.name, part)
     slug = f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower())}"
-    push = {"push": uuid.uuid4().hex, "kernel": slug, "part": part, **commit()}
+    push = {"push": uuid.uuid4().hex, "kernel": slug, "part": part, **core.commit()}
     text = _notebook(variant, push, cut)
     if len(text.encode()) > SOURCE_LIMIT:
         raise UserError(f"{variant.name}: {len(text):,} bytes of notebook, Kaggle takes 1 MB")
     shutil.rmtree(folder, ignore_errors=True)
     facts = {"id": slug, "title": title, "kernel_sources": [cut["kernel"]] if cut else []}
     facts |= _metadata(variant, datasets, internet)
-    write_json(folder / "kernel-metadata.json", facts)
+    core.write_json(folder / "kernel-metadata.json", facts)
     (folder / f"{TEMPLATE}.ipynb").write_text(text, encoding="utf-8")
     return push
 
@@ -167,24 +132,20 @@ def _notebook(variant: Variant, push: dict[str, Any], cut: Mapping[str, Any]) ->
 
 def package(variant: Variant) -> str:
     """src/, params.yaml, the saved split and the corrections as a zip in base64."""
-    corrections = [name for name in (variant.exclude, variant.relabel) if name]
-    sent = [*sorted((ROOT / "src").rglob("*.py")), ROOT / "params.yaml", *map(_inside, corrections)]
+    sent = [*sorted((ROOT / "src").rglob("*.py")), ROOT / "params.yaml"]
+    for name in filter(None, (variant.exclude, variant.relabel)):
+        path = file_of(name)
+        if not path.is_relative_to(ROOT) or not path.is_file():
+            raise UserError(f"{name} is no file below {ROOT}, all that is sent to Kaggle; move it")
+        sent.append(path)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sent:
             archive.write(path, path.relative_to(ROOT))
         archive.mkdir("models")
-        for path in sorted(models_dir().glob(f"folds_*_seed{variant.seed}.csv")):
+        for path in sorted(core.models_dir().glob(f"folds_*_seed{variant.seed}.csv")):
             archive.write(path, f"models/{path.name}")
     return base64.b64encode(content.getvalue()).decode()
-
-
-def _inside(name: str) -> Path:
-    """The file `name` of a recipe, which Kaggle finds at the same place in the repository."""
-    path = file_of(name)
-    if not path.is_relative_to(ROOT) or not path.is_file():
-        raise UserError(f"{name} is no file below {ROOT}, all that is sent to Kaggle; put it there")
-    return path
 
 
 def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> dict[str, Any]:
@@ -198,7 +159,7 @@ def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> d
         "code_file": f"{TEMPLATE}.ipynb", "language": "python", "kernel_type": "notebook",
         "is_private": True, "enable_gpu": True, "machine_shape": GPU,
         "enable_internet": fetches if internet is None else internet,
-        "competition_sources": [load_facts().slug], "dataset_sources": datasets,
+        "competition_sources": [core.load_facts().slug], "dataset_sources": datasets,
         "model_sources": _models(variant, datasets),
     }  # fmt: skip
 
@@ -217,8 +178,8 @@ def _models(variant: Variant, datasets: list[str]) -> list[str]:
         if below[:1] == (name,) or below[:3] == ("datasets", owner, name):
             return []
     raise UserError(
-        f"{variant.name}: pretrained={variant.pretrained} is in no attached data set; attach the "
-        "one that holds it with --dataset OWNER/NAME and write its path as "
-        f"{mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE, or name a file of a model, "
-        f"{mounts.KAGGLE_INPUT}/models/OWNER/NAME/FRAMEWORK/VARIATION/VERSION/FILE"
+        f"{variant.name}: pretrained={variant.pretrained} is in no attached data set; add "
+        f"--dataset OWNER/NAME and write its path as {mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE"
+        f", or that of a model, {mounts.KAGGLE_INPUT}/models/OWNER/NAME/FRAMEWORK/VARIATION/"
+        "VERSION/FILE"
     )

@@ -13,7 +13,6 @@ import pandas as pd
 from src.core import UserError, load_facts, sha256, write_text
 from src.evidence import error_phrase, images_right
 from src.submission import read_submission, sent
-from src.submission.sent import by_digest, by_ref, ledger_path, read_ledger, read_provenance
 
 
 def boards() -> dict[str, int]:
@@ -23,7 +22,7 @@ def boards() -> dict[str, int]:
 
 def update(entries: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Put what Kaggle lists into sent/ and the ledger, which is returned."""
-    sent.adopt(entries, read_ledger().sha256.to_dict())
+    sent.adopt(entries, sent.read_ledger().sha256.to_dict())
     return record(entries)
 
 
@@ -32,7 +31,7 @@ def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     An entry has ref, name, time (datetime, UTC), bytes, public and private (text, maybe empty).
     """
-    table = read_ledger()
+    table = sent.read_ledger()
     for entry in entries:
         ref = str(entry["ref"])
         known = {k: v for k, v in table.loc[ref].items() if v} if ref in table.index else {}
@@ -43,31 +42,26 @@ def record(entries: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         table.loc[ref] = pd.Series(row)
     table = table.fillna("").sort_values("time", kind="stable")
     if len(table):
-        write_text(ledger_path(), table.reset_index().to_csv(index=False, lineterminator="\n"))
+        text = table.reset_index().to_csv(index=False, lineterminator="\n")
+        write_text(sent.ledger_path(), text)
     return table
 
 
 def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
     """What is known of a submission: Kaggle's side, and ours if its copy is here."""
     row = {"time": entry["time"].isoformat(timespec="seconds"), "file": entry["name"]}
-    if (copy := by_ref(entry["ref"])) is None:
+    if (copy := sent.by_ref(entry["ref"])) is None:
         return row
-    origin = read_provenance(copy)
+    origin = sent.read_provenance(copy)
     members = [m["name"] + ("" if m["weight"] == 1 else f"*{m['weight']:g}")
                for m in origin.get("members", [])]
     row |= {"sha256": sha256(copy), "members": " ".join(members)}
     row |= {column: origin.get(column, "") for column in ("notebook", "commit")}
-    return row | _holdout(origin)
-
-
-def _holdout(origin: Mapping[str, Any]) -> dict[str, str]:
-    """The ensemble's hold-out error from its provenance, in images and as a share."""
     held = origin.get("holdout") or {}
-    wrong, images = held.get("wrong"), held.get("images")
-    if not images:
-        return {}
-    share = f"{wrong / images:.5f}"
-    return {"holdout_wrong": str(wrong), "holdout_images": str(images), "holdout_error": share}
+    if images := held.get("images"):
+        row |= {"holdout_wrong": str(held["wrong"]), "holdout_images": str(images)}
+        row["holdout_error"] = f"{held['wrong'] / images:.5f}"
+    return row
 
 
 def _right(score: str, images: int) -> str:
@@ -80,26 +74,21 @@ def _right(score: str, images: int) -> str:
 
 def sent_before(path: Path) -> str:
     """When the bytes at `path` were sent, as what, with which score; empty if they never were."""
-    digest, table = sha256(path), read_ledger()
-    if len(rows := table[table.sha256 == digest]):
-        row = rows.iloc[-1]
+    table, digest = sent.read_ledger(), sha256(path)
+    for row in table[table.sha256 == digest].iloc[::-1].itertuples():
         score = f"public score {row.public}" if row.public else "no score known yet"
         return f"on {_minute(row.time)} UTC as {row.file}, {score}"
-    for origin in map(read_provenance, filter(None, (by_digest(digest), path))):
-        if origin.get("submitted") and origin.get("sha256") == digest:
-            sent = origin.get("sent")
-            return f"on {_minute(sent)} UTC" if sent else "at a time not recorded"
     return ""
 
 
 def default_message(path: Path) -> str:
     """`<notebook> · <n> models · hold-out <error> · <commit>`, as far as they are known."""
-    origin = read_provenance(path)
-    parts = [origin.get("notebook", path.stem)]
+    origin = sent.read_provenance(path)
+    parts, held = [origin.get("notebook", path.stem)], origin.get("holdout") or {}
     if members := origin.get("members"):
         parts.append(f"{len(members)} models")
-    if held := _holdout(origin):
-        parts.append(f"hold-out {_error(held)}")
+    if held.get("images"):
+        parts.append(f"hold-out {error_phrase(held['wrong'], held['images'])}")
     if commit := origin.get("commit"):
         parts.append(commit[:8] + ("+" if origin.get("dirty") else ""))
     return " · ".join(parts)
@@ -137,11 +126,9 @@ def relation(table: pd.DataFrame) -> str:
         return "no file has both a hold-out error and a score yet"
     images = boards()["public"]
     error, missed = known.holdout_error.astype(float), images - known.public_right.astype(int)
-    text = (
-        f"on average the hold-out predicts {images * error.mean():.1f} of {images:,} wrong, the "
-        f"public score shows {missed.mean():.1f} ± "
-        f"{_standard_error(round(missed.mean()), images):.1f}"
-    )
+    shown = f"{missed.mean():.1f} ± {_standard_error(round(missed.mean()), images):.1f}"
+    text = (f"on average the hold-out predicts {images * error.mean():.1f} of {images:,} wrong, "
+            f"the public score shows {shown}")
     if min(error.nunique(), missed.nunique()) < 3:
         return f"{text}; three different files are needed for a correlation"
     return f"{text}; over {len(known)} files the correlation is {error.corr(missed):.2f}"
@@ -161,31 +148,26 @@ def choose(table: pd.DataFrame) -> str:
     limit = best.error + _standard_error(int(best.holdout_wrong), images) / images
     good = known[known.error <= limit]
     changes = pd.Series([_changes(best, row) for _, row in good.iterrows()], good.index)
-    first = f"1. {_named(best)} (best hold-out, {_error(best)})"
+    first = f"1. {_named(best)}, best hold-out"
     if not changes.max():
         return f"{first}\n2. no other file here is as good and different"
     other = known.loc[changes.idxmax()]
-    differ = f"{changes.max():,} labels differ from the first"
-    return f"{first}\n2. {_named(other)} ({_error(other)}; {differ})"
+    return f"{first}\n2. {_named(other)}, {changes.max():,} labels differ from the first"
 
 
 def _changes(one: pd.Series, other: pd.Series) -> int:
     """Test images two submissions label differently; 0 when a sent file is not here."""
-    paths = by_digest(one.sha256), by_digest(other.sha256)
+    paths = sent.by_digest(one.sha256), sent.by_digest(other.sha256)
     if None in paths:
         return 0
     first, second = (read_submission(p)[0].set_index("image_id").label for p in paths)
     return int((first != second.reindex(first.index)).sum())
 
 
-def _error(held: Mapping[str, str]) -> str:
-    """The hold-out error of a row that has one, in images with its interval."""
-    return error_phrase(int(held["holdout_wrong"]), int(held["holdout_images"]))
-
-
 def _named(row: pd.Series) -> str:
-    """A submission as Kaggle lists it: where files share a name, the time tells them apart."""
-    return f"{row.file}, sent {_minute(row.time)} UTC"
+    """A submission as Kaggle lists it, with its time for files share names, and its error."""
+    error = error_phrase(int(row.holdout_wrong), int(row.holdout_images))
+    return f"{row.file}, sent {_minute(row.time)} UTC: {error}"
 
 
 def _minute(time: str) -> str:

@@ -5,20 +5,25 @@ instead of pushing it twice.
 """
 
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src import bundle
-from src.core import UserError, Variant, load_variants, models_dir, nearest, require_once
+from src import bundle, core
+from src.bundle import versions
+from src.core import UserError, Variant
 from src.kaggle_api import drawn
 from src.kaggle_api.client import call, call_with_retry, client
-from src.kaggle_api.install import install
-from src.kaggle_api.kernel import CUT, PUSHED, build, is_cut, kernels_dir, read_note, write_note
+from src.kaggle_api.kernel import build, kernel_dir, limited
 
 FAILED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
 BUSY = "session count"  # in Kaggle's message when no more of our kernels may run at once
+PUSHED = "/pushed.json"  # the push that runs on Kaggle: push, kernel, part, commit, dirty, url
+# A kernel that ended before its training: kernel (its output holds the checkpoint), part (1 for
+# the first kernel of a training), after ("after epoch 7 of 13", empty when that is not known).
+CUT = ".cut.json"
 
 
 def push(names: list[str], datasets: list[str], internet: bool | None, every: float) -> None:
@@ -27,7 +32,12 @@ def push(names: list[str], datasets: list[str], internet: bool | None, every: fl
     Kaggle is polled `every` so many seconds; `datasets` (OWNER/NAME) are attached.
     """
     drawn.require_real()
-    waiting = [variant for variant in _rows(names) if not _is_finished(variant)]
+    core.require_once(names)
+    rows = core.load_variants()
+    if unknown := [name for name in names if name not in rows]:
+        hint = core.nearest(unknown[0], list(rows))
+        raise UserError(f"params.yaml has no row {unknown[0]!r}; {hint}")
+    waiting = [rows[name] for name in names if not _is_finished(rows[name])]
     running: list[Variant] = []
     failed: dict[str, str] = {}
     states: dict[str, str] = {}
@@ -43,14 +53,10 @@ def push(names: list[str], datasets: list[str], internet: bool | None, every: fl
         raise UserError(f"{len(failed)} of {len(names)} not fetched; first: {name}: {error}")
 
 
-def _rows(names: list[str]) -> list[Variant]:
-    """The rows of params.yaml with these names."""
-    require_once(names)
-    rows = load_variants()
-    if unknown := [name for name in names if name not in rows]:
-        hint = nearest(unknown[0], list(rows))
-        raise UserError(f"params.yaml has no row {unknown[0]!r}; {hint}")
-    return [rows[name] for name in names]
+def is_cut(variant: Variant, card: Mapping[str, Any]) -> bool:
+    """Whether epochs are left because of Kaggle's session, not of the row's own time limit."""
+    training = card.get("training", {})
+    return limited(variant) != variant and training.get("epochs") != training.get("planned")
 
 
 def _is_finished(variant: Variant) -> bool:
@@ -58,7 +64,7 @@ def _is_finished(variant: Variant) -> bool:
 
     A training that Kaggle's session cut is not finished: it can be continued.
     """
-    models = models_dir()
+    models = core.models_dir()
     if not bundle.card_path(models, variant.name).is_file():
         return False
     card = bundle.read_card(models, variant.name)
@@ -84,17 +90,22 @@ def _attempt(
 def _start(variant: Variant, datasets: list[str], internet: bool | None) -> bool:
     """Push the kernel of `variant` unless an earlier push is under way; False: Kaggle is full."""
     name, api = variant.name, client()
-    if read_note(PUSHED, name):
+    if _read_note(PUSHED, name):
         print(f"{name}: pushed by an earlier call, following it", flush=True)
         return True
-    cut = read_note(CUT, name)
-    push = build(variant, api.get_config_value("username"), datasets, internet, cut)
-    answer = call(api.kernels_push, str(kernels_dir() / name))
+    cut = _read_note(CUT, name)
+    facts = build(variant, api.get_config_value("username"), datasets, internet, cut)
+    answer = call(api.kernels_push, str(kernel_dir(name)))
     if BUSY in answer.error:
         print(f"{name}: waits, {answer.error}", flush=True)
         return False
-    _require_accepted(answer)
-    write_note(PUSHED, name, push | {"url": answer.url})
+    # Kaggle runs it also without what it cannot attach.
+    missing = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources,
+               *answer.invalid_model_sources]
+    if answer.error or missing:
+        reason = answer.error or f"it cannot attach {', '.join(missing)}; is it yours, or joined?"
+        raise UserError(f"Kaggle does not run it: {reason}")
+    _write_note(PUSHED, name, facts | {"url": answer.url})
     print(f"{name}: pushed, {answer.url}", flush=True)
     if answer.invalid_kernel_sources:
         print(f"{name}: begins anew, {cut['kernel']} cannot be attached", flush=True)
@@ -104,57 +115,102 @@ def _start(variant: Variant, datasets: list[str], internet: bool | None) -> bool
     return True
 
 
-def _require_accepted(answer: Any) -> None:
-    """Refuse a push that Kaggle does not run, or not with everything attached."""
-    missing = [*answer.invalid_dataset_sources, *answer.invalid_competition_sources,
-               *answer.invalid_model_sources]
-    if answer.error or missing:
-        reason = answer.error or f"it cannot attach {', '.join(missing)}; is it yours, or joined?"
-        raise UserError(f"Kaggle does not run it: {reason}")
-
-
 def _poll(variant: Variant, states: dict[str, str]) -> bool:
     """Whether the kernel of `variant` is over; its bundle is then in models/."""
-    name, api, push = variant.name, client(), read_note(PUSHED, variant.name)
-    status = call_with_retry(api.kernels_status, push["kernel"])
+    name, api, facts = variant.name, client(), _read_note(PUSHED, variant.name)
+    status = call_with_retry(api.kernels_status, facts["kernel"])
     state = status.status.name
     if states.get(name) != state:
         print(f"{name}: {state.lower()} at {time.strftime('%H:%M')}", flush=True)
         states[name] = state
     if state in FAILED:
-        reason = _failure(name, status.failure_message or state.lower(), push)
-        _note_checkpoint(name, push)
-        again = "; push it again to continue" if read_note(CUT, name) else ""
-        raise UserError(reason + again)
+        _note_checkpoint(name, facts)
+        again = "; push it again to continue" if _read_note(CUT, name) else ""
+        reason = status.failure_message or state.lower()
+        raise UserError(f"failed on Kaggle ({reason}), its log is at {facts['url']}{again}")
     if state == "COMPLETE":
         ours = rf"^(push\.json|models/(folds_.*\.csv|{name}\..*))$"
-        output = str(kernels_dir() / name / "output")
-        call_with_retry(api.kernels_output, push["kernel"], output, ours, True)
-        install(variant, push)
+        output = kernel_dir(name) / "output"
+        call_with_retry(api.kernels_output, facts["kernel"], str(output), ours, True)
+        _install(variant, facts, output)
     return state == "COMPLETE"
 
 
-def _failure(name: str, reason: str, push: dict[str, Any]) -> str:
-    """Why a kernel failed: the last line of its log with an error, else its last line."""
-    log, path = call_with_retry(client().kernels_logs, push["kernel"]), kernels_dir() / name
-    (path / "kernel.log").write_text(log, encoding="utf-8")
-    try:
-        text = "".join(part["data"] for part in json.loads(log))
-    except (ValueError, TypeError, KeyError):
-        text = log
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()] or lines or ["its log is empty"]
-    return f"failed on Kaggle ({reason}): {errors[-1][:200]}; see {path / 'kernel.log'}"
-
-
-def _note_checkpoint(name: str, push: dict[str, Any]) -> None:
+def _note_checkpoint(name: str, facts: dict[str, Any]) -> None:
     """After a failure: the next push continues from a checkpoint in the output, if there is one.
 
     Without one, that of an earlier kernel stays noted.
     """
-    files = call_with_retry(client().kernels_list_files, push["kernel"], page_size=200).files
+    files = call_with_retry(client().kernels_list_files, facts["kernel"], page_size=200).files
     checkpoint = bundle.checkpoint_path(Path(), name).name
     if any(Path(file.name).name == checkpoint for file in files):
-        facts = {"kernel": push["kernel"], "part": push["part"], "after": ""}
-        write_note(CUT, name, facts)
-    write_note(PUSHED, name, {})
+        _write_note(CUT, name, {"kernel": facts["kernel"], "part": facts["part"], "after": ""})
+    _write_note(PUSHED, name, {})
+
+
+def _install(variant: Variant, facts: dict[str, Any], output: Path) -> None:
+    """Check the bundle that the kernel has left in `output` and move it into models/."""
+    name, cut = variant.name, {}
+    card = _checked(variant, output, facts["push"])
+    lines = [bundle.holdout_line(card)]
+    if is_cut(variant, card):
+        after = f"after epoch {card['training']['epochs']} of {card['training']['planned']}"
+        cut = {"kernel": facts["kernel"], "part": facts["part"], "after": after}
+        lines.append(f"ended {after} for Kaggle's session; push it again to continue")
+    if differ := versions.differing({k: v for k, v in card["versions"].items() if k != "python"}):
+        lines.append(f"trained with {', '.join(differ)}")
+    _write_note(CUT, name, cut)
+    card |= {"variant": variant.recipe}  # the time limit was that of Kaggle's session
+    if not card["commit"]:
+        card |= {"commit": facts["commit"], "dirty": facts["dirty"]}
+    _move(output / "models", card)
+    _write_note(PUSHED, name, {})
+    for line in lines:
+        print(f"{name}: {line}", flush=True)
+
+
+def _checked(variant: Variant, output: Path, push: str) -> dict[str, Any]:
+    """The card of a fetched bundle; UserError unless every file is the one of this `push`."""
+    models, again = output / "models", "run the same command again"
+    try:
+        made = json.loads((output / "push.json").read_text(encoding="utf-8"))["push"]
+    except (OSError, ValueError, KeyError):
+        made = ""
+    if made != push:
+        raise UserError(f"Kaggle's output is not that of this push yet; {again}")
+    card = bundle.read_card(models, variant.name)
+    if core.sha256(bundle.pkl_path(models, variant.name)) != card["sha256"]:
+        raise UserError(f"the .pkl did not arrive whole, its sha256 is not the card's; {again}")
+    for split in bundle.splits(card):
+        bundle.read_predictions(models, card, split)  # of Kaggle's test images; none may be here
+    if card["variant"] != limited(variant).recipe:
+        _write_note(PUSHED, variant.name, {})
+        raise UserError("Kaggle trained another recipe, the row was changed since; push it again")
+    return card
+
+
+def _move(fetched: Path, card: dict[str, Any]) -> None:
+    """The files of the folder `fetched` into models/, `card` last: until then there is none."""
+    models = core.models_dir()
+    models.mkdir(parents=True, exist_ok=True)
+    bundle.card_path(models, card["name"]).unlink(missing_ok=True)
+    for path in sorted(fetched.glob("*")):
+        ours = path.name.startswith("folds_") and (models / path.name).exists()
+        if path.suffix != ".json" and not ours:
+            os.replace(path, models / path.name)
+    core.write_json(bundle.card_path(models, card["name"]), card)
+
+
+def _read_note(note: str, name: str) -> dict[str, Any]:
+    """What is noted of variant `name`, PUSHED or CUT; empty if nothing is."""
+    path = Path(f"{kernel_dir(name)}{note}")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _write_note(note: str, name: str, facts: Mapping[str, Any]) -> None:
+    """Note `facts` of variant `name`; without any the note is removed."""
+    path = Path(f"{kernel_dir(name)}{note}")
+    if facts:
+        core.write_json(path, facts)
+    else:
+        path.unlink(missing_ok=True)

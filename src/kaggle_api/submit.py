@@ -28,8 +28,8 @@ def submit(
         raise UserError(f"{name!r} names a folder; name a submission of {submissions_dir()} alone")
     path = submissions_dir() / f"{name.removesuffix('.csv')}.csv"
     drawn.require_real()
-    drawn.require_real_file(path, folder := find())
-    forced = submission.release(path, folder, force)
+    drawn.require_real_file(path)
+    forced = submission.release(path, find(), force)
     entries = _list_submissions(pages=1)
     ledger.update(entries)
     if not again and (before := ledger.sent_before(path)):
@@ -57,8 +57,8 @@ def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:
     for page in range(1, pages + 1):
         listed = call_with_retry(client().competition_submissions, load_facts().slug,
                                  page_number=page, page_size=PAGE_SIZE)
-        new = {s.ref: _entry(s) for s in listed or []}
-        if not new.keys() - entries.keys():
+        new = {s.ref: _entry(s) for s in listed or [] if s.ref not in entries}
+        if not new:
             break
         entries |= new
     return list(entries.values())
@@ -120,14 +120,13 @@ def _find_entry(
 
 
 def _allowance() -> str:
-    """Kaggle's count of today's remaining submissions, in brackets; empty if it gives none."""
+    """What Kaggle says of the day's submissions, in brackets; empty where some are left."""
     try:
         limits = call_with_retry(client().competition_get_submission_limits, load_facts().slug)
     except UserError:
         return ""
-    if limits.num_allowed_now == 0:
-        return " (the daily limit is reached: none left today, renewed at midnight UTC)"
-    return f" ({limits.num_allowed_now} submissions are left today)"
+    none_left = " (the daily limit is reached; it is renewed at midnight UTC)"
+    return "" if limits.num_allowed_now else none_left
 
 
 def _wait_for_score(entry: dict[str, Any], every: float, patience: float) -> None:
@@ -142,7 +141,6 @@ def _wait_for_score(entry: dict[str, Any], every: float, patience: float) -> Non
     if entry["status"] == "ERROR":
         raise UserError(f"Kaggle cannot score {entry['name']}: {entry['error'] or 'no reason'}")
     if entry["status"] == "PENDING":
-        print(f"submitted, but no score after {patience:.0f} s; python -m src.kaggle_api scores "
-              "will fetch it")
+        print(f"no score after {patience:.0f} s; python -m src.kaggle_api scores will fetch it")
     else:
         print(f"public: {score_in_images(entry['public'])}")

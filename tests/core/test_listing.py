@@ -68,7 +68,7 @@ def test_they_are_not_unpacked_and_do_not_fill_an_empty_folder(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / ".DS_Store").touch()
-    archive.fill(folder, tmp_path / "a.zip")
+    archive.download(str(folder), str(tmp_path / "a.zip"))
     (folder / archive.NOTE).unlink()
     assert sorted(path.relative_to(folder) for path in folder.rglob("*")) == names
 

@@ -8,7 +8,6 @@ import pytest
 from conftest import refusal
 from small_bundles import call, refused
 
-from src import bundle
 from src.competition import dataset as competition
 from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main as ensemble
@@ -27,41 +26,35 @@ def no_kaggle(monkeypatch) -> None:
 
 
 def draw(data: Path) -> None:
-    """What src/demo.py writes beside the tables."""
+    """What src/demo writes beside the tables."""
     (data / DEMO_MARKER).write_text("{}")
 
 
-def written(models: Path, **facts: object) -> Path:
-    """The submission of these models; `facts` in its provenance, None for a key it lacks."""
+def written(models: Path) -> Path:
+    """The submission of these models."""
     assert call(ensemble).returncode == 0
-    path = models.parent / "submissions" / "paddy_train.json"
-    record = {**json.loads(path.read_text()), **facts}
-    path.write_text(json.dumps({k: v for k, v in record.items() if v is not None}))
-    return path.with_suffix(".csv")
+    return models.parent / "submissions" / "paddy_train.csv"
 
 
 @pytest.mark.parametrize("words", ["submit paddy_train", "submit paddy_train --force --again",
-                                   "scores", "push vit_small_squish_224"])
+                                   "scores", "push vit_small_squish_224", "download"])
 def test_commands_that_talk_to_kaggle_refuse_a_drawn_competition(family, data, words):
-    written(family)
     draw(data)
     line = refused(call(kaggle_api.main, *words.split()))
     assert f"{data} is a drawn competition (demo.json)" in line and line.endswith(WAY_BACK)
 
 
-def test_the_data_beside_the_models_count_as_well(family, data, monkeypatch):
+def test_a_drawn_folder_is_not_taken_for_a_download(data):
+    draw(data)
+    line = refused(call(kaggle_api.main, "download", "--data", data))
+    assert line.endswith("name another folder with --data")
+
+
+def test_the_data_beside_the_models_count_as_well(family, data):
     """`make demo` draws into the data folder of its work folder; PADDY_DATA was unset meanwhile."""
     shutil.copytree(data, family.parent / "data")
     draw(family.parent / "data")
     assert refused(call(kaggle_api.main, "scores")).endswith(WAY_BACK)
-
-
-def test_a_drawn_folder_is_not_taken_for_a_download(data, monkeypatch):
-    draw(data)
-    line = refused(call(kaggle_api.main, "download"))
-    assert "is a drawn competition" in line and line.endswith(WAY_BACK)
-    line = refused(call(kaggle_api.main, "download", "--data", data))
-    assert line.endswith("name another folder with --data")
 
 
 def test_a_drawn_folder_in_the_real_ones_place_is_to_be_moved_away(data, monkeypatch):
@@ -76,34 +69,17 @@ def test_a_solution_beside_the_data_is_no_sign_of_a_drawn_competition(family, da
     assert (data / "solution.csv").is_file()
     path = written(family)
     drawn.require_real()
-    drawn.require_real_file(path, data)
+    drawn.require_real_file(path)
+    assert "drawn" not in call(submission, "check", path).stdout
 
 
 def test_a_file_of_a_drawn_competition_is_refused_beside_the_real_one_too(family, data):
     draw(data)
     path = written(family)
     (data / DEMO_MARKER).unlink()  # now the real competition, with the very same image ids
+    assert json.loads(path.with_suffix(".json").read_text())["drawn"] is True
     for words in (["submit", "paddy_train"], ["submit", "paddy_train", "--force"]):
         line = refused(call(kaggle_api.main, *words))
         assert f"{path} was made for a drawn competition" in line and WAY_BACK in line
-
-
-def test_check_calls_no_file_of_a_drawn_competition_fit_to_submit(family, data):
-    path = written(family)
-    assert "drawn" not in call(submission, "check", path).stdout
-    path = written(family, drawn=True)
     done = call(submission, "check", path)
     assert done.returncode == 0 and "of a drawn competition, not for Kaggle" in done.stdout
-
-
-def test_an_older_file_is_known_by_what_its_models_were_trained_on(family, data):
-    """Earlier versions did not record it."""
-    path = written(family, drawn=None)
-    drawn.require_real_file(path, data)
-    card = bundle.read_card(family, "vit_two")
-    bundle.write_card(family, card | {"data": "0" * 64})
-    line = refusal(drawn.require_real_file, path, data)
-    assert "the vote of vit_two, which was trained on other images than" in line
-    (family / "vit_two.pkl").write_bytes(b"another model of this name")
-    bundle.write_card(family, card | {"data": "0" * 64})
-    drawn.require_real_file(path, data)

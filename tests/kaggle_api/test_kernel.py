@@ -4,33 +4,35 @@ import base64
 import io
 import json
 import os
+import sys
 import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from src.competition import corrections as labels
-from src.core import UserError, make_variant
+from src.competition import corrections, mounts
+from src.core import UserError, config, make_variant
 from src.kaggle_api import kernel
 
-ATTACHED = {"pretrained": "/kaggle/input/timm-weights/vit.safetensors"}
+INPUT = "/kaggle/input"
 
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
-    return tmp_path
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    (tmp_path / "work" / "models").mkdir(parents=True)
+    return tmp_path / "work"
 
 
 def metadata(variant, datasets=(), internet=None) -> dict:
     kernel.build(variant, "someone", list(datasets), internet, {})
-    return json.loads((kernel.kernels_dir() / variant.name / "kernel-metadata.json").read_text())
+    return json.loads((kernel.kernel_dir(variant.name) / "kernel-metadata.json").read_text())
 
 
 def notebook(variant) -> nbformat.NotebookNode:
     metadata(variant)
-    return nbformat.read(kernel.kernels_dir() / variant.name / "paddy_train.ipynb", 4)
+    return nbformat.read(kernel.kernel_dir(variant.name) / "paddy_train.ipynb", 4)
 
 
 def test_a_kernel_is_private_on_a_gpu_and_has_the_competition():
@@ -38,43 +40,34 @@ def test_a_kernel_is_private_on_a_gpu_and_has_the_competition():
     assert facts["id"] == "someone/paddy-vit-small-squish-224"
     assert facts["is_private"] is facts["enable_gpu"] is facts["enable_internet"] is True
     assert facts["competition_sources"] == ["paddy-disease-classification"]
-    assert facts["machine_shape"] == "NvidiaTeslaT4"
+    assert facts["machine_shape"] == "NvidiaTeslaT4" and facts["model_sources"] == []
 
 
-def test_attached_weights_need_no_internet():
-    variant = make_variant(arch="vit_small", **ATTACHED)
-    facts = metadata(variant, ["someone/timm-weights"])
-    assert facts["enable_internet"] is False
-    assert facts["dataset_sources"] == ["someone/timm-weights"]
-    assert metadata(variant, ["someone/timm-weights"], internet=True)["enable_internet"] is True
-
-
-def test_weights_of_a_data_set_may_be_named_in_both_forms_but_not_of_another_owner():
-    owned = make_variant(pretrained="/kaggle/input/datasets/someone/timm-weights/vit.safetensors")
-    for name in ("someone/timm-weights", "someone/timm-weights/3"):
-        assert metadata(owned, [name])["dataset_sources"] == [name]
-        assert metadata(make_variant(**ATTACHED), [name])["dataset_sources"] == [name]
-    with pytest.raises(UserError, match="datasets/OWNER/NAME/FILE"):
-        metadata(owned, ["another/timm-weights"])
+@pytest.mark.parametrize("place", ["timm-weights", "datasets/someone/timm-weights"])
+@pytest.mark.parametrize("name", ["someone/timm-weights", "someone/timm-weights/3"])
+def test_attached_weights_need_no_internet(place, name):
+    variant = make_variant(pretrained=f"{INPUT}/{place}/vit.safetensors")
+    facts = metadata(variant, [name])
+    assert facts["dataset_sources"] == [name] and facts["enable_internet"] is False
+    assert metadata(variant, [name], internet=True)["enable_internet"] is True
 
 
 def test_weights_of_a_model_attach_the_model_that_their_path_names():
     model = "timm/resnet/pytorch/resnet50/2"
-    variant = make_variant(pretrained=f"/kaggle/input/models/{model}/model.safetensors")
-    assert metadata(variant)["model_sources"] == [model]
-    assert metadata(variant)["enable_internet"] is False
-    assert metadata(make_variant())["model_sources"] == []
-    with pytest.raises(UserError, match="FRAMEWORK/VARIATION/VERSION/FILE"):
-        metadata(make_variant(pretrained="/kaggle/input/models/resnet50/model.safetensors"))
+    facts = metadata(make_variant(pretrained=f"{INPUT}/models/{model}/model.safetensors"))
+    assert facts["model_sources"] == [model] and facts["enable_internet"] is False
 
 
-def test_weights_that_no_attached_data_set_holds_are_refused():
-    with pytest.raises(UserError, match="--dataset"):
-        metadata(make_variant(arch="vit_small", **ATTACHED), ["someone/other"])
-    with pytest.raises(UserError, match="/kaggle/input"):
-        metadata(make_variant(arch="vit_small", pretrained="/home/me/vit.safetensors"))
-    with pytest.raises(UserError, match="internet"):
-        metadata(make_variant(arch="vit_small"), internet=False)
+@pytest.mark.parametrize("pretrained, internet, said", [
+    (f"{INPUT}/timm-weights/vit.safetensors", None, "--dataset OWNER/NAME"),
+    (f"{INPUT}/datasets/another/other/vit.safetensors", None, "datasets/OWNER/NAME/FILE"),
+    (f"{INPUT}/models/resnet50/model.safetensors", None, "FRAMEWORK/VARIATION/VERSION/FILE"),
+    ("/home/me/vit.safetensors", None, INPUT),
+    (True, False, "internet"),
+])  # fmt: skip
+def test_weights_that_nothing_attached_holds_are_refused(pretrained, internet, said):
+    with pytest.raises(UserError, match=said):
+        metadata(make_variant(pretrained=pretrained), ["someone/other"], internet)
 
 
 def test_a_long_name_still_gives_a_title_kaggle_takes():
@@ -98,11 +91,9 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     ends = make_variant(arch="vit_small", epochs=3, time_limit=kernel.TIME_LIMIT)
     assert ends == make_variant(**{k: given[k] for k in variant.recipe})
     assert given["notebook"] == "paddy_train"
-
-
-def test_kaggles_own_papermill_finds_no_tag_to_put_its_parameters_at():
-    assert not any(cell.metadata.get("tags") for cell in notebook(make_variant()).cells)
-    assert notebook(make_variant()).metadata.kernelspec.name == "python3"
+    # Kaggle's own papermill finds no tag to put its parameters at.
+    assert not any(cell.metadata.get("tags") for cell in cells)
+    assert notebook(variant).metadata.kernelspec.name == "python3"
 
 
 def packed(variant) -> zipfile.ZipFile:
@@ -110,17 +101,16 @@ def packed(variant) -> zipfile.ZipFile:
 
 
 def test_the_package_holds_the_code_the_rows_and_the_saved_split(work):
-    (work / "models").mkdir()
-    (work / "models" / "folds_01234567_seed42.csv").write_text("image_id,fold\n")
-    (work / "models" / "folds_01234567_seed7.csv").write_text("image_id,fold\n")
+    for seed in (42, 7):
+        (work / "models" / f"folds_01234567_seed{seed}.csv").write_text("image_id,fold\n")
     names = packed(make_variant()).namelist()
     assert {"src/__init__.py", "src/training/fit.py", "params.yaml"} < set(names)
     assert [n for n in names if n.startswith("models/f")] == ["models/folds_01234567_seed42.csv"]
 
 
 def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path):
-    monkeypatch.setattr(kernel, "ROOT", tmp_path)
-    monkeypatch.setattr(labels, "ROOT", tmp_path)
+    for room in (kernel, corrections):
+        monkeypatch.setattr(room, "ROOT", tmp_path)
     (tmp_path / "params.yaml").write_text("")
     (tmp_path / "fixes").mkdir()
     (tmp_path / "fixes" / "wrong.csv").write_text("image_id,label\n")
@@ -132,7 +122,32 @@ def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path
 
 
 def test_a_notebook_too_large_for_kaggle_is_not_pushed(work):
-    (work / "models").mkdir()
     (work / "models" / "folds_01234567_seed42.csv").write_bytes(os.urandom(900_000))
     with pytest.raises(UserError, match="1 MB"):
         metadata(make_variant())
+
+
+def test_only_models_are_written_to_the_kernels_output(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    first = notebook(make_variant()).cells[0].source
+    (tmp_path / "working").mkdir()
+    monkeypatch.chdir(tmp_path / "working")
+    exec(first, {})
+    assert {path.name for path in Path().iterdir()} == {"models", "push.json"}
+    for folder in (config.cache_dir(), config.runs_dir(), config.submissions_dir()):
+        assert not folder.is_relative_to(Path.cwd()) and (config.work() / "src").is_dir()
+
+
+@pytest.mark.parametrize("place", ["notebooks/someone/paddy", "paddy"])
+def test_a_kernel_finds_the_checkpoint_that_is_attached(tmp_path, monkeypatch, capsys, place):
+    hidden = Path("models/.vit.checkpoint")
+    monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    kernel.fetch_checkpoint("someone/paddy", "vit")
+    assert "training begins anew" in capsys.readouterr().err and not hidden.exists()
+    attached = tmp_path / "input" / place / hidden
+    attached.parent.mkdir(parents=True)
+    attached.write_bytes(b"state")
+    kernel.fetch_checkpoint("someone/paddy", "vit")
+    assert hidden.read_bytes() == b"state"

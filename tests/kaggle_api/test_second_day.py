@@ -74,7 +74,7 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle: Stand
     table = pd.read_csv(csv.parent / "ledger.csv", dtype=str)
     assert list(table.public) == ["0.98769", "0.98885"]
     assert [sha256(sent.by_ref(ref)) for ref in table.ref] == list(table.sha256)
-    assert f"1. paddy_train.csv, sent {time} UTC (best hold-out" in board.stdout
+    assert f"1. paddy_train.csv, sent {time} UTC: " in board.stdout
 
 
 def test_again_sends_the_same_bytes_and_keeps_both(kaggle: StandIn, tmp_path, csv):

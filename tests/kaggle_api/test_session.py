@@ -15,9 +15,9 @@ from small_bundles import refused
 from small_training import train
 
 from src.bundle import checkpoint_path
-from src.competition import mounts
-from src.core import config, load_variants, make_variant
-from src.kaggle_api import kernel
+from src.core import load_variants, make_variant
+from src.kaggle_api.kernel import limited
+from src.kaggle_api.push import is_cut
 from tests.kaggle_kernels import ONE, trained
 from tests.kaggle_user import call, run
 
@@ -48,36 +48,13 @@ def in_turn(kaggle, *runs) -> None:
     kaggle.run_kernel = play
 
 
-# the limit
-
-
 @pytest.mark.parametrize(("own", "given"), [(0, 660), (90, 90), (5000, 660)])
 def test_a_pushed_training_ends_before_the_session_does(own, given):
     variant = make_variant(time_limit=own)
-    assert kernel.limited(variant).recipe == {**variant.recipe, "time_limit": given}
+    assert limited(variant).recipe == {**variant.recipe, "time_limit": given}
     card = {"training": training(7)}
-    assert kernel.is_cut(variant, card) is (own != given)
-    assert not kernel.is_cut(variant, {"training": training(13)})
-
-
-# the output
-
-
-def test_only_models_are_written_to_the_kernels_output(tmp_path, monkeypatch):
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    variant = make_variant()
-    kernel.build(variant, "someone", [], None, {})
-    notebook = nbformat.read(kernel.kernels_dir() / variant.name / "paddy_train.ipynb", 4)
-    (tmp_path / "working").mkdir()
-    monkeypatch.chdir(tmp_path / "working")
-    exec(notebook.cells[0].source, {})
-    assert {path.name for path in Path().iterdir()} == {"models", "push.json"}
-    for folder in (config.cache_dir(), config.runs_dir(), config.submissions_dir()):
-        assert not folder.is_relative_to(Path.cwd()) and (config.work() / "src").is_dir()
-
-
-# the next push
+    assert is_cut(variant, card) is (own != given)
+    assert not is_cut(variant, {"training": training(13)})
 
 
 def test_epochs_that_a_session_had_no_time_for_are_trained_by_the_next_push(kaggle, tmp_path):
@@ -112,23 +89,6 @@ def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
     assert all("push it again to continue" in refused(one) for one in failed)
     assert sources(kaggle)[1:] == [(f"{FIRST}-part-2", [FIRST])] * 3
     assert f"begins anew, {FIRST} cannot be attached" in done.stdout and done.returncode == 0
-
-
-@pytest.mark.parametrize("place", ["notebooks/someone/paddy", "paddy"])
-def test_a_kernel_finds_the_checkpoint_that_is_attached(tmp_path, monkeypatch, capsys, place):
-    monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.chdir(tmp_path)
-    Path("models").mkdir()
-    kernel.fetch_checkpoint("someone/paddy", ONE)
-    assert "training begins anew" in capsys.readouterr().err and not Path(HIDDEN).exists()
-    attached = tmp_path / "input" / place / HIDDEN
-    attached.parent.mkdir(parents=True)
-    attached.write_bytes(b"state")
-    kernel.fetch_checkpoint("someone/paddy", ONE)
-    assert Path(HIDDEN).read_bytes() == b"state"
-
-
-# a whole training
 
 
 def on_kaggle(kaggle, root: Path, competition: Path, request: dict[str, Any]) -> dict[str, bytes]:

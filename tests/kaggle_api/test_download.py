@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from small_bundles import refused
 
-from src.core import UserError
-from src.kaggle_api import download as archive
 from tests.kaggle_stand_in import CUT, HOLD, KEY
 from tests.kaggle_user import (
     PLAIN_CLIENT,
@@ -87,14 +85,14 @@ def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggl
     assert begun.exists() and not folder_of(tmp_path).exists()
     done = run(kaggle, tmp_path, words)
     assert "1,806 images" in done.stdout and left_over(tmp_path) == []
+    assert kaggle.seen == [] and path.exists()  # a zip from the browser needs no Kaggle and stays
 
 
-def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(tmp_path):
-    unpack(tmp_path / SLUG)
-    archive.fill(tmp_path / SLUG, None)
-    (tmp_path / SLUG / "test_images" / "200002.jpg").unlink()
-    with pytest.raises(UserError, match="200002.jpg.*delete .* and run the same command again"):
-        archive.fill(tmp_path / SLUG, None)
+def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(kaggle, tmp_path):
+    unpack(folder_of(tmp_path))
+    (folder_of(tmp_path) / "test_images" / "200002.jpg").unlink()
+    line = refused(run(kaggle, tmp_path, "download"))
+    assert re.search("200002.jpg.*delete .* and run the same command again", line)
 
 
 def test_a_damaged_archive_is_downloaded_again(kaggle, tmp_path):
@@ -112,30 +110,19 @@ def test_an_archive_damaged_at_its_source_ends_in_one_line_and_no_folder(kaggle,
     assert len(kaggle.called("/archive.zip")) == 2 and not folder_of(tmp_path).exists()
 
 
-def test_a_zip_from_the_browser_needs_no_kaggle_and_stays(kaggle, tmp_path):
-    path = tmp_path / "archive.zip"
-    path.write_bytes(kaggle.archive)
-    done = run(kaggle, tmp_path, f"download --zip {path}")
-    assert done.returncode == 0 and kaggle.seen == [] and path.exists()
-
-
-def test_half_a_zip_from_the_browser_is_refused(kaggle, tmp_path):
-    half, elsewhere = tmp_path / "half.zip", tmp_path / "data" / "other"
-    half.write_bytes(kaggle.archive[:9000])
-    line = refused(run(kaggle, tmp_path, f"download --zip {half} --data {elsewhere}"))
-    assert f"{half} is damaged" in line and "browser" in line and not elsewhere.exists()
-
-
 LACKING = ["test_images/200002.jpg", "train_images/blast/100003.jpg", "sample_submission.csv"]
 
 
-@pytest.mark.parametrize("name", LACKING)
-def test_a_zip_that_lacks_a_file_is_refused_by_name(kaggle, tmp_path, name):
+@pytest.mark.parametrize("name", ["half of it", *LACKING])
+def test_a_zip_that_is_not_whole_is_refused_by_name(kaggle, tmp_path, name):
     path, files = tmp_path / "archive.zip", competition_files()
-    del files[name]
-    path.write_bytes(zip_of(files))
+    if files.pop(name, None):
+        path.write_bytes(zip_of(files))
+    else:
+        path.write_bytes(kaggle.archive[:9000])
     line = refused(run(kaggle, tmp_path, f"download --zip {path}"))
-    assert Path(name).name in line and ".unpacking" not in line
+    wanted = Path(name).name if name in LACKING else f"{path} is damaged"
+    assert wanted in line and ".unpacking" not in line
     assert left_over(tmp_path) == [] and not folder_of(tmp_path).exists()
 
 
