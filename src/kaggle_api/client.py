@@ -71,22 +71,22 @@ def call_with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         try:
             return call(function, *args, **kwargs)
         except UserError as error:
-            wait = retry_delay(error, delay)
-            if wait is None:
-                raise
-            time.sleep(wait)
+            time.sleep(_delay(error, delay))
     return call(function, *args, **kwargs)
 
 
-def retry_delay(error: UserError, default: float) -> float | None:
-    """Seconds before a retry, `default` or Kaggle's Retry-After; None where none can help."""
-    cause = error.__cause__
-    response = getattr(cause, "response", None)
-    if response is None:
-        return default if isinstance(cause, RequestException) else None
+def _delay(error: UserError, default: float) -> float:
+    """Seconds before a retry, `default` or Kaggle's Retry-After; raises `error` if none helps."""
+    response = getattr(error.__cause__, "response", None)
+    if response is None and isinstance(error.__cause__, RequestException):
+        return default  # the connection broke off
+    if response is None or response.status_code not in TRANSIENT:
+        raise error
     header = response.headers.get("Retry-After", "")
     wait = float(header) if header.isdigit() else default
-    return wait if response.status_code in TRANSIENT and wait <= LONGEST_WAIT else None
+    if wait > LONGEST_WAIT:
+        raise error
+    return wait
 
 
 def _explain(error: Exception, *secrets: str) -> str:

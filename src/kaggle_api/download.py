@@ -129,9 +129,5 @@ def count(folder: Path) -> dict[str, Any]:
 def _describe(folder: Path) -> str:
     """One line on a whole data folder: its counts, and whether they are the published ones."""
     (images, classes), facts = count(folder).values(), load_facts()
-    published = ", as published"
-    if not (facts.images and facts.classes):
-        published = ""
-    elif (images, classes) != (facts.images, facts.classes):
-        published = f" (the real competition has {facts.images:,} and {facts.classes})"
+    published = f" (published: {facts.images:,} and {facts.classes})" if facts.images else ""
     return f"{folder}: {images:,} images, {classes} classes{published}"

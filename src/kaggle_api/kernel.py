@@ -27,7 +27,6 @@ from src.core import ROOT, UserError, Variant
 
 TEMPLATE = "paddy_train"
 GPU = "NvidiaTeslaT4"  # the torch of Kaggle's image has no code for the older P100
-SOURCE_LIMIT = 1_000_000  # bytes of source Kaggle takes for one kernel
 # Minutes. A session has 12 hours (https://www.kaggle.com/docs/notebooks, technical
 # specifications); the last one is for the test images and for Kaggle to store the output.
 TIME_LIMIT = 11 * 60
@@ -91,8 +90,6 @@ def build(
     slug = f"{owner}/{re.sub('[^a-z0-9]+', '-', title.lower())}"
     push = {"push": uuid.uuid4().hex, "kernel": slug, "part": part, **core.commit()}
     text = _notebook(variant, push, cut)
-    if len(text.encode()) > SOURCE_LIMIT:
-        raise UserError(f"{variant.name}: {len(text):,} bytes of notebook, Kaggle takes 1 MB")
     shutil.rmtree(folder, ignore_errors=True)
     facts = {"id": slug, "title": title, "kernel_sources": [cut["kernel"]] if cut else []}
     facts |= _metadata(variant, datasets, internet)

@@ -11,7 +11,7 @@ from src.competition import find
 from src.core import UserError, load_facts, submissions_dir
 from src.evidence import score_in_images
 from src.kaggle_api import drawn, ledger
-from src.kaggle_api.client import call, call_with_retry, client, retry_delay
+from src.kaggle_api.client import call, call_with_retry, client
 from src.submission import sent
 
 PAGE_SIZE = 100
@@ -80,7 +80,7 @@ def _send(
     """
     copy = sent.put_aside(path, datetime.now(UTC), forced)
     error = _upload(path, message)
-    entry = _find_entry(path, known, error, every)
+    entry = _find_entry(path, known, [0] if error else [0, every, every, every])
     if entry is None and error:
         sent.discard(copy)
         raise error
@@ -106,12 +106,9 @@ def _upload(path: Path, message: str) -> UserError | None:
     return None
 
 
-def _find_entry(
-    path: Path, known: set[int], error: UserError | None, every: float
-) -> dict[str, Any] | None:
-    """The new entry of Kaggle's list for `path`; listed once only after a lasting `error`."""
-    lasting = error is not None and retry_delay(error, every) is None
-    for delay in [0] if lasting else [0, every, every, every]:
+def _find_entry(path: Path, known: set[int], delays: list[float]) -> dict[str, Any] | None:
+    """The new entry of Kaggle's list for `path`; the list is read after each of the `delays`."""
+    for delay in delays:
         time.sleep(delay)
         for entry in _list_submissions(pages=1):
             if entry["ref"] not in known and entry["name"] == path.name:

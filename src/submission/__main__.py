@@ -21,8 +21,7 @@ def main() -> None:
     checker.add_argument("file", type=Path, help="the CSV to be sent")
     checker.add_argument(
         "--good", nargs="+", type=Path, metavar="FILE",
-        help='CSVs known to be good (default: the best public score of submissions/ledger.csv, '
-        'and what has "good": true in its .json)',
+        help="CSVs known to be good (default: the best public score of submissions/ledger.csv)",
     )
     checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
     args = parser.parse_args()

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -106,17 +107,11 @@ def label_findings(
 
 
 def _missing_classes(counts: pd.Series, mix: pd.Series, source: str) -> Iterator[Finding]:
-    """Classes never predicted: an error only where chance cannot explain their absence.
-
-    Training and test are samples of the same images, so how those of a class fall on the two is
-    hypergeometric.
-    """
-    from scipy.stats import hypergeom
-
-    rows, images = counts.sum(), round(mix.sum())
+    """Classes never predicted: an error only where chance cannot explain their absence."""
     for name in counts.index[counts == 0]:
-        p, expected = hypergeom.pmf(0, images + rows, round(mix[name]), rows), mix[name] / images
-        text = f"no row says {name}, by {source} about {expected * rows:,.0f} do (p = {p:.1g})"
+        expected = mix[name] / mix.sum() * counts.sum()
+        p = math.exp(-expected)  # by Poisson's distribution
+        text = f"no row says {name}, by {source} about {expected:,.0f} do (p = {p:.1g})"
         remedy = "look at the members' confusion matrices" if p < REMARK else "it may be chance"
         yield Finding("error" if p < REFUSE else "remark", f"{text}; {remedy}")
 

@@ -18,8 +18,6 @@ from src.submission.known_good import earlier_findings, known_good
 from src.submission.members import Predicted, member_findings, predicted_mix, read_members
 from src.submission.sent import read_provenance
 
-LISTED = 20  # changed rows printed below a remark
-
 
 def guard(
     table: pd.DataFrame, path: Path, folder: Path, good: Sequence[str | Path] | None,
@@ -77,9 +75,6 @@ def refuse(findings: Sequence[Finding], path: Path, force: bool, done: str) -> l
 
 
 def show(findings: Sequence[Finding]) -> None:
-    """Print each finding with its changed rows: of an error all, of a remark the first."""
+    """Print each finding with its changed rows."""
     for finding in findings:
-        shown = finding.rows if finding.kind == "error" else finding.rows[:LISTED]
-        print(f"{finding.kind}: {finding.text}", *shown, sep="\n  ")
-        if hidden := len(finding.rows) - len(shown):
-            print(f"  … and {hidden:,} more")
+        print(f"{finding.kind}: {finding.text}", *finding.rows, sep="\n  ")

@@ -1,6 +1,6 @@
 """A submission beside earlier ones: those known to be good, and those that say the same.
 
-Known good is what the user says is, and the file with the best public score of the ledger.
+Known good is what the user says is, else the file with the best public score of the ledger.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from src.core import sha256, submissions_dir
+from src.core import submissions_dir
 from src.evidence import ALPHA, error_phrase, same_mix
 from src.submission import sent
 from src.submission.form import Finding, aligned, read_submission
@@ -18,29 +18,20 @@ from src.submission.misalignment import misalignment
 AGREEMENT = 0.9  # with a known good file; two decent models of this field agree on 95 % and more
 
 
-def submission_files() -> list[Path]:
-    """Every submission here: the copies of what was sent first, then the current ones."""
-    folders = sent.sent_dir(), submissions_dir()
-    found = (path for folder in folders for path in sorted(folder.glob("[!.]*.csv")))
-    return [path for path in found if path != sent.ledger_path()]
-
-
 def known_good() -> list[Path]:
-    """Files with `"good": true` in their .json, then the best of the ledger that may count.
+    """The best of the ledger by public score, of the files that are here and may count.
 
-    A file does not count if it says `"good": false`, or was sent over an error of the guard.
+    `"good": false` in its .json excludes a file, and so does an error of the guard that was
+    overridden to send it, without `"good": true`.
     """
-    files = submission_files()
-    good = [path for path in files if sent.read_provenance(path).get("good") is True]
-    here = {sha256(path): path for path in reversed(files)}  # of equal files, the copy
     table = sent.read_ledger()
     scores = pd.to_numeric(table.public, errors="coerce").dropna()
     for digest in table.sha256[scores.sort_values(ascending=False, kind="stable").index]:
-        if digest in here:
-            record = sent.read_provenance(here[digest])
-            if record.get("good", not record.get("forced")):
-                return list(dict.fromkeys([*good, here[digest]]))
-    return good
+        path = sent.by_digest(digest)
+        record = sent.read_provenance(path) if path else {"good": False}
+        if record.get("good", not record.get("forced")):
+            return [path]
+    return []
 
 
 def earlier_findings(
@@ -52,8 +43,10 @@ def earlier_findings(
     `origin` is their provenance, `probs` are their probabilities.
     """
     findings = []
-    for path in dict.fromkeys([*good, *(path.resolve() for path in submission_files())]):
-        if path == itself.resolve():
+    earlier = [*sent.copies(), *sorted(submissions_dir().glob("[!.]*.csv"))]
+    others = {itself.resolve(), sent.ledger_path().resolve()}
+    for path in dict.fromkeys([*good, *(path.resolve() for path in earlier if path.is_file())]):
+        if path in others:
             continue
         known = aligned(read_submission(path)[0], labels.index)
         if known is not None and (known == labels).all():
@@ -82,9 +75,9 @@ def _beside(
     rows, share = changed_rows(labels, known, probs), (labels == known).mean()
     text = f"{len(rows):,} of {len(labels):,} rows differ from {path} ({share:.2%} agree)"
     if share >= AGREEMENT:
-        return Finding("remark", text, rows)
+        return Finding("remark", text)
     if reason := reason_to_differ(origin, sent.own_provenance(path)):
-        return Finding("remark", f"{text}; there is a reason to differ: {reason}", rows)
+        return Finding("remark", f"{text}; there is a reason to differ: {reason}")
     rule = f"at least {AGREEMENT:.0%} must, without more models or a clearly smaller hold-out error"
     remedy = f'if that file is the bad one, put "good": false into {path.with_suffix(".json").name}'
     return Finding("error", f"{text}; {rule}; {remedy}", rows)

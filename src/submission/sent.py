@@ -125,22 +125,22 @@ def discard(copy: Path) -> None:
             path.unlink()
 
 
-def adopt(entries: Iterable[Mapping[str, Any]], digests: Mapping[str, str]) -> None:
-    """Find the file of every entry of Kaggle's list and put it aside; `digests` by ref, if known.
+def adopt(entries: Iterable[Mapping[str, Any]]) -> None:
+    """Find the file of every entry of Kaggle's list and put it aside.
 
     It is a copy that waits to be listed, for its command was killed, or a current file that the
     plain client has sent. Copies that Kaggle does not list in time were never sent: removed.
     """
     known = {str(record.get("ref")) for path, record in copies().items() if path.is_file()}
     for entry in sorted(entries, key=lambda entry: entry["time"]):
-        if (ref := str(entry["ref"])) not in known:
-            _adopt(entry, digests.get(ref, ""))
+        if str(entry["ref"]) not in known:
+            _adopt(entry)
     for copy, record in copies().items():
         if record.get("submitted") is False and _origin(copy)[0] < datetime.now(UTC) - CLOCKS:
             discard(copy)
 
 
-def _adopt(entry: Mapping[str, Any], digest: str) -> None:
+def _adopt(entry: Mapping[str, Any]) -> None:
     """Join an entry that has no copy yet to the file that was sent, if that is still here.
 
     Of several that could be it, the latest of those made before it was sent.
@@ -148,18 +148,16 @@ def _adopt(entry: Mapping[str, Any], digest: str) -> None:
     time, current = _utc(entry["time"]), submissions_dir() / Path(entry["name"]).name
     waiting = [path for path, record in copies().items() if "ref" not in record]
     later = {path: _origin(path)[0] - time for path in (*waiting, current)
-             if _was_sent(path, entry, digest)}
+             if _was_sent(path, entry)}
     if later:
         path = min(later, key=lambda path: (later[path] > timedelta(0), abs(later[path])))
         confirm(put_aside(path, time) if path == current else path, entry)
 
 
-def _was_sent(path: Path, entry: Mapping[str, Any], digest: str) -> bool:
-    """Whether `entry` is the file at `path`: by its digest, else by name, size and time."""
+def _was_sent(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether `entry` is the file at `path`: by name, size and time."""
     if not path.is_file() or read_provenance(path).get("drawn"):
         return False
-    if digest:
-        return sha256(path) == digest
     made, name = _origin(path)
     same_size = entry["bytes"] in (0, None, path.stat().st_size)
     same_name = name == Path(entry["name"]).name

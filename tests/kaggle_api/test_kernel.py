@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import sys
 import zipfile
 from pathlib import Path
@@ -119,12 +118,6 @@ def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path
     for path in ("fixes/none.csv", "/elsewhere/wrong.csv"):
         with pytest.raises(UserError, match=f"^{path} is no file below"):
             kernel.package(make_variant(exclude=path))
-
-
-def test_a_notebook_too_large_for_kaggle_is_not_pushed(work):
-    (work / "models" / "folds_01234567_seed42.csv").write_bytes(os.urandom(900_000))
-    with pytest.raises(UserError, match="1 MB"):
-        metadata(make_variant())
 
 
 def test_only_models_are_written_to_the_kernels_output(tmp_path, monkeypatch):

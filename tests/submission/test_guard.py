@@ -57,13 +57,13 @@ def mix(blast, hispa, normal):
 
 
 MIXES = {  # labels, further rows of training, and parts of the first line
-    # 400/800 · 399/799 · … · 301/701: all 100 of training are among the first half by chance
+    # 100 of 400: e^-100
     "a class missing": (TRUTH.replace("normal", "hispa"), 0,
-                        ["error: no row says normal", "training about 100", "(p = 7e-34)"]),
-    # 401/801
-    "a rare class missing": (TRUTH, 1, ["remark: no row says tungro", "about 1 ", "(p = 0.5)"]),
-    # 412/812 · 411/811 · … · 401/801
-    "missing by more than chance": (TRUTH, 12, ["remark: no row", "about 12 ", "(p = 0.0003)"]),
+                        ["error: no row says normal", "training about 100", "(p = 4e-44)"]),
+    # 1 of 401: e^-(400/401)
+    "a rare class missing": (TRUTH, 1, ["remark: no row says tungro", "about 1 ", "(p = 0.4)"]),
+    # 12 of 412: e^-(12 · 400/412)
+    "missing by more than chance": (TRUTH, 12, ["remark: no row", "about 12 ", "(p = 9e-06)"]),
     "exchanged": (TRUTH.replace({"blast": "normal", "normal": "blast"}), 0,
                   ["error: class mix differs from training", "names were exchanged"]),
     # 2 × 3 table: 50²/450 + 40²/160 + 10²/190 = 16.08; e^(-16.08 / 2) = 0.00032

@@ -7,23 +7,10 @@ import pandas as pd
 import pytest
 
 from src.core import sha256
+from src.submission import sent
 from src.submission.guard import check, show
 from src.submission.known_good import changed_rows, known_good, reason_to_differ
-from src.submission.sent import ledger_path
 from tests.small_submissions import IDS, TRUTH, csv_of, mistaken, probs_of, texts, with_changes
-
-
-@pytest.fixture
-def sent(folder):
-    """The folder of what was sent."""
-    return folder.parent / "work" / "submissions" / "sent"
-
-
-def scored(**scores):
-    """A ledger with the public score of each file, by its name; "" where there is none yet."""
-    digests = [sha256(next(ledger_path().parent.rglob(f"{name}.csv"))) for name in scores]
-    rows = {"ref": range(len(scores)), "sha256": digests, "public": list(scores.values())}
-    pd.DataFrame(rows).to_csv(ledger_path(), index=False)
 
 
 def origin(path, models=1, wrong=45, images=100, **facts):
@@ -35,47 +22,43 @@ def origin(path, models=1, wrong=45, images=100, **facts):
     return record
 
 
+def copy_of(labels, public, **facts):
+    """A copy of what was sent, with its public score in the ledger, "" where there is none yet."""
+    path = csv_of(sent.sent_dir() / "new.csv", labels)
+    path = path.rename(path.with_name(f"20260501T120000Z_{sha256(path)[:8]}_paddy_train.csv"))
+    origin(path, **facts)
+    table = sent.read_ledger()
+    table.loc[str(len(table))] = pd.Series({"sha256": sha256(path), "public": public})
+    table.to_csv(sent.ledger_path())
+    return path
+
+
 # Which file is known to be good
 
 
-def test_of_equal_files_the_copy_of_what_was_sent_counts(sent):
-    copy, current = (csv_of(path, TRUTH) for path in (sent / "2026_a.csv", sent.parent / "a.csv"))
-    scored(a="0.98")
-    assert known_good() == [copy]
-    copy.unlink()
-    assert known_good() == [current]
-    origin(current, good=False)
-    assert known_good() == []
-
-
-def test_only_the_best_public_score_still_here_is_known_to_be_good(sent):
-    for number, name in enumerate(("low", "gone", "high", "waiting")):
-        csv_of(sent / f"{name}.csv", with_changes(TRUTH, number))
+def test_only_the_best_public_score_still_here_is_known_to_be_good(folder):
+    copy_of(TRUTH, "")
     assert known_good() == []  # sent, but without a score
-    scored(low="0.55", gone="0.99", high="0.98", waiting="")
-    csv_of(sent / "gone.csv", with_changes(TRUTH, 9))
-    assert known_good() == [sent / "high.csv"]
+    copy_of(with_changes(TRUTH, 1), "0.55")
+    high = copy_of(with_changes(TRUTH, 2), "0.98")
+    copy_of(with_changes(TRUTH, 3), "0.99").unlink()
+    assert known_good() == [high]
 
 
-def test_what_the_user_marks_comes_first_and_what_was_sent_by_force_does_not_count(sent):
-    marked, best, moved, second = (
-        csv_of(sent / f"{name}.csv", with_changes(TRUTH, number))
-        for number, name in enumerate(("marked", "best", "moved", "second"))
-    )
-    origin(marked, good=True)
-    origin(best, good=False)
-    origin(moved, forced=["rows are in reverse order"])
-    scored(best="0.99", moved="0.98", second="0.97")
-    assert known_good() == [marked, second]
+def test_what_the_user_calls_bad_or_was_sent_by_force_does_not_count(folder):
+    right = copy_of(TRUTH, "0.96")
+    assert known_good() == [right]
+    marked = copy_of(with_changes(TRUTH, 1), "0.97", forced=["a reason"], good=True)
+    copy_of(with_changes(TRUTH, 2), "0.98", forced=["rows are in reverse order"])
+    copy_of(with_changes(TRUTH, 3), "0.99", good=False)
+    assert known_good() == [marked]
 
 
 # What excuses a difference
 
 
-def test_a_weak_first_submission_does_not_refuse_a_better_one(folder, sent):
-    weak = csv_of(sent / "weak.csv", mistaken(TRUTH, 0.45, seed=1))
-    old = origin(weak)
-    scored(weak="0.55")
+def test_a_weak_first_submission_does_not_refuse_a_better_one(folder):
+    weak = copy_of(mistaken(TRUTH, 0.45, seed=1), "0.55")
     new = csv_of(folder.parent / "new.csv", mistaken(TRUTH, 0.05, seed=2))
 
     def first(**facts):
@@ -86,8 +69,8 @@ def test_a_weak_first_submission_does_not_refuse_a_better_one(folder, sent):
     assert line.startswith("remark: ") and line.endswith("3 models instead of 1")
     assert first(models=1, wrong=10).startswith("remark: ")
     line = first(models=1, wrong=40)
-    assert line.startswith("error: ") and line.endswith('put "good": false into weak.json')
-    weak.with_suffix(".json").write_text(json.dumps({**old, "sha256": "of other bytes"}))
+    assert line.startswith("error: ") and line.endswith(f'"good": false into {weak.stem}.json')
+    origin(weak, sha256="of other bytes")
     assert first(models=3).startswith("error: ")
 
 
@@ -103,12 +86,11 @@ def test_reasons_are_a_clearly_smaller_error_or_more_models(tmp_path, models, wr
     assert reason_to_differ(new, {}) == ""  # nothing is known of the other
 
 
-def test_no_reason_excuses_rows_that_are_shifted(folder, sent):
-    weak = csv_of(sent / "weak.csv", mistaken(TRUTH, 0.3, seed=1))
-    origin(weak, wrong=30)
+def test_no_reason_excuses_rows_that_are_shifted(folder):
+    copy_of(mistaken(TRUTH, 0.3, seed=1), "0.7", wrong=30)
     new = csv_of(folder.parent / "new.csv", pd.Series(np.roll(TRUTH, 1), IDS))
     origin(new, models=3, wrong=5)
-    (line,) = texts(check(new, folder, [weak]))
+    (line,) = texts(check(new, folder))
     assert line.startswith("error: rows are shifted down by one from row")
 
 
@@ -122,10 +104,9 @@ def test_agreement_below_nine_tenths_is_refused(folder, tmp_path, capsys, change
     assert texts(found, "compared") == [f"with {good}, known to be good"]
     assert found[0].kind == kind and found[0].text.startswith(f"{changes} of 400 rows differ")
     assert f"({1 - changes / 400:.2%} agree)" in found[0].text
-    assert [row.split()[0] for row in found[0].rows] == IDS[:changes]
     show(found[:1])
-    shown = len(capsys.readouterr().out.splitlines()) - 1
-    assert shown == {2: 2, 40: 21, 41: 41}[changes]  # of a remark 20 and how many more
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == (IDS[:changes] if kind == "error" else [])
 
 
 def test_changed_rows_carry_both_labels_and_the_margin_the_surest_first():
@@ -139,10 +120,10 @@ def test_changed_rows_carry_both_labels_and_the_margin_the_surest_first():
     ]
 
 
-def test_an_identical_earlier_file_is_named(folder, sent, tmp_path):
-    twin = csv_of(sent / "twin.csv", TRUTH)
-    (line,) = texts(check(csv_of(tmp_path / "a.csv", TRUTH), folder))
-    assert line == f"remark: identical to {twin}; it would score the same"
+def test_an_identical_earlier_file_is_named(folder, tmp_path):
+    twins = [copy_of(TRUTH, ""), csv_of(sent.sent_dir().parent / "twin.csv", TRUTH)]
+    found = texts(check(csv_of(tmp_path / "a.csv", TRUTH), folder))
+    assert found == [f"remark: identical to {twin}; it would score the same" for twin in twins]
 
 
 def test_a_good_file_of_another_test_set_is_not_compared(folder, tmp_path):

@@ -51,7 +51,7 @@ def texts() -> dict[object, str]:
 def test_a_file_is_matched_by_name_size_and_time(folder, made, change, known):
     path = write(folder, made=made)
     for _ in range(2):  # the same list again changes nothing
-        sent.adopt([entry(path, **change)], {})
+        sent.adopt([entry(path, **change)])
     assert texts() == ({1: "one"} if known else {})
     facts = {"submitted": True, "ref": 1, "sent": "2022-05-01T12:00:00+00:00"}
     assert (facts.items() <= sent.read_provenance(path).items()) is known
@@ -62,21 +62,13 @@ def test_without_provenance_the_clock_of_the_file_decides(folder, time, known):
     path = write(folder)
     path.with_suffix(".json").unlink()
     os.utime(path, (0, 0))
-    sent.adopt([entry(path, time=time)], {})
+    sent.adopt([entry(path, time=time)])
     assert (texts() == {1: "one"}) is known
-
-
-def test_the_ledgers_digest_decides_where_it_is_known(folder):
-    path = write(folder)
-    sent.adopt([entry(path)], {"1": "0" * 64})  # another file of this name and size
-    assert texts() == {}
-    sent.adopt([entry(path, bytes=99)], {"1": sha256(path)})
-    assert texts() == {1: "one"}
 
 
 def test_a_second_sending_of_the_same_bytes_is_a_second_copy(folder):
     path = write(folder)
-    sent.adopt([entry(path), entry(path, ref=2)], {})  # in the same second, too
+    sent.adopt([entry(path), entry(path, ref=2)])  # in the same second, too
     assert texts() == {1: "one", 2: "one"}
     assert sha256(sent.by_digest(sha256(path))) == sha256(sent.by_ref("2")) == sha256(path)
     assert sent.by_digest("0" * 64) is None and sent.by_ref(3) is None
@@ -94,7 +86,7 @@ def test_a_command_that_was_killed_after_the_upload_is_made_good_from_the_list(f
     put_aside(write(folder, "zero"), minutes=-3)  # another one, never sent
     put_aside(write(folder), minutes=0)
     path = write(folder, "two", made="12:01")  # the loop went on
-    sent.adopt([entry(path)], {})
+    sent.adopt([entry(path)])
     assert texts() == {1: "one"}
     assert sent.read_provenance(sent.by_ref(1))["members"] == ["one"]
     assert "submitted" not in sent.read_provenance(path)
@@ -104,7 +96,7 @@ def test_a_copy_that_kaggle_never_listed_is_removed_but_not_while_it_may_be_unde
     path = write(folder)
     old = put_aside(path, minutes=0)
     young = sent.put_aside(path, datetime.now(UTC))
-    sent.adopt([], {})
+    sent.adopt([])
     assert list(sent.copies()) == [young] and not old.exists()
     sent.discard(young)
     assert list(sent.sent_dir().iterdir()) == []
@@ -113,7 +105,7 @@ def test_a_copy_that_kaggle_never_listed_is_removed_but_not_while_it_may_be_unde
 def test_a_copy_that_was_killed_half_way_is_finished_by_the_next_list(folder):
     copy = put_aside(path := write(folder), minutes=0)
     copy.unlink()  # the .json is written first, the CSV last
-    sent.adopt([entry(path)], {})
+    sent.adopt([entry(path)])
     assert texts() == {1: "one"}
 
 
@@ -126,12 +118,12 @@ def test_a_replaced_file_that_the_plain_client_sent_is_found_on_the_list(folder)
     sent.keep(write(folder, made="11:58"))  # once is enough
     assert sorted(path.read_text() for path in sent.copies()) == ["one", "zero"]
     path = write(folder, "six", made="12:01")  # within the clocks' difference, yet later
-    sent.adopt([entry(path, bytes=3)], {})
+    sent.adopt([entry(path, bytes=3)])
     assert texts() == {1: "one"}
 
 
 def test_a_drawn_file_and_one_that_was_edited_take_no_provenance_along(folder):
-    sent.adopt([entry(write(folder, drawn=True))], {})
+    sent.adopt([entry(write(folder, drawn=True))])
     sent.keep(write(folder, drawn=True))
     assert texts() == {}
     path = write(folder)
@@ -142,9 +134,9 @@ def test_a_drawn_file_and_one_that_was_edited_take_no_provenance_along(folder):
 
 def test_nothing_that_is_not_understood_is_removed(folder):
     path = write(folder)
-    sent.adopt([entry(path)], {})
+    sent.adopt([entry(path)])
     (copy,) = sent.copies()
     copy.with_suffix(".json").write_text("<<<<<<< half a merge")
     (sent.sent_dir() / "notes.json").write_text("{}")
-    sent.adopt([], {})
+    sent.adopt([])
     assert copy.read_text() == "one" and (sent.sent_dir() / "notes.json").exists()

@@ -112,10 +112,9 @@ def test_errors_refuse_to_write_and_force_is_recorded(folder):
 
 
 def test_what_is_written_is_compared_with_files_known_to_be_good(folder):
-    good = write_submission(probs_of(TRUTH), folder, "good", {})
-    mark(good, good=True)
+    good = csv_of(folder.parent / "good.csv", TRUTH)
     with pytest.raises(UserError, match=r"60 of 400 rows differ from .*good.csv .*; --force"):
-        write_submission(probs_of(with_changes(TRUTH, 60)), folder, "new", {})
+        write_submission(probs_of(with_changes(TRUTH, 60)), folder, "new", {}, [good])
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "-m", "a.csv", "a.ipynb", "a\nb"])
