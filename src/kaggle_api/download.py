@@ -26,8 +26,7 @@ def download(data: str = "", zip_file: str = "") -> None:
     """Fill the folder `data` from Kaggle or from `zip_file`; nothing is done where it is whole."""
     named = data or os.environ.get("PADDY_DATA") or core.ROOT / "data" / load_facts().slug
     folder = Path(named).expanduser().resolve()
-    remedy = drawn.WAY_BACK if os.environ.get("PADDY_DATA") else drawn.MOVE
-    drawn.require_real_data(folder, "name another folder with --data" if data else remedy)
+    drawn.require_real(folder)
     if folder.is_dir() and not core.is_empty(folder):
         try:
             print(f"{_describe(folder)}: already here, nothing to do")

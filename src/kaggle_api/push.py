@@ -7,7 +7,7 @@ instead of pushing it twice.
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,24 @@ def push(names: list[str], datasets: list[str], internet: bool | None, every: fl
     if unknown := [name for name in names if name not in rows]:
         hint = core.nearest(unknown[0], list(rows))
         raise UserError(f"params.yaml has no row {unknown[0]!r}; {hint}")
-    waiting = [rows[name] for name in names if not _is_finished(rows[name])]
-    running: list[Variant] = []
+    left = [rows[name] for name in names if not _is_finished(rows[name])]
+    states = {variant.name: "" for variant in left}
     failed: dict[str, str] = {}
-    states: dict[str, str] = {}
-    while waiting or running:
-        while waiting and _attempt(failed, waiting[0], _start, datasets, internet):
-            running.append(waiting.pop(0))
-        running = [v for v in running if v.name not in failed]
-        running = [v for v in running if not _attempt(failed, v, _poll, states)]
-        if waiting or running:
+    while left:
+        full = False  # until a push is refused because others run
+        for variant in [*left]:
+            try:
+                if _read_note(PUSHED, variant.name):
+                    over = _poll(variant, states)
+                else:
+                    full = full or not _start(variant, datasets, internet)
+                    over = False
+            except UserError as error:
+                over, failed[variant.name] = True, str(error)
+                print(f"{variant.name}: {error}", flush=True)
+            if over:
+                left.remove(variant)
+        if left:
             time.sleep(every)
     if failed:
         name, error = next(iter(failed.items()))
@@ -75,25 +83,9 @@ def _is_finished(variant: Variant) -> bool:
     return True
 
 
-def _attempt(
-    failed: dict[str, str], variant: Variant, step: Callable[..., bool], *args: Any
-) -> bool:
-    """Whether this step of `variant` is over, also by failing; the others go on."""
-    try:
-        return step(variant, *args)
-    except UserError as error:
-        failed[variant.name] = str(error)
-        print(f"{variant.name}: {error}", flush=True)
-        return True
-
-
 def _start(variant: Variant, datasets: list[str], internet: bool | None) -> bool:
-    """Push the kernel of `variant` unless an earlier push is under way; False: Kaggle is full."""
-    name, api = variant.name, client()
-    if _read_note(PUSHED, name):
-        print(f"{name}: pushed by an earlier call, following it", flush=True)
-        return True
-    cut = _read_note(CUT, name)
+    """Push the kernel of `variant`; False where Kaggle runs no more of ours at once."""
+    name, api, cut = variant.name, client(), _read_note(CUT, variant.name)
     facts = build(variant, api.get_config_value("username"), datasets, internet, cut)
     answer = call(api.kernels_push, str(kernel_dir(name)))
     if BUSY in answer.error:
@@ -120,11 +112,15 @@ def _poll(variant: Variant, states: dict[str, str]) -> bool:
     name, api, facts = variant.name, client(), _read_note(PUSHED, variant.name)
     status = call_with_retry(api.kernels_status, facts["kernel"])
     state = status.status.name
-    if states.get(name) != state:
+    if states[name] != state:
         print(f"{name}: {state.lower()} at {time.strftime('%H:%M')}", flush=True)
         states[name] = state
     if state in FAILED:
-        _note_checkpoint(name, facts)
+        # The next push continues from its checkpoint; without one that of an earlier kernel counts.
+        files = call_with_retry(api.kernels_list_files, facts["kernel"], page_size=200).files
+        if bundle.checkpoint_path(Path(), name).name in {Path(file.name).name for file in files}:
+            _write_note(CUT, name, {"kernel": facts["kernel"], "part": facts["part"], "after": ""})
+        _write_note(PUSHED, name, {})
         again = "; push it again to continue" if _read_note(CUT, name) else ""
         reason = status.failure_message or state.lower()
         raise UserError(f"failed on Kaggle ({reason}), its log is at {facts['url']}{again}")
@@ -134,18 +130,6 @@ def _poll(variant: Variant, states: dict[str, str]) -> bool:
         call_with_retry(api.kernels_output, facts["kernel"], str(output), ours, True)
         _install(variant, facts, output)
     return state == "COMPLETE"
-
-
-def _note_checkpoint(name: str, facts: dict[str, Any]) -> None:
-    """After a failure: the next push continues from a checkpoint in the output, if there is one.
-
-    Without one, that of an earlier kernel stays noted.
-    """
-    files = call_with_retry(client().kernels_list_files, facts["kernel"], page_size=200).files
-    checkpoint = bundle.checkpoint_path(Path(), name).name
-    if any(Path(file.name).name == checkpoint for file in files):
-        _write_note(CUT, name, {"kernel": facts["kernel"], "part": facts["part"], "after": ""})
-    _write_note(PUSHED, name, {})
 
 
 def _install(variant: Variant, facts: dict[str, Any], output: Path) -> None:

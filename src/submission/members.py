@@ -127,30 +127,19 @@ def _agreement(
 ) -> tuple[int, float, float]:
     """On how many images `labels` and `member` agree, would by chance, and the share they must.
 
-    Of the way from chance to what the hold-out lets expect, all but `LOST` must be reached: as many
-    rows may be in the wrong place.
+    What can be expected is the ensemble's own agreement on the hold-out, if its provenance knows
+    that; else that of a model which is right as often as the member, with mistakes that are alike
+    by chance. Of the way there from chance, all but `LOST` must be reached: as many rows may be in
+    the wrong place.
     """
     picks = labels_of(member.test.loc[labels.index])
     mixes = [column.value_counts(normalize=True) for column in (labels, picks)]
     chance = float(mixes[0].mul(mixes[1], fill_value=0).sum())
-    lost = LOST if member.name in origin.get("expected", {}).get("agree", {}) else LOST_UNKNOWN
-    least = (1 - lost) * _expected(member, origin, truth, chance) + lost * chance
+    known, expected, lost = origin.get("expected", {}), 0.0, LOST_UNKNOWN
+    if member.name in known.get("agree", {}) and not too_few(known["images"]):
+        expected, lost = wilson(known["agree"][member.name], known["images"])[0], LOST
+    elif not too_few(len(member.holdout)):
+        error = wrong_of(member.holdout, truth)[0] / len(member.holdout)
+        expected = (1 - error) ** 2 + error**2 * chance
+    least = (1 - lost) * expected + lost * chance
     return int((picks == labels).sum()), chance * len(labels), least
-
-
-def _expected(
-    member: Predicted, origin: Mapping[str, Any], truth: pd.Series, chance: float
-) -> float:
-    """The least share of images on which a right submission and `member` agree; 0 if unknown.
-
-    It is the ensemble's own agreement on the hold-out, if its provenance knows that; else that of
-    a model which is right as often as the member, with mistakes that are alike by `chance`.
-    """
-    known = origin.get("expected", {})
-    if member.name in known.get("agree", {}):
-        same, images = known["agree"][member.name], known["images"]
-        return 0.0 if too_few(images) else wilson(same, images)[0]
-    if too_few(len(member.holdout)):
-        return 0.0
-    wrong, images = wrong_of(member.holdout, truth)
-    return (1 - wrong / images) ** 2 + (wrong / images) ** 2 * chance

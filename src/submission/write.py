@@ -25,10 +25,9 @@ def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     ids = pd.Index(sample.image_id)
     missing, foreign = ids.difference(probs.index), probs.index.difference(ids)
     if len(missing) or len(foreign):
-        raise UserError(
-            f"the probabilities lack {len(missing):,} images of the sample and have "
-            f"{len(foreign):,} others ({[*missing, *foreign][0]}, …); predict this test set"
-        )
+        raise UserError(f"the probabilities lack {len(missing):,} images of the sample and have "
+                        f"{len(foreign):,} others ({[*missing, *foreign][0]}, …); predict this "
+                        "test set")
     labels = labels_of(probs.loc[ids, sorted(probs.columns)])  # a tie is decided by name
     return pd.DataFrame({"image_id": ids, "label": labels.to_numpy()}, dtype=object)
 
@@ -43,7 +42,10 @@ def write_submission(
     It is compared with the files `good` and with what its `members` predicted, None: those known
     and those of models/. `force` overrides the guard and is recorded. The CSV there is put aside.
     """
-    path = _path_of(notebook)
+    if not core.is_plain_name(notebook):
+        raise UserError(f"{notebook!r} is no name for a submission; give the notebook's name "
+                        "without folder and extension, for example --notebook paddy_train")
+    path = core.submissions_dir() / f"{notebook}.csv"
     table = to_labels(probs, sample(folder))
     text = own_names(table).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -71,16 +73,6 @@ def write_submission(
     write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
     core.write_text(path, text)
     return path
-
-
-def _path_of(notebook: str) -> Path:
-    """Where the submission of `notebook` is written."""
-    if not core.is_plain_name(notebook):
-        raise UserError(
-            f"{notebook!r} is no name for a submission; give the notebook's name without folder "
-            "and extension, for example --notebook paddy_train"
-        )
-    return core.submissions_dir() / f"{notebook}.csv"
 
 
 def submit_command(path: Path, message: str) -> str:

@@ -19,9 +19,10 @@ from tests.kaggle_user import environment, folder_of, run
 SUBMIT = "submit paddy_train"
 KILLED = """
 import os, signal, sys
+from src.kaggle_api import submit
 from src.kaggle_api.__main__ import main
-from src.submission import sent
-sent.confirm = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+upload = submit._upload
+submit._upload = lambda *words: (upload(*words), os.kill(os.getpid(), signal.SIGKILL))
 sys.argv = ["", "submit", "paddy_train"]
 main()
 """
@@ -92,6 +93,7 @@ def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle: StandIn, tmp_pat
     first, env = csv.read_bytes(), environment(kaggle, tmp_path)
     killed = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, env=env, capture_output=True)
     assert killed.returncode == -signal.SIGKILL and len(kaggle.submissions) == 1
+    assert sent_bytes() == [first]
     if voted:
         vote_again(csv)
     done = run(kaggle, tmp_path, SUBMIT)
