@@ -33,8 +33,8 @@ LONGEST_FIRST = (
     "test_readme", "test_executed", "test_executed_vote", "test_pipeline", "test_demo",
     "test_bad_input", "test_checkpoint", "test_finder", "test_augment", "test_compare",
     "test_push", "test_export", "test_session", "test_precompute",
-    "test_whole_loop", "test_kaggle_api", "test_search", "test_cards",
-    "test_fold_all", "test_archive", "test_targets", "test_holdout",
+    "test_whole_loop", "test_submit", "test_search", "test_cards",
+    "test_fold_all", "test_download", "test_targets", "test_holdout",
 )
 
 

@@ -1,13 +1,12 @@
 """A small server that plays Kaggle's side of the calls this project makes, over real HTTP.
 
-The official client, unpatched, is sent here by the environment `StandIn.env` gives it: its
-LOCALHOST endpoint and a proxy variable, so every host name ends on this loopback port and nothing
-leaves the machine. What Kaggle remembers and how it misbehaves are plain attributes a test may set.
+The official client, unpatched, is sent here by its LOCALHOST endpoint and proxy variables: every
+host name ends on this loopback port and nothing leaves the machine (`kaggle_user.environment`).
+What Kaggle remembers and how it misbehaves are plain attributes a test may set.
 """
 
 import io
 import json
-import os
 import socket
 import threading
 import zipfile
@@ -15,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,14 +22,13 @@ from tests import kaggle_kernels
 USER, KEY = "planted-user", "planted-key-7f3a9c51"
 STORAGE = kaggle_kernels.STORAGE
 ETAG, MODIFIED = '"archive-1"', "Wed, 01 Jun 2022 10:00:00 GMT"
-CUT, HOLD, FINE = "cut", "hold", "fine"
+CUT, HOLD = "cut", "hold"
 
 
 class StandIn:
     """Kaggle's memory, and the switches for what goes wrong.
 
-    `troubles[call]` is taken from the front, one a request: `CUT`, (status, message, headers) or
-    `FINE`, no trouble this time.
+    `troubles[call]` is taken from the front, one a request: `CUT` or (status, message, headers).
     """
 
     def __init__(self) -> None:
@@ -69,15 +66,6 @@ class StandIn:
         self.server.server_close()
         self.thread.join()
 
-    def env(self, home: Path, **more: str) -> dict[str, str]:
-        """The environment of a user whose client talks to this server and to nobody else."""
-        proxy = f"http://127.0.0.1:{self.server.server_port}"
-        own = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "PADDY_"))}
-        proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), proxy)
-        login = {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "HOME": str(home)}
-        local = {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "no_proxy": "", "NO_PROXY": ""}
-        return own | proxies | local | login | more
-
     def called(self, call: str) -> list[tuple[str, dict[str, str], Any]]:
         """The requests of this name so far."""
         return [request for request in self.seen if request[0] == call]
@@ -108,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.trouble(call):
             return
         if not self.headers.get("Authorization", "").startswith("Basic "):
-            return self.refuse(401, "Unauthenticated")
+            return self.answer({"code": 401, "message": "Unauthenticated"}, 401)
         if hasattr(kaggle_kernels, call):
             return self.answer(getattr(kaggle_kernels, call)(self.kaggle, body))
         getattr(self, call)(body)
@@ -140,18 +128,13 @@ class Handler(BaseHTTPRequestHandler):
         if not self.kaggle.troubles[call]:
             return False
         trouble = self.kaggle.troubles[call].pop(0)
-        if trouble == FINE:
-            return False
         if trouble == CUT:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         else:
-            self.refuse(*trouble)
+            status, message, *headers = trouble
+            self.answer({"code": status, "message": message}, status, *headers)
         return True
-
-    def refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        """An error as Kaggle words it."""
-        self.answer({"code": status, "message": message}, status, headers)
 
     def answer(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """JSON for a dictionary, else the bytes themselves."""

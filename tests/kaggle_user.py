@@ -40,15 +40,15 @@ def stand_in(home: Path) -> Iterator[StandIn]:
 
 def competition_files(images: int = 4, tests: int = 6, size: int = 3000) -> dict[str, bytes]:
     """A whole competition by path: `images` of each label, pictures of `size` noisy bytes."""
-    ids = [(f"1{n:05}.jpg", LABELS[n % 3]) for n in range(3 * images)]
-    rows = [f"{image_id},{label},ADT45,{45 + n % 5}" for n, (image_id, label) in enumerate(ids)]
+    ids = {f"1{n:05}.jpg": LABELS[n % 3] for n in range(3 * images)}
     names = [f"2{n:05}.jpg" for n in range(tests)]
-    files = {"train.csv": "\n".join(["image_id,label,variety,age", *rows])}
-    files["sample_submission.csv"] = "\n".join(["image_id,label", *(f"{n}," for n in names)])
-    pictures = [f"train_images/{label}/{image_id}" for image_id, label in ids]
+    rows = [f"{image_id},{label},ADT45,45" for image_id, label in ids.items()]
+    train = "\n".join(["image_id,label,variety,age", *rows]).encode()
+    sample = "\n".join(["image_id,label", *(f"{name}," for name in names)]).encode()
+    pictures = [f"train_images/{label}/{image_id}" for image_id, label in ids.items()]
     pictures += [f"test_images/{name}" for name in names]
-    texts = {name: text.encode() for name, text in files.items()}
-    return texts | {path: os.urandom(size) for path in pictures}
+    tables = {"train.csv": train, "sample_submission.csv": sample}
+    return tables | {path: os.urandom(size) for path in pictures}
 
 
 def unpack(folder: Path) -> None:
@@ -99,9 +99,14 @@ def call(
 
 
 def environment(kaggle: StandIn, home: Path) -> dict[str, str]:
-    verbose = {"VERBOSE": "1"}  # the client then prints its requests, unless it is kept from it
-    places = {"PADDY_DATA": str(folder_of(home)), "PADDY_WORK": str(home / "work")}
-    return kaggle.env(home, **places, **verbose)
+    """The environment of a user whose client talks to this server and to nobody else."""
+    proxy = f"http://127.0.0.1:{kaggle.server.server_port}"
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "PADDY_"))}
+    own |= dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), proxy)
+    own |= {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "no_proxy": "", "NO_PROXY": ""}
+    own |= {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "HOME": str(home)}
+    own |= {"PADDY_DATA": str(folder_of(home)), "PADDY_WORK": str(home / "work")}
+    return own | {"VERBOSE": "1"}  # the client then prints its requests, unless it is kept from it
 
 
 def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,161 @@
+"""Submissions by the official client, unpatched, against a stand-in for Kaggle; as a user types."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_bundles import refused
+
+from src.core import sha256
+from src.evidence import error_phrase
+from src.submission import sent, write_submission
+from tests.kaggle_stand_in import CUT, StandIn, days_ago
+from tests.kaggle_user import LABELS, PLAIN_CLIENT, SLUG, call, folder_of, run, unpack
+
+
+@pytest.fixture
+def csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A submission of two members, written the way the ensemble writes it."""
+    unpack(folder_of(tmp_path))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    names = [f"2{n:05}.jpg" for n in range(6)]
+    values = np.random.default_rng(0).dirichlet(np.ones(3), 6)
+    probs = pd.DataFrame(values, pd.Index(names, name="image_id"), list(LABELS))
+    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1.0}]
+    facts = {"members": members, "holdout": {"wrong": 2, "images": 40}}
+    return write_submission(probs, folder_of(tmp_path), "paddy_train", facts, force=True)
+
+
+def submit(kaggle: StandIn, home: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+    return run(kaggle, home, f"submit paddy_train {more}")
+
+
+def read_ledger(csv: Path) -> list[dict[str, str]]:
+    """The rows of the ledger, oldest first."""
+    table = pd.read_csv(csv.parent / "ledger.csv", dtype=str, keep_default_na=False)
+    return table.to_dict("records")
+
+
+def aside(csv: Path) -> list[Path]:
+    """Everything in sent/."""
+    return sorted((csv.parent / "sent").glob("*"))
+
+
+def test_submit_waits_for_the_score_and_writes_ledger_and_copy(kaggle, tmp_path, csv):
+    done = submit(kaggle, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "2,569 of 2,601 right" in done.stdout and "waiting for the score" in done.stderr
+    (entry,) = kaggle.submissions
+    error = re.escape(error_phrase(2, 40))
+    message = rf"paddy_train · 2 models · hold-out {error} · \w{{8}}\+?"
+    assert re.fullmatch(message, entry["description"])
+    (row,) = read_ledger(csv)
+    expected = {
+        "ref": str(entry["ref"]), "file": "paddy_train.csv", "members": "vit_a*2 swin_b",
+        "sha256": sha256(csv), "notebook": "paddy_train", "holdout_wrong": "2",
+        "public": "0.98769", "public_right": "2569", "private_right": "857",
+    }  # fmt: skip
+    assert expected.items() <= row.items() and len(row["commit"]) == 40
+    copy = sent.by_ref(entry["ref"])
+    assert re.fullmatch(rf"\d{{8}}T\d{{6}}Z_{sha256(csv)[:8]}_paddy_train.csv", copy.name)
+    assert copy.read_bytes() == csv.read_bytes() == kaggle.uploads["0-paddy_train.csv"]
+    assert copy.stat().st_mode & 0o222 == 0 and copy.with_suffix(".parquet").is_file()
+    record = sent.read_provenance(copy)
+    assert record == sent.read_provenance(csv)
+    facts = {"submitted": True, "ref": entry["ref"], "sent": entry["date"][:19] + "+00:00"}
+    assert facts.items() <= record.items() and record["members"][0]["name"] == "vit_a"
+
+
+def test_the_guard_comes_before_anything_is_sent_and_force_is_recorded(kaggle, tmp_path, csv):
+    csv.write_text(csv.read_text().replace("200001.jpg", "200009.jpg"))
+    line = refused(submit(kaggle, tmp_path))
+    assert "not sent" in line and "--force" in line and kaggle.seen == []
+    assert not sent.read_provenance(csv)["submitted"]
+    done = submit(kaggle, tmp_path, "--no-wait --force -m 'my words'")
+    assert done.returncode == 0, done.stderr
+    assert list(kaggle.uploads.values()) == [csv.read_bytes()]
+    assert kaggle.submissions[0]["description"] == "my words"
+    errors = re.findall("^error: (.*)", done.stdout, re.M)
+    assert any("200009.jpg" in error for error in errors)
+    assert run(kaggle, tmp_path, "scores").returncode == 0
+    assert json.loads(csv.with_suffix(".json").read_text())["forced"] == errors
+
+
+@pytest.mark.parametrize(("at", "trouble", "remedy"), [
+    ("CreateSubmission", (403, "You must accept the rules"), "/rules"),
+    ("CreateSubmission", (400, "Daily submission limit reached"), "midnight UTC"),
+    ("CreateSubmission", (500, "Internal error"), "again later"),
+    ("CreateSubmission", CUT, "no connection"),
+    ("upload", (503, "unavailable"), "broke off"),
+    ("StartSubmissionUpload", (400, "The deadline has passed"), "no submissions"),
+    ("ListSubmissions", (401, "Unauthenticated"), "make a token"),
+])  # fmt: skip
+def test_a_failed_submit_is_one_line_and_leaves_no_trace(
+    kaggle, tmp_path, csv, at, trouble, remedy
+):
+    kaggle.troubles[at] = [trouble]
+    assert remedy in refused(submit(kaggle, tmp_path))
+    assert not (csv.parent / "ledger.csv").exists() and kaggle.submissions == []
+    assert aside(csv) == [] and not sent.read_provenance(csv)["submitted"]
+
+
+def test_an_upload_cut_half_way_is_sent_again_by_the_client(kaggle, tmp_path, csv):
+    kaggle.troubles["upload"] = [CUT]
+    assert submit(kaggle, tmp_path, "--no-wait").returncode == 0
+    assert list(kaggle.uploads.values()) == [csv.read_bytes()]
+
+
+def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
+    kaggle, tmp_path, csv
+):
+    kaggle.loses_submissions = True
+    kaggle.add_submission("paddy_train.csv", 99, "an earlier one of this name", days_ago(1))
+    kaggle.limits = {"numToday": 5, "numTotal": 9}
+    line = refused(submit(kaggle, tmp_path))
+    assert "does not show it" in line and "daily limit" in line
+    assert [row["sha256"] for row in read_ledger(csv)] == [""]  # the earlier one's
+    assert len(kaggle.called("CreateSubmission")) == 1
+    (copy,) = sent.copies().values()  # it waits for a later list
+    assert copy["submitted"] is False
+
+
+def test_a_submission_whose_answer_was_lost_is_found_on_the_list(kaggle, tmp_path, csv):
+    kaggle.troubles["CreateSubmission answer"] = [CUT]
+    assert submit(kaggle, tmp_path).returncode == 0
+    assert len(read_ledger(csv)) == 1 and len(kaggle.called("CreateSubmission")) == 1
+
+
+def test_a_file_kaggle_cannot_score_is_an_error_with_its_reason(kaggle, tmp_path, csv):
+    kaggle.rejection = "Submission must have 3469 rows"
+    assert "Submission must have 3469 rows" in refused(submit(kaggle, tmp_path))
+    assert len(read_ledger(csv)) == 1
+
+
+def test_a_score_that_never_comes_is_waited_for_only_so_long(kaggle, tmp_path, csv):
+    kaggle.score_after = None
+    done = submit(kaggle, tmp_path, "--patience 0.1")
+    assert done.returncode == 0 and "no score after" in done.stdout
+    assert [row["public"] for row in read_ledger(csv)] == [""]
+
+
+def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
+    line = [*PLAIN_CLIENT, "submit", "-c", SLUG, "-f", str(csv), "-m", "by hand"]
+    done = call(kaggle, tmp_path, line, VERBOSE="")
+    assert "Successfully submitted" in done.stdout, done.stderr
+    kaggle.add_submission("paddy_train.csv", csv.stat().st_size, "an older one", days_ago(3))
+    kaggle.add_submission("elsewhere.csv", 99, "from the website", days_ago(2))
+    run(kaggle, tmp_path, "scores")
+    done, again = run(kaggle, tmp_path, "scores"), submit(kaggle, tmp_path)
+    assert done.returncode == 0, done.stderr
+    old, website, mine = read_ledger(csv)
+    assert mine["sha256"] == sha256(csv) and mine["holdout_wrong"] == "2"
+    assert old["sha256"] == website["sha256"] == ""
+    assert website["file"] == "elsewhere.csv" and website["public"] == "0.98000"
+    assert [path.suffix for path in aside(csv)] == [".csv", ".json", ".parquet"]
+    assert aside(csv)[0].read_bytes() == csv.read_bytes()
+    assert "2,569 ± 5.6" in done.stdout and "1. paddy_train.csv" in done.stdout
+    assert "were sent already" in refused(again) and len(kaggle.called("CreateSubmission")) == 1
