@@ -4,11 +4,9 @@ import os
 import shutil
 import zlib
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
-
-from tqdm import tqdm
 
 from src import competition, core
 from src.core import UserError, load_facts
@@ -83,7 +81,11 @@ def _unpack(zip_file: Path, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        _extract(zip_file, temporary)
+        with ZipFile(zip_file) as archive:
+            members = [member for member in archive.infolist()
+                       if not any(map(core.is_left_by_system, Path(member.filename).parts))]
+            _require_space(folder.parent, sum(member.file_size for member in members))
+            archive.extractall(temporary, members)  # compares the checksums
         note = {"archive": zip_file.name, "sha256": core.sha256(zip_file)}
         note |= {"bytes": zip_file.stat().st_size, **count(temporary)}
         note |= {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -96,16 +98,6 @@ def _unpack(zip_file: Path, folder: Path) -> None:
         raise UserError(str(error).replace(str(temporary), zip_file.name)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _extract(zip_file: Path, folder: Path) -> None:
-    """Every member of the zip that no operating system left there, its checksum compared."""
-    with ZipFile(zip_file) as archive:
-        members = [m for m in archive.infolist()
-                   if not any(map(core.is_left_by_system, PurePosixPath(m.filename).parts))]
-        _require_space(folder.parent, sum(m.file_size for m in members))
-        for member in tqdm(members, desc="unpacking", unit=" files", mininterval=1):
-            archive.extract(member, folder)
 
 
 def _require_space(folder: Path, size: int) -> None:

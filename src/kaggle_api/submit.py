@@ -29,7 +29,7 @@ def submit(
     path = submissions_dir() / f"{name.removesuffix('.csv')}.csv"
     drawn.require_real()
     drawn.require_real_file(path)
-    forced = submission.release(path, find(), force)
+    forced = submission.refuse(submission.check(path, find()), path, force, "sent")
     entries = _list_submissions(pages=1)
     ledger.update(entries)
     if not again and (before := ledger.sent_before(path)):

@@ -5,6 +5,6 @@ Only tables; never torch.
 
 from src.submission import sent
 from src.submission.form import read_submission
-from src.submission.guard import release
+from src.submission.guard import check, refuse
 from src.submission.members import Predicted, labels_of
 from src.submission.write import submit_command, write_submission

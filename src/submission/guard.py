@@ -59,11 +59,6 @@ def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) ->
     return sorted(findings, key=lambda finding: form.KINDS.index(finding.kind))
 
 
-def release(path: Path, folder: Path, force: bool) -> list[str]:
-    """Guard the CSV at `path` before it is sent, and return the errors that `force` overrides."""
-    return refuse(check(path, folder), path, force, "sent")
-
-
 def refuse(findings: Sequence[Finding], path: Path, force: bool, done: str) -> list[str]:
     """Print the findings, and return the errors that `force` overrides; else any error stops."""
     show(findings)

@@ -12,9 +12,8 @@ from src import competition
 from src.core import UserError, sha256
 from src.ensemble import open_ensemble, write_ensemble
 from src.evidence import write_probs
-from src.submission import release
 from src.submission.__main__ import main
-from src.submission.guard import guard
+from src.submission.guard import check, guard, refuse
 from src.submission.members import Predicted, member_findings, read_members
 from tests.small_submissions import IDS, TRAINING, TRUTH, csv_of, ensemble_of, probs_of, texts
 
@@ -195,7 +194,7 @@ def test_check_and_submit_refuse_a_shifted_file_with_nothing_sent_yet(folder, mo
     done = call(main, "check", path, "--data", folder)
     assert done.returncode == 1 and "not fit to submit, 1 errors" in done.stdout
     with pytest.raises(UserError, match="is not sent: rows are shifted down"):
-        release(path, folder, force=False)
+        refuse(check(path, folder), path, False, "sent")
     done = call(main, "check", submission(models, LABELS), "--data", folder)
     assert done.returncode == 0 and "fit to submit" in done.stdout.splitlines()[-1]
 
