@@ -5,11 +5,9 @@ host name ends on this loopback port and nothing leaves the machine (`kaggle_use
 What Kaggle remembers and how it misbehaves are plain attributes a test may set.
 """
 
-import io
 import json
 import socket
 import threading
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -148,11 +146,6 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
-
-    def ListDataFiles(self, _: dict[str, Any]) -> None:
-        with zipfile.ZipFile(io.BytesIO(self.kaggle.archive)) as whole:
-            files = [{"name": f.filename, "totalBytes": f.file_size} for f in whole.infolist()]
-        self.answer({"files": files})
 
     def DownloadDataFiles(self, _: dict[str, Any]) -> None:
         self.head(302, {"Location": f"{STORAGE}/archive.zip?sig=x", "Content-Length": 0})

@@ -42,10 +42,7 @@ def write_submission(
     It is compared with the files `good` and with what its `members` predicted, None: those known
     and those of models/. `force` overrides the guard and is recorded. The CSV there is put aside.
     """
-    if not core.is_plain_name(notebook):
-        raise UserError(f"{notebook!r} is no name for a submission; give the notebook's name "
-                        "without folder and extension, for example --notebook paddy_train")
-    path = core.submissions_dir() / f"{notebook}.csv"
+    path = _path_of(notebook)
     table = to_labels(probs, sample(folder))
     text = own_names(table).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -73,6 +70,14 @@ def write_submission(
     write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
     core.write_text(path, text)
     return path
+
+
+def _path_of(notebook: str) -> Path:
+    """Where the submission of `notebook` is written."""
+    if not core.is_plain_name(notebook):
+        raise UserError(f"{notebook!r} is no name for a submission; give the notebook's name "
+                        "without folder and extension, for example --notebook paddy_train")
+    return core.submissions_dir() / f"{notebook}.csv"
 
 
 def submit_command(path: Path, message: str) -> str:

@@ -12,18 +12,7 @@ import pytest
 from small_bundles import refused
 
 from tests.kaggle_stand_in import CUT, HOLD, KEY
-from tests.kaggle_user import (
-    PLAIN_CLIENT,
-    SLUG,
-    call,
-    competition_files,
-    folder_of,
-    left_over,
-    run,
-    start,
-    unpack,
-    zip_of,
-)
+from tests.kaggle_user import call, competition_files, folder_of, left_over, run, start, zip_of
 
 
 def killed_once(begun: Callable[[], object], process: subprocess.Popen[str]) -> None:
@@ -49,12 +38,9 @@ def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggl
     assert len(note["sha256"]) == 64 and note["bytes"] == len(kaggle.archive)
     assert left_over(tmp_path) == []
     assert "nothing to do" in again.stdout and len(kaggle.seen) == 2
-
-
-def test_the_plain_client_lists_the_files_of_the_same_competition(kaggle, tmp_path):
-    done = call(kaggle, tmp_path, [*PLAIN_CLIENT, "files", "-c", SLUG, "--csv"], VERBOSE="")
-    assert done.returncode == 0, done.stderr
-    assert "train.csv" in done.stdout and "sample_submission.csv" in done.stdout
+    (folder_of(tmp_path) / "test_images" / "200002.jpg").unlink()
+    line = refused(run(kaggle, tmp_path, "download"))
+    assert re.search("200002.jpg.*delete .* and run the same command again", line)
 
 
 def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
@@ -67,7 +53,7 @@ def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
 
 def test_a_killed_download_is_continued_by_the_next_call(kaggle, tmp_path):
     kaggle.archive, kaggle.body_troubles = zip_of(competition_files(size=200_000)), [HOLD]
-    part = tmp_path / "data" / f"{SLUG}.zip"
+    part = folder_of(tmp_path).with_suffix(".zip")
     killed_once(lambda: part.exists() and part.stat().st_size, start(kaggle, tmp_path, "download"))
     kaggle.release.set()
     assert not folder_of(tmp_path).exists()
@@ -80,7 +66,7 @@ def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggl
     path = tmp_path / "archive.zip"
     path.write_bytes(zip_of(competition_files(images=600, size=50)))
     words = f"download --zip {path}"
-    begun = tmp_path / "data" / f".{SLUG}.unpacking" / "train_images"
+    begun = tmp_path / "data" / f".{folder_of(tmp_path).name}.unpacking" / "train_images"
     killed_once(begun.exists, start(kaggle, tmp_path, words))
     assert begun.exists() and not folder_of(tmp_path).exists()
     done = run(kaggle, tmp_path, words)
@@ -88,15 +74,8 @@ def test_a_killed_unpacking_leaves_no_folder_and_the_next_call_a_whole_one(kaggl
     assert kaggle.seen == [] and path.exists()  # a zip from the browser needs no Kaggle and stays
 
 
-def test_a_folder_that_lost_an_image_is_refused_with_the_way_out(kaggle, tmp_path):
-    unpack(folder_of(tmp_path))
-    (folder_of(tmp_path) / "test_images" / "200002.jpg").unlink()
-    line = refused(run(kaggle, tmp_path, "download"))
-    assert re.search("200002.jpg.*delete .* and run the same command again", line)
-
-
 def test_a_damaged_archive_is_downloaded_again(kaggle, tmp_path):
-    path = tmp_path / "data" / f"{SLUG}.zip"
+    path = folder_of(tmp_path).with_suffix(".zip")
     path.parent.mkdir()
     path.write_bytes(damaged(kaggle.archive))
     done = run(kaggle, tmp_path, "download")
