@@ -152,8 +152,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def archive(self) -> None:
         """The archive, or the rest of it; a body trouble stops it half-way."""
-        asked = self.headers.get("Range", "")
-        start = int(asked[6:-1]) if asked and self.headers.get("If-Range") == ETAG else 0
+        wanted = self.headers.get("Range", "")
+        start = int(wanted[6:-1]) if wanted and self.headers.get("If-Range") == ETAG else 0
         whole = self.kaggle.archive
         size = self.kaggle.announced or len(whole)
         headers = {"Content-Length": size - start, "Content-Type": "application/zip"}

@@ -106,7 +106,7 @@ def environment(kaggle: StandIn, home: Path) -> dict[str, str]:
     own |= {"KAGGLE_API_ENVIRONMENT": "LOCALHOST", "no_proxy": "", "NO_PROXY": ""}
     own |= {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY, "HOME": str(home)}
     own |= {"PADDY_DATA": str(folder_of(home)), "PADDY_WORK": str(home / "work")}
-    return own | {"VERBOSE": "1"}  # the client then prints its requests, unless it is kept from it
+    return own | {"VERBOSE": "1"}  # the client then prints its requests, with the key
 
 
 def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:

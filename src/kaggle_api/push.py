@@ -76,11 +76,10 @@ def _is_finished(variant: Variant) -> bool:
     if not bundle.card_path(models, variant.name).is_file():
         return False
     card = bundle.read_card(models, variant.name)
-    bundle.is_done(variant, models, card["data"])
-    if is_cut(variant, card):
-        return False
-    print(f"{variant.name}: finished already")
-    return True
+    finished = bundle.is_done(variant, models, card["data"]) and not is_cut(variant, card)
+    if finished:
+        print(f"{variant.name}: finished already")
+    return finished
 
 
 def _start(variant: Variant, datasets: list[str], internet: bool | None) -> bool:

@@ -112,8 +112,8 @@ def changed_rows(labels: pd.Series, known: pd.Series, probs: pd.DataFrame | None
     changed = pd.DataFrame({"old": known, "new": labels})[labels != known]
     if probs is None:
         return [f"{image}  {old} → {new}" for image, old, new in changed.itertuples()]
-    long = probs.stack()
-    margins = {image: long.get((image, new), 0.0) - long.get((image, old), 0.0)
-               for image, old, new in changed.itertuples()}
-    return [f"{image}  {changed.old[image]} → {changed.new[image]}  margin {margins[image]:+.3f}"
-            for image in sorted(margins, key=margins.get, reverse=True)]
+    table = probs.stack()
+    changed["margin"] = [table.get((image, new), 0.0) - table.get((image, old), 0.0)
+                         for image, old, new in changed.itertuples()]
+    changed = changed.sort_values("margin", ascending=False, kind="stable")
+    return [f"{i}  {old} → {new}  margin {m:+.3f}" for i, old, new, m in changed.itertuples()]

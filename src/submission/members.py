@@ -128,9 +128,9 @@ def _agreement(
     """On how many images `labels` and `member` agree, would by chance, and the share they must.
 
     What can be expected is the ensemble's own agreement on the hold-out, if its provenance knows
-    that; else that of a model which is right as often as the member, with mistakes that are alike
-    by chance. Of the way there from chance, all but `LOST` must be reached: as many rows may be in
-    the wrong place.
+    that; else that of a model which is right as often as the member, whose mistakes
+    coincide by chance. Of the way there from chance, all but `LOST` must be reached: as many rows
+    may be in the wrong place.
     """
     picks = labels_of(member.test.loc[labels.index])
     mixes = [column.value_counts(normalize=True) for column in (labels, picks)]

@@ -57,15 +57,15 @@ def test_weights_of_a_model_attach_the_model_that_their_path_names():
     assert facts["model_sources"] == [model] and facts["enable_internet"] is False
 
 
-@pytest.mark.parametrize("pretrained, internet, said", [
+@pytest.mark.parametrize("pretrained, internet, expected", [
     (f"{INPUT}/timm-weights/vit.safetensors", None, "--dataset OWNER/NAME"),
     (f"{INPUT}/datasets/another/other/vit.safetensors", None, "datasets/OWNER/NAME/FILE"),
     (f"{INPUT}/models/resnet50/model.safetensors", None, "FRAMEWORK/VARIATION/VERSION/FILE"),
     ("/home/me/vit.safetensors", None, INPUT),
     (True, False, "internet"),
 ])  # fmt: skip
-def test_weights_that_nothing_attached_holds_are_refused(pretrained, internet, said):
-    with pytest.raises(UserError, match=said):
+def test_weights_that_nothing_attached_holds_are_refused(pretrained, internet, expected):
+    with pytest.raises(UserError, match=expected):
         metadata(make_variant(pretrained=pretrained), ["someone/other"], internet)
 
 

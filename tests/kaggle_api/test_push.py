@@ -53,17 +53,17 @@ def test_a_kernel_that_fails_names_its_log_and_can_be_pushed_again(kaggle, tmp_p
     assert len(kaggle.called("SaveKernel")) == 2 and len(models(tmp_path)) == 4
 
 
-@pytest.mark.parametrize(("name", "said"), [
+@pytest.mark.parametrize(("name", "expected"), [
     (f"models/{ONE}.pkl", "sha256"),
     (f"models/{ONE}.json", "no model card"),
     (f"models/{ONE}.valid.parquet", "parquet"),
     (f"models/{ONE}.test.parquet", "parquet"),
     ("push.json", "this push"),
 ])  # fmt: skip
-def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path, name, said):
+def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path, name, expected):
     whole = kaggle.run_kernel
     kaggle.run_kernel = lambda r: whole(r) | {name: b"b" * len(whole(r)[name])}
-    assert said in refused(push(kaggle, tmp_path))
+    assert expected in refused(push(kaggle, tmp_path))
     assert models(tmp_path) == []
 
 
@@ -114,13 +114,13 @@ def test_a_kernel_that_an_older_version_pushed_is_followed_and_continued(kaggle,
     assert card["commit"] == "c" * 40 and len(models(tmp_path)) == 8
 
 
-@pytest.mark.parametrize(("words", "said"), [
+@pytest.mark.parametrize(("words", "expected"), [
     (ONE, "verify your phone number at"),
     ("vit_smal_squish_224", "did you mean 'vit_small_squish_224'"),
     (f"{ONE} --no-internet", "--dataset"),
     (f"{ONE} {TWO} {ONE}", f"{ONE} is given twice"),
 ])  # fmt: skip
-def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path, words, said):
+def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path, words, expected):
     kaggle.troubles["SaveKernel"] = [(403, "Phone verification is required")]
-    assert said in refused(push(kaggle, tmp_path, words))
+    assert expected in refused(push(kaggle, tmp_path, words))
     assert kaggle.kernels == {} and models(tmp_path) == []

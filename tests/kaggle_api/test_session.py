@@ -81,7 +81,7 @@ def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
     in_turn(
         kaggle,
         ("ERROR", lambda _: {HIDDEN: b"1"}),
-        ("CANCEL_ACKNOWLEDGED", lambda _: {}),  # Kaggle has kept nothing of it
+        ("CANCEL_ACKNOWLEDGED", lambda _: {}),  # with no output
         ("ERROR", deleted),
         ("COMPLETE", lambda request: trained(tmp_path, request)),
     )

@@ -1,4 +1,4 @@
-"""submissions/sent/: what was sent is found on Kaggle's list, kept, and never mixed up."""
+"""submissions/sent/: what was sent is found on Kaggle's list and never mixed up."""
 
 import json
 import os
