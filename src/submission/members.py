@@ -115,7 +115,7 @@ def member_findings(
     remedy = "rows are in another order than the images: join labels by image_id"
     findings = [
         ("error", "only ", low, f": {remedy}, or predict this member again"),
-        ("compared", "image by image: ", agree, ""),
+        ("compared", f"with {len(agree)} members, image by image: ", agree, ""),
         ("not compared", "with ", blind, ", too weak or on too few images to tell from chance"),
     ]
     return [Finding(kind, f"{start}{some(what, 3)}{end}") for kind, start, what, end in findings

@@ -70,7 +70,7 @@ def test_an_honest_weak_ensemble_passes_and_says_what_it_was_compared_with(folde
     found = guard(table, folder / "a.csv", folder, (), ORIGIN, MEMBERS, None)
     assert texts(found, "error") == []
     assert texts(found, "compared") == [
-        "image by image: 64% agree with vit_0 (refused below 56%), "
+        "with 3 members, image by image: 64% agree with vit_0 (refused below 56%), "
         "67% agree with vit_1 (refused below 53%), 70% agree with vit_2 (refused below 58%)"]
     nothing = "with a known good file (none is known; --good FILE names one)"
     assert texts(found, "not compared") == [nothing]
@@ -213,4 +213,4 @@ def test_writing_compares_with_the_members_at_hand(tmp_path, monkeypatch):
         write_ensemble(ensemble._replace(members=wrong))
     record = json.loads(write_ensemble(ensemble).with_suffix(".json").read_text())
     assert record["expected"]["agree"] == {"one": 60, "two": 60}
-    assert record["findings"][0].startswith("compared: image by image: 100% agree with one")
+    assert record["findings"][0].startswith("compared: with 2 members, image by image: 100%")
