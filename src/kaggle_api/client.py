@@ -91,9 +91,10 @@ def _delay(error: UserError, default: float) -> float:
 
 def _explain(error: Exception, *secrets: str) -> str:
     """One line for the user, without the `secrets` that Kaggle's answer may repeat."""
-    text = re.sub(r"\s+", " ", str(error)).strip(" .")[:200]
+    text = re.sub(r"\s+", " ", str(error)).strip(" .")
     for secret in secrets:
         text = text.replace(secret, "***")
+    text = text[:200]  # not before: half a secret would not be found
     if not isinstance(error, RequestException):
         return f"Kaggle's client: {text}"
     if not isinstance(error, HTTPError) or error.response is None:

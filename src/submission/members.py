@@ -45,14 +45,14 @@ def read_members(origin: Mapping[str, Any], folder: Path) -> tuple[list[Predicte
     if not wanted:
         there = sorted(path.name.removesuffix(TEST) for path in models.glob(f"[!.]*{TEST}"))
         wanted, instead = {name: {name: {}} for name in there}, some(there, 3) or "nothing"
-        unread = [f"the CSV names none; {models} has {instead}"]
+        unread = [f"with its own members (its .json names none); {models} has {instead}"]
     tables = []
     for name, parts in wanted.items():
         try:
             tables.append(_read(name, parts, models, folder))
         except UserError as error:
-            unread.append(str(error))
-    return tables, [Finding("not compared", f"with members: {text}") for text in unread]
+            unread.append(f"with {name}: {error}")
+    return tables, [Finding("not compared", text) for text in unread]
 
 
 def _read(name: str, parts: Mapping[str, Mapping], models: Path, folder: Path) -> Predicted:

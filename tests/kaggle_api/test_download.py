@@ -121,11 +121,13 @@ def test_a_disk_too_small_is_found_out_before_anything_is_fetched(kaggle, tmp_pa
     ((403, "You must accept this competition's rules"), "/rules"),
     ((404, "Not found"), "closed"),
     ((400, f"bad key {KEY}"), "bad key ***"),
+    ((400, f"{'x' * 190}{KEY}"), "x***"),
     ((429, f"too many, {KEY}", {"Retry-After": "7200"}), "wait 7200 seconds"),
 ])  # fmt: skip
 def test_a_refused_download_is_one_line_with_the_remedy(kaggle, tmp_path, trouble, remedy):
     kaggle.troubles["DownloadDataFiles"] = [trouble]
-    assert remedy in refused(run(kaggle, tmp_path, "download"))
+    line = refused(run(kaggle, tmp_path, "download"))
+    assert remedy in line and KEY[:7] not in line
     assert len(kaggle.seen) == 1 and left_over(tmp_path) == [] and kaggle.slept == []
 
 
