@@ -13,9 +13,8 @@ import numpy as np
 from fastai.vision.all import Normalize, TensorImage, Transform
 from torch import Tensor
 
-from src.vision.cutting import cut, shrink
 from src.vision.photograph import open_image
-from src.vision.plain import plain_view
+from src.vision.pixels import cut, plain_view, shrink
 from src.vision.views import Frame, sample_view
 
 

@@ -38,6 +38,8 @@ FAMILIES = {
 RESIZABLE = {"vision_transformer", "deit", "beit", "eva"}
 FIXED_ONCE_BUILT = "beit"  # the others can resample them from batch to batch
 
+logging.getLogger("timm").setLevel(logging.WARNING)
+
 
 def timm_name(arch: str) -> str:
     """timm's current full name of `arch`: an alias, an old name or any name timm knows."""
@@ -45,14 +47,10 @@ def timm_name(arch: str) -> str:
     model, tag = registry.split_model_name_tag(name)
     tags = registry._model_default_cfgs[model].tags if timm.is_model(model) else []
     if not tags or (tag and tag not in tags):
-        known = list({*ALIASES, *timm.list_models(), *timm.list_pretrained()})
-        raise UserError(f"unknown architecture {arch!r}; {_near(arch, known)}")
+        hint = nearest(arch, list({*ALIASES, *timm.list_models(), *timm.list_pretrained()}))
+        hint = hint if hint.startswith("did") else "see timm.list_models() for the names"
+        raise UserError(f"unknown architecture {arch!r}; {hint}")
     return name
-
-
-def _near(arch: str, known: list[str]) -> str:
-    hint = nearest(arch, known)
-    return hint if hint.startswith("did") else "see timm.list_models() for the names"
 
 
 def _module(arch: str) -> str:
@@ -75,16 +73,16 @@ def stats(arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return pretrained_cfg(arch).mean, pretrained_cfg(arch).std
 
 
-def check_size(variant: Variant) -> None:
-    """Refuse a size `variant.arch` cannot take, naming those it can."""
+def check_arch(variant: Variant) -> None:
+    """Refuse an unknown architecture, and a size it cannot take, naming those it can."""
     module, config = _module(variant.arch), pretrained_cfg(variant.arch)
     native = config.input_size[1:]
-    one_of_many = RESIZABLE - {FIXED_ONCE_BUILT} if variant.sizes else RESIZABLE
+    resizable = RESIZABLE - {FIXED_ONCE_BUILT} if variant.sizes else RESIZABLE
     for size in split_sizes(variant.sizes) or [variant.size]:
         sides = height_width(size)
         if not config.fixed_input_size:
             fits, can = min(sides) >= 32, "sizes of 32 pixels and more, best in multiples of 32"
-        elif module in one_of_many:
+        elif module in resizable:
             patch = _patch(variant.arch)
             fits = all(side % patch == 0 for side in sides)
             can = f"multiples of {patch} (made for {native[0]})"
@@ -109,10 +107,3 @@ def create_kwargs(variant: Variant, weights: Path | None = None) -> dict[str, An
     if weights:
         kwargs["pretrained_cfg_overlay"] = {"file": str(weights)}
     return kwargs
-
-
-def check_arch(variant: Variant) -> None:
-    """Everything about the architecture that can be refused before any work."""
-    timm_name(variant.arch)
-    check_size(variant)
-    logging.getLogger("timm").setLevel(logging.WARNING)

@@ -1,27 +1,14 @@
 """Photographs to DataLoaders: the saved split, one resize method, augmentation."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastai.vision.all import (
-    CategoryBlock,
-    DataBlock,
-    DataLoaders,
-    IndexSplitter,
-    IntToFloatTensor,
-    Normalize,
-    PadMode,
-    Pipeline,
-    RandomResizedCropGPU,
-    Resize,
-    ResizeMethod,
-    TransformBlock,
-    aug_transforms,
-)
+from fastai.vision import all as fastai
+from fastai.vision.all import DataBlock, DataLoaders, Resize
 
 from src import competition
 from src.competition import read_corrections
@@ -31,18 +18,11 @@ from src.vision.augment import FastViews, NormalizeBytes
 from src.vision.photograph import open_image, shrunk_copies
 from src.vision.views import frame_of
 
-METHODS = {
-    "squish": ResizeMethod.Squish,
-    "crop": ResizeMethod.Crop,
-    "pad": ResizeMethod.Pad,
-    "rect": ResizeMethod.Squish,
-}
-
 
 def item_tfms(variant: Variant) -> Resize:
     """The resize to `item_size`, height × width, the first transform of every photograph."""
-    size = height_width(variant.item_size)
-    return Resize(size, method=METHODS[variant.resize], pad_mode=PadMode.Zeros)
+    method = "squish" if variant.resize == "rect" else variant.resize
+    return Resize(height_width(variant.item_size), method=method, pad_mode="zeros")
 
 
 def batch_tfms(variant: Variant) -> list:
@@ -54,11 +34,11 @@ def batch_tfms(variant: Variant) -> list:
     if variant.augment == "fast":
         return [NormalizeBytes.from_stats(mean, std)]
     height, width = height_width(variant.item_size)
-    augment = aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
-    for tfm in augment:
-        if isinstance(tfm, RandomResizedCropGPU):
+    tfms = fastai.aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
+    for tfm in tfms:
+        if isinstance(tfm, fastai.RandomResizedCropGPU):
             tfm.ratio = (width / height,) * 2  # fastai's crops are squares, of a rectangle too
-    return [IntToFloatTensor(), *augment, Normalize.from_stats(mean, std)]
+    return [fastai.IntToFloatTensor(), *tfms, fastai.Normalize.from_stats(mean, std)]
 
 
 def label_of(path: Path, labels: Mapping[str, str]) -> str:
@@ -87,9 +67,9 @@ def loaders(batch_bytes: int) -> int:
 def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
     """Training and hold-out DataLoaders: fold `variant.fold` is held out; with `all`, nothing."""
     paths, corrections = competition.train_paths(folder), read_corrections(variant, folder)
-    included = (folds.loc[paths.index] == variant.fold) | ~paths.index.isin(corrections.exclude)
-    paths = paths[included]
-    held_out = (folds.loc[paths.index] == variant.fold).to_numpy().nonzero()[0]
+    in_fold = folds.loc[paths.index] == variant.fold
+    paths = paths[in_fold | ~paths.index.isin(corrections.exclude)]
+    held_out = in_fold[paths.index].to_numpy().nonzero()[0]
     if variant.bs > (training := len(paths) - len(held_out)):  # fastai drops a batch not full
         raise UserError(f"bs={variant.bs} is more than the {training} training images; lower it")
     if variant.cache:
@@ -98,28 +78,26 @@ def get_dls(folder: Path, folds: pd.Series, variant: Variant) -> DataLoaders:
         paths = copies
     labels, relabel = competition.train_table(folder).label.to_dict(), corrections.relabel
     labels |= {name: relabel[name] for name in relabel.keys() - set(paths.index[held_out])}
-    get_y = partial(label_of, labels=labels)
-    block = _block(competition.classes(folder), get_y, held_out, variant)
+    block = _block(competition.classes(folder), labels, held_out, variant)
     bs = variant.bs // variant.accum
-    dls = block.dataloaders(
-        list(paths), path=Path("."), bs=bs, num_workers=loaders(bs * _item_bytes(variant))
-    )
+    processes = loaders(bs * _item_bytes(variant))
+    dls = block.dataloaders(list(paths), path=Path("."), bs=bs, num_workers=processes)
     if variant.augment == "fast":  # its views are tensors already: `ToTensor` would only cost time
         for dl in dls:
-            dl.after_item = Pipeline()
+            dl.after_item = fastai.Pipeline()
     return dls
 
 
 def _block(
-    classes: list[str], get_y: Callable[[Path], str], held_out: np.ndarray, variant: Variant
+    classes: list[str], labels: Mapping[str, str], held_out: np.ndarray, variant: Variant
 ) -> DataBlock:
     """fastai's DataBlock: files to images, by its transforms or by `FastViews`, and classes."""
     resize, fast = item_tfms(variant), variant.augment == "fast"
     image = FastViews(frame_of(variant), resize) if fast else open_image
     return DataBlock(
-        blocks=(TransformBlock(type_tfms=image), CategoryBlock(vocab=classes)),
-        get_y=get_y,
-        splitter=IndexSplitter(held_out),
+        blocks=(fastai.TransformBlock(type_tfms=image), fastai.CategoryBlock(vocab=classes)),
+        get_y=partial(label_of, labels=labels),
+        splitter=fastai.IndexSplitter(held_out),
         item_tfms=None if fast else resize,
         batch_tfms=batch_tfms(variant),
     )

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from src.competition import problem_of, to_rgb
 from src.core import UserError, atomic_path, cache_dir, cores, require_writable, sha256, terminal
-from src.vision.cutting import reduction
+from src.vision.pixels import reduction
 from src.vision.views import Frame
 
 QUALITY = 95  # of a copy

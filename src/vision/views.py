@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from src.core import UserError, Variant, height_width
+from src.core import Variant, height_width
 
 WARP, DEGREES, ZOOM, LIGHTING = 0.2, 10.0, 1.1, 0.2  # fastai's aug_transforms
 P_CHANGE = 0.75  # of each transform but the flip
@@ -68,17 +68,15 @@ def fixed_views(kind: str, frame: Frame) -> list[View]:
 
     flips: the mirror image; crops: corners and centre; rotations: by 90, 180 and 270 degrees.
     """
-    box = height, width, top, left = whole_box(frame)
     if kind == "flips":
-        return [View(homography(frame, box, flip=-1.0))]
+        return [View(homography(frame, flip=-1.0))]
     if kind == "rotations":
-        return [View(homography(frame, box, degrees=degrees)) for degrees in (90, 180, 270)]
-    if kind == "crops":
-        h, w = round(CROP_SHARE * height), round(CROP_SHARE * width)
-        places = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
-        boxes = [(h, w, top + y * (height - h), left + x * (width - w)) for y, x in places]
-        return [View(homography(frame, box)) for box in boxes]
-    raise UserError(f"unknown views {kind!r}; known: flips, crops, rotations")
+        return [View(homography(frame, degrees=degrees)) for degrees in (90, 180, 270)]
+    height, width = frame.item_size
+    h, w = round(CROP_SHARE * height), round(CROP_SHARE * width)
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+    boxes = [(h, w, y * (height - h), x * (width - w)) for y, x in places]
+    return [View(homography(frame, box)) for box in boxes]
 
 
 def random_box(rng: np.random.Generator, frame: Frame) -> Box:
@@ -89,14 +87,9 @@ def random_box(rng: np.random.Generator, frame: Frame) -> Box:
     return h, w, int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
 
 
-def whole_box(frame: Frame) -> Box:
-    """The box of the plain view: the whole item image."""
-    return *frame.item_size, 0, 0
-
-
 def homography(
     frame: Frame,
-    box: Box,
+    box: Box | None = None,
     flip: float = 1.0,
     warp: tuple[float, float] = (0.0, 0.0),
     degrees: float = 0.0,
@@ -104,7 +97,7 @@ def homography(
 ) -> np.ndarray:
     """3 × 3 matrix from a pixel of the view to the item image: crop, zoom, rotation, flip, warp.
 
-    `zoom` is the factor and its centre, (x, y) from 0 to 1.
+    Without `box` the whole item image; `zoom` is the factor and its centre, (x, y) from 0 to 1.
     """
     height, width = frame.item_size
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -115,7 +108,7 @@ def homography(
         [-sin * scale * width / height, cos * scale, cos * y - sin * x],
         [0, 0, 1],
     ]
-    matrix = _warp(*warp) @ np.array(affine) @ _from_pixels(frame, box)
+    matrix = _warp(*warp) @ np.array(affine) @ _from_pixels(frame, box or (height, width, 0, 0))
     # fastai measures between the centres of the outer pixels, we between their outer edges.
     matrix[0] *= 1 - 1 / width
     matrix[1] *= 1 - 1 / height
@@ -137,11 +130,11 @@ def _from_pixels(frame: Frame, box: Box) -> np.ndarray:
 
     fastai averages a large crop down to twice the view's size, then samples from centre to centre.
     """
-    reduction = max(1, box[0] / frame.size[1] / 2)  # sic: fastai 2.8 takes height by width
+    height, width, top, left = box
+    reduction = max(1, height / frame.size[1] / 2)  # sic: fastai 2.8 takes height by width
     matrix = np.eye(3)
-    for axis, (side, start, out, item) in enumerate(
-        zip(box[1::-1], box[:1:-1], frame.size[::-1], frame.item_size[::-1], strict=True)
-    ):
+    for axis, side, start in ((0, width, left), (1, height, top)):
+        out, item = frame.size[1 - axis], frame.item_size[1 - axis]
         cell = side / int(side / reduction)
         step = (side - cell) / max(out - 1, 1)
         matrix[axis, axis] = 2 * step / (item - 1)

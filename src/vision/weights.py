@@ -22,6 +22,7 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # of a repository, in the or
 # Seconds for the hub to answer. Its client has a time limit for each address and none for the
 # name server: without a network that adds up to minutes.
 PATIENCE = 8
+RETRY = "connect to the network or try again later, "
 
 
 class Weights(NamedTuple):
@@ -41,23 +42,25 @@ def find(variant: Variant) -> Weights:
     if isinstance(variant.pretrained, str):
         return Weights("file", _named_file(variant.pretrained))
     cfg = pretrained_cfg(variant.arch)
+    if not cfg.hf_hub_id and not cfg.url:
+        raise _refusal(variant, "timm", "it has none for this architecture")
     if file := _cached(cfg):
         return Weights("cache", file)
-    _require_hub(variant, cfg)
+    if error := _request_error(cfg):
+        raise _refusal(variant, _host(cfg), error, RETRY)
     return Weights("hub", None)
 
 
 def fetch(variant: Variant) -> Weights:
     """The same with the file in place, downloaded if need be: its progress is on the terminal."""
-    found = find(variant)
+    found, cfg = find(variant), pretrained_cfg(variant.arch)
     if found.source != "hub":
         return found
-    cfg = pretrained_cfg(variant.arch)
     try:
         with redirect_stderr(terminal()):
             return Weights("hub", _download(cfg))
     except Exception as error:  # of the network, the disk or the hub: each has its own
-        raise _unavailable(variant, cfg, error) from error
+        raise _refusal(variant, _host(cfg), error, RETRY) from error
 
 
 def _named_file(name: str) -> Path:
@@ -68,6 +71,10 @@ def _named_file(name: str) -> Path:
             "write true (download), false (random weights) or the path of a file"
         )
     return path
+
+
+def _host(cfg: Any) -> str:
+    return constants.ENDPOINT if cfg.hf_hub_id else urlsplit(cfg.url).netloc
 
 
 def _cached(cfg: Any) -> Path | None:
@@ -91,42 +98,28 @@ def _download(cfg: Any) -> Path:
         return Path(hf_hub_download(repo, FILES[1], revision=revision))
 
 
-def _require_hub(variant: Variant, cfg: Any) -> None:
-    """Refuse weights that nobody publishes, or whose hub is out of reach."""
-    if not cfg.hf_hub_id and not cfg.url:
-        raise _refusal(variant, "timm", "it has none for this architecture", "")
-    if constants.HF_HUB_OFFLINE:
-        raise _refusal(variant, "the cache", "HF_HUB_OFFLINE=1 allows no download", "unset it, ")
-    if error := _no_answer(cfg):
-        raise _unavailable(variant, cfg, error)
-
-
-def _no_answer(cfg: Any) -> Exception | None:
+def _request_error(cfg: Any) -> Exception | None:
     """Why the hub does not answer about the weights of `cfg`; None if it does."""
     repo, revision = hf_split(cfg.hf_hub_id or "")
     url = hf_hub_url(repo, FILES[0], revision=revision) if repo else cfg.url
-    errors: list[Exception | None] = []
+    errors: list[Exception] = []
 
     def request() -> None:
-        """One request, whose outcome is put into `errors`."""
+        """One request; what it fails with is put into `errors`."""
         try:
             # The token of the hub is for no other host.
             get_hf_file_metadata(url, token=None if repo else False, timeout=PATIENCE)
-            errors.append(None)
         except EntryNotFoundError:  # it answers, and may have the other of FILES
-            errors.append(None)
+            pass
         except Exception as error:  # each kind of network fails in its own way
             errors.append(error)
 
     thread = Thread(target=request, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return errors[0] if errors else TimeoutError(f"no answer within {PATIENCE} s")
-
-
-def _unavailable(variant: Variant, cfg: Any, error: Exception) -> UserError:
-    place = constants.ENDPOINT if cfg.hf_hub_id else urlsplit(cfg.url).netloc
-    return _refusal(variant, place, error, "connect to the network or try again later, ")
+    if thread.is_alive():
+        return TimeoutError(f"no answer within {PATIENCE} s")
+    return errors[0] if errors else None
 
 
 def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
@@ -135,11 +128,11 @@ def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
     return _refusal(variant, weights.file, error, again)
 
 
-def _refusal(variant: Variant, place: Any, reason: Any, remedy: str) -> UserError:
+def _refusal(variant: Variant, place: Any, reason: Any, remedy: str = "") -> UserError:
     lines = str(reason).splitlines() or [type(reason).__name__]
     return UserError(
         f"no weights for {timm_name(variant.arch)} from {place} "
-        f"({shorten(lines[0], 160, placeholder=' …')}); {remedy}give a file with -p pretrained "
+        f"({shorten(lines[0], 240, placeholder=' …')}); {remedy}give a file with -p pretrained "
         "PATH (in a row: pretrained: PATH), or take random weights: -p pretrained false"
     )
 
