@@ -86,19 +86,18 @@ WAYS = {"learn.tta": with_learn_tta, "fixed views": with_fixed_views, "predict":
 
 def measure(case: str, way: str, count: str, folder: Path) -> tuple[float, float, int]:
     """Seconds for `count` images, files decoded per image, peak MB; in a process of its own."""
-    from src import competition
-    from src.predict import tta
-    from src.vision import loaders as data
+    from src import competition, vision
+    from src.vision import loaders
 
     decoded = multiprocessing.Value("i", 0)
-    open_image = data.open_image
+    open_image = vision.open_image
 
     def _counting(path: Path) -> object:
         with decoded:
             decoded.value += 1
         return open_image(path)
 
-    data.open_image = tta.open_image = _counting
+    loaders.open_image = vision.open_image = _counting
     made, variants = learners(case, folder)
     images = int(count)
     files = list(competition.train_paths(folder))
@@ -117,14 +116,14 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
 
     from src import competition
     from src.predict import tta
-    from src.vision import frame_of, item_tfms, workers
+    from src.vision import frame_of, item_tfms, open_image, workers
 
     made, variants = learners(case, folder)
     models = [tta.Model(learn, variants[name]) for name, learn in made.items()]
     frames = {frame_of(model.variant): model for model in models}
 
     def _cut(path: Path) -> None:
-        photo = tta.open_image(path)
+        photo = open_image(path)
         for model in frames.values():
             item = item_tfms(model.variant)(photo, split_idx=1)
             tta.plain_views([item], model.variant)

@@ -10,7 +10,7 @@ import argparse
 from typing import Any
 
 from src import bundle
-from src.core import CHOICES, command, load_variants, models_dir, require_once
+from src.core import CHOICES, Variant, command, load_variants, models_dir, require_once
 from src.predict.bundles import predict_bundles
 
 
@@ -27,14 +27,14 @@ def main() -> None:
     args = parser.parse_args()
     require_once(args.names)
     flags = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
-    tta = {name: _row_settings(name) | flags for name in args.names}
+    rows = load_variants()
+    tta = {name: _settings(rows.get(name)) | flags for name in args.names}
     done = predict_bundles(tta, models_dir(), args.data, args.trust)
     for name in args.names:
         print(f"{name}: {'predicted' if name in done else 'up to date'}")
 
 
-def _row_settings(name: str) -> dict[str, Any]:
-    row = load_variants().get(name)
+def _settings(row: Variant | None) -> dict[str, Any]:
     return {key: row.recipe[key] for key in bundle.TTA_FIELDS} if row else {}
 
 

@@ -6,20 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
-from src import bundle, competition
-from src.competition import get_folds, holdout_digest
-from src.core import (
-    UserError,
-    cache_dir,
-    free_memory,
-    make_variant,
-    require_writable,
-    sha256_lines,
-    write_json,
-)
+from src import bundle, competition, core
+from src.core import UserError, make_variant
 from src.evidence import write_probs
 from src.predict.tta import Tables, predict
 
@@ -33,13 +23,17 @@ def predict_bundles(
 
     `tta`, by bundle name, are new TTA settings: with them the hold-out is predicted again too.
     """
-    cards = {name: _card(models, name, tta[name], trust) for name in tta}
+    cards = {}
+    for name, settings in tta.items():
+        card = bundle.read_card(models, name, trust)
+        variant = make_variant(**card["variant"] | settings)
+        cards[name] = card | {"variant": variant.recipe}
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
     splits = {name: bundle.stale(models, card, images) for name, card in cards.items()}
     stale = sorted(name for name in cards if splits[name])
     if stale:
-        require_writable(models)
+        core.require_writable(models)
     for name in stale:
         if "valid" in splits[name]:
             _predict_valid(models, folder, cards[name], trust)
@@ -51,25 +45,17 @@ def predict_bundles(
     return stale
 
 
-def _card(models: Path, name: str, tta: Mapping[str, Any], trust: bool) -> dict[str, Any]:
-    """The card of bundle `name`, with the settings in `tta`."""
-    card = bundle.read_card(models, name, trust)
-    return card | {"variant": make_variant(**{**card["variant"], **tta}).recipe}
-
-
 def _update_card(models: Path, card: dict) -> None:
     """Save the TTA settings and errors of `card`, not its sha256: --trust is for one run."""
     before = bundle.read_card(models, card["name"])
     if (now := card | {"sha256": before["sha256"]}) != before:
-        write_json(bundle.card_path(models, card["name"]), now)
+        core.write_json(bundle.card_path(models, card["name"]), now)
 
 
 def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
     """The `cards` in groups whose models fit into memory together; mostly one group."""
-    if torch.cuda.is_available():
-        free = torch.cuda.mem_get_info()[0]
-    else:
-        free = free_memory()
+    on_gpu = torch.cuda.is_available()
+    free = torch.cuda.mem_get_info()[0] if on_gpu else core.free_memory()
     group: list[dict] = []
     for card in cards:
         if group and sum(c["bytes"] for c in [*group, card]) > free * SHARE:
@@ -87,8 +73,8 @@ def _predict(
     learners = {card["name"]: bundle.load(models, card["name"], trust) for card in cards}
     variants = {card["name"]: make_variant(**card["variant"]) for card in cards}
     metas = {card["name"]: bundle.expected_meta(card, split, images) for card in cards}
-    key = sha256_lines([json.dumps(meta) for meta in metas.values()])
-    unfinished = cache_dir() / f"predicting_{key[:12]}"
+    key = core.sha256_lines([json.dumps(meta) for meta in metas.values()])
+    unfinished = core.cache_dir() / f"predicting_{key[:12]}"
     tables = predict(learners, variants, paths, unfinished)
     for name, table in tables.items():
         path = bundle.probs_path(models, name, split)
@@ -102,19 +88,14 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     if competition.train_fingerprint(folder) != card["data"]:
         raise UserError(f"{card['name']} was trained on other images than {folder}; name its own")
     name, variant = card["name"], make_variant(**card["variant"])
-    folds = get_folds(folder, variant.seed, models, variant.split)
-    paths = holdout_paths(folder, folds, variant.fold)
-    if holdout_digest(list(paths)) != card["held_out"]:
+    folds = competition.get_folds(folder, variant.seed, models, variant.split)
+    paths = competition.train_paths(folder)
+    paths = paths[folds.loc[paths.index] == variant.fold].to_dict()
+    if competition.holdout_digest(list(paths)) != card["held_out"]:
         raise UserError(
             f"the saved folds no longer hold out the images {name} was not trained on",
             f"bring back the folds_….csv of its training, or {bundle.retrain_remedy(name)}",
         )
     tables = _predict(models, [card], "valid", card["held_out"], paths, trust)[name]
     labels = competition.train_table(folder).label
-    card["holdout"] = bundle.holdout_facts(tables, labels, card["variant"]["beta"])
-
-
-def holdout_paths(folder: Path, folds: pd.Series, fold: int) -> dict[str, Path]:
-    """image_id → file of every training image in `fold`, sorted by id."""
-    paths = competition.train_paths(folder)
-    return paths[folds.loc[paths.index] == fold].to_dict()
+    card["holdout"] = bundle.holdout_facts(tables, labels, variant.beta)

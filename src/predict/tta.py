@@ -8,7 +8,6 @@ release Python's lock while they work.
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,21 +20,8 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from src import vision
 from src.core import Variant, atomic_path, terminal
-from src.vision import (
-    View,
-    cut,
-    fixed_views,
-    frame_of,
-    item_tfms,
-    open_image,
-    plain_view,
-    sample_view,
-    shrink,
-    stats,
-    view_rng,
-    workers,
-)
 
 Tables = dict[str, pd.DataFrame]  # by view: "plain" and, with TTA, "views", the mean of the views
 BATCH = 16  # images; a killed run loses at most one batch per core
@@ -54,17 +40,6 @@ class Model(NamedTuple):
         return next(self.learn.model.parameters()).device
 
 
-def views_of(variant: Variant, image_id: str) -> list[View]:
-    """The views of one image beside the plain one; none without TTA."""
-    frame = frame_of(variant)
-    if variant.tta == "none":
-        return []
-    if variant.tta != "random":
-        return fixed_views(variant.tta, frame)
-    rngs = (view_rng(variant.seed, image_id, number) for number in range(variant.views))
-    return [sample_view(rng, frame) for rng in rngs]
-
-
 def predict(
     learners: Mapping[str, Learner],
     variants: Mapping[str, Variant],
@@ -75,35 +50,29 @@ def predict(
 
     Finished batches are saved in the folder `unfinished`, and read there by the next run.
     """
-    parts = _read_parts(unfinished)
+    files = sorted(unfinished.glob("*.parquet")) if unfinished else []
+    parts = [pd.read_parquet(file) for file in files]
     done = {image for part in parts for image in part.index.get_level_values("image_id")}
     todo = {image: path for image, path in paths.items() if image not in done}
     models = {name: Model(learn, variants[name]) for name, learn in learners.items()}
-    for model in models.values():
-        model.learn.model.eval()
-    with _one_thread_each():
-        parts += _predict_batches(models, todo, unfinished)
-    return {name: _tables(parts, name, list(paths)) for name in learners}
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """One thread per operation: every core has a batch of its own already."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # every core has a batch of its own already
     try:
-        yield
+        parts += _predict_batches(models, todo, unfinished)
     finally:
         torch.set_num_threads(threads)
+    return {name: _tables(parts, name, list(paths)) for name in learners}
 
 
 def _predict_batches(
     models: Mapping[str, Model], paths: Mapping[str, Path], unfinished: Path | None
 ) -> Iterator[pd.DataFrame]:
     """The probabilities batch by batch, with a bar: images/s and the time left."""
+    for model in models.values():
+        model.learn.model.eval()
     images = list(paths)
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    pool = ThreadPoolExecutor(workers())
+    pool = ThreadPoolExecutor(vision.workers())
     parts = pool.map(partial(_predict_batch, models, paths, unfinished), batches)
     try:
         with tqdm(total=len(images), unit=" images", desc="predict", file=terminal()) as bar:
@@ -120,27 +89,29 @@ def _predict_batch(
     images: list[str],
 ) -> pd.DataFrame:
     """Probabilities of one batch: rows (model, view, image_id), a column per class."""
-    photos = {image: open_image(paths[image]) for image in images}
+    photos = {image: vision.open_image(paths[image]) for image in images}
     items, batches, tables = {}, {}, {}
     for name, model in models.items():
         variant = model.variant
         resize = variant.resize, variant.item_size
         if resize not in items:
-            tfm = item_tfms(variant)
+            tfm = vision.item_tfms(variant)
             items[resize] = [tfm(photo, split_idx=1) for photo in photos.values()]
-        key = frame_of(variant), variant.tta, variant.views, variant.seed, model.device
+        key = vision.frame_of(variant), variant.tta, variant.views, variant.seed, model.device
         if key not in batches:
             batches[key] = plain_views(items[resize], variant), tta_views(photos, model)
         for view, probs in _probs(model, *batches[key]).items():
             tables[name, view] = pd.DataFrame(probs, images, list(model.learn.dls.vocab))
     part = pd.concat(tables, names=["model", "view", "image_id"])
-    _save_part(unfinished, part)
+    if unfinished:
+        with atomic_path(unfinished / f"{images[0]}.parquet") as temporary:
+            part.to_parquet(temporary)
     return part
 
 
 def plain_views(items: list[Image.Image], variant: Variant) -> Tensor:
-    """The plain views of resized photographs: (n_images, 3, height, width), 0 to 1."""
-    return torch.stack([plain_view(item, frame_of(variant)) for item in items])
+    """The plain view of each resized photograph: (n_images, 3, height, width), 0 to 1."""
+    return torch.stack([vision.plain_view(item, vision.frame_of(variant)) for item in items])
 
 
 def tta_views(photos: Mapping[str, Image.Image], model: Model) -> Tensor | None:
@@ -148,13 +119,21 @@ def tta_views(photos: Mapping[str, Image.Image], model: Model) -> Tensor | None:
 
     Cut on the model's device: a GPU receives the shrunk photographs instead of their views.
     """
-    if model.variant.tta == "none":
+    variant, frame = model.variant, vision.frame_of(model.variant)
+    if variant.tta == "none":
         return None
-    frame = frame_of(model.variant)
     return torch.stack([
-        cut(shrink(photo, frame), views_of(model.variant, image), frame, model.device)
+        vision.cut(vision.shrink(photo, frame), _views_of(variant, image), frame, model.device)
         for image, photo in photos.items()
     ])
+
+
+def _views_of(variant: Variant, image_id: str) -> list[vision.View]:
+    frame = vision.frame_of(variant)
+    if variant.tta != "random":
+        return vision.fixed_views(variant.tta, frame)
+    rngs = [vision.view_rng(variant.seed, image_id, number) for number in range(variant.views)]
+    return [vision.sample_view(rng, frame) for rng in rngs]
 
 
 def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, np.ndarray]:
@@ -169,25 +148,12 @@ def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, np.nd
 
 def _forward(model: Model, images: Tensor) -> Tensor:
     mean, std = (torch.tensor(s, device=model.device)[:, None, None]
-                 for s in stats(model.variant.arch))
+                 for s in vision.stats(model.variant.arch))
     images = (images.to(model.device) - mean) / std
     images = images.contiguous(memory_format=torch.channels_last)
     chunks = images.split(CHUNK if model.device.type == "cpu" else len(images))
     logits = torch.cat([model.learn.model(chunk) for chunk in chunks])
     return model.learn.loss_func.activation(logits.float()).cpu()
-
-
-def _save_part(unfinished: Path | None, part: pd.DataFrame) -> None:
-    """Save the probabilities of one batch, named by its first image."""
-    if unfinished:
-        with atomic_path(unfinished / f"{part.index[0][-1]}.parquet") as temporary:
-            part.to_parquet(temporary)
-
-
-def _read_parts(unfinished: Path | None) -> list[pd.DataFrame]:
-    """The batches that an interrupted run has finished."""
-    paths = sorted(unfinished.glob("*.parquet")) if unfinished else []
-    return [pd.read_parquet(path) for path in paths]
 
 
 def _tables(parts: list[pd.DataFrame], name: str, images: list[str]) -> Tables:

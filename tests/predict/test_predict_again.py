@@ -15,7 +15,6 @@ from src.core import config
 from src.ensemble.__main__ import main as ensemble
 from src.evidence import is_fresh
 from src.predict import bundles as predict
-from src.predict import tta
 from src.predict.__main__ import main
 from src.vision import open_image
 
@@ -112,7 +111,7 @@ def test_a_killed_prediction_of_a_hold_out_goes_on_where_it_was(models, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(predict, "predict", killed)
         pytest.raises(KeyboardInterrupt, predict.predict_bundles, {VIT: {"views": 3}}, models)
-    monkeypatch.setattr(tta, "open_image", noted)
+    monkeypatch.setattr("src.vision.open_image", noted)
     assert call(main, VIT, "--views", "3").returncode == 0
     held_out = list(tables_of(models, VIT, "valid")[0]["plain"].index)
     assert set(held_out) - set(opened) == set(held_out[:2])

@@ -10,7 +10,6 @@ from PIL import Image
 from small_training import loaders, tiny
 
 from src.core import CHOICES, UserError, height_width
-from src.predict import tta
 from src.vision import frame_of
 from src.vision import loaders as data
 from src.vision.augment import FastViews
@@ -220,7 +219,6 @@ def test_every_reader_shows_a_16_bit_picture_as_the_one_it_was_made_from(tmp_pat
         seen.append([np.asarray(picture, np.float32) for picture in pictures])
     for deep, plain in zip(*seen, strict=True):
         assert np.abs(deep - plain).max() < 9
-    assert tta.open_image is data.open_image
 
 
 def cut(path):
