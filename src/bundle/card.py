@@ -6,14 +6,11 @@ The card is written last: a bundle without one is unfinished.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.bundle import versions
 from src.core import UserError, Variant, sha256, write_json
 from src.evidence import blend, error_phrase, wrong_of
-
-if TYPE_CHECKING:
-    from fastai.learner import Learner
 
 CARD_KEYS = {
     **dict.fromkeys(("name", "family", "notebook", "commit", "data", "held_out", "sha256"), str),
@@ -21,7 +18,6 @@ CARD_KEYS = {
     "classes": list,
     "bytes": int,
 }
-NO_CARD = "a .pkl without a card: its training did not finish"
 
 
 def pkl_path(models: Path, name: str) -> Path:
@@ -49,26 +45,25 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
 
     With `trust` its sha256 is that of the .pkl itself, for the metadata of its predictions.
     """
-    path, pkl = card_path(models, name), pkl_path(models, name)
+    path, pkl, remedy = card_path(models, name), pkl_path(models, name), retrain_remedy(name)
     if not path.is_file():
-        known = ", ".join(n for n in names(models) if card_path(models, n).is_file()) or "none"
-        alone = f" ({NO_CARD})" if pkl.is_file() else ""
-        raise UserError(f"no finished model {name!r} in {models}{alone}; finished are: {known}")
+        if pkl.is_file():
+            raise UserError(f"{pkl} is without a card: its training did not finish", remedy)
+        known = ", ".join(read_cards(models)[0]) or "none"
+        raise UserError(f"no finished model {name!r} in {models}; finished are: {known}")
     try:
         card = dict(json.loads(path.read_text(encoding="utf-8")))
-        missing = [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]
+        wrong = [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]
     except (ValueError, TypeError):
-        missing = ["everything"]
-    if missing:
-        lacks = f"{', '.join(missing)} missing or wrong"
-        raise UserError(f"{path} is no model card ({lacks})", retrain_remedy(name))
+        wrong = ["everything"]
+    if wrong:
+        raise UserError(f"{path} is no model card ({', '.join(wrong)} missing or wrong)", remedy)
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
     if not pkl.is_file():
-        remedy = f"put it back, or {retrain_remedy(name)}"
-        raise UserError(f"{pkl} is missing though its card is there", remedy)
+        raise UserError(f"{pkl} is missing though its card is there", f"put it back, or {remedy}")
     if pkl.stat().st_size != card["bytes"]:
-        raise UserError(f"{pkl} is not the file its card describes", retrain_remedy(name))
+        raise UserError(f"{pkl} is not the file its card describes", remedy)
     return card | {"sha256": sha256(pkl)} if trust else card
 
 
@@ -82,7 +77,7 @@ def names(models: Path) -> list[str]:
     return sorted({path.stem for kind in ("[!.]*.json", "[!.]*.pkl") for path in models.glob(kind)})
 
 
-def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def read_cards(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Finished bundles, name → card; and the others, name → why they are not finished."""
     cards, reasons = {}, {}
     for name in names(models):
@@ -90,20 +85,14 @@ def survey(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
             cards[name] = read_card(models, name)
         except UserError as error:
             reasons[name] = str(error)
-            if not card_path(models, name).is_file():
-                reasons[name] = f"{pkl_path(models, name)} is {NO_CARD}; {retrain_remedy(name)}"
     return cards, reasons
 
 
-def make_card(learn: "Learner", variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
-    """The card of a fitted `learn`: how to make the model again; `facts` are added."""
-    return {
-        "name": variant.name,
-        "variant": variant.recipe,
-        "classes": list(learn.dls.vocab),
-        "versions": versions.installed(),
-        **facts,
-    }
+def make_card(learn: Any, variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
+    """The card of the fitted Learner `learn`: how to make the model again; `facts` are added."""
+    classes, packages = list(learn.dls.vocab), versions.installed()
+    recipe = {"name": variant.name, "variant": variant.recipe}
+    return {**recipe, "classes": classes, "versions": packages, **facts}
 
 
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
@@ -116,10 +105,9 @@ def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[s
 
 def holdout_counts(images: int, plain: int, tta: int) -> dict[str, Any]:
     """A card's `holdout`: of `images`, `plain` and `tta` are wrong; error rates only of some."""
-    wrong = {"plain": plain, "tta": tta}
-    counts = {f"wrong_{way}": count for way, count in wrong.items()}
-    rates = {f"error_{w}": round(n / images, 6) if images else None for w, n in wrong.items()}
-    return {"images": images, **counts, **rates}
+    rates = [round(wrong / images, 6) if images else None for wrong in (plain, tta)]
+    keys = "images", "wrong_plain", "wrong_tta", "error_plain", "error_tta"
+    return dict(zip(keys, [images, plain, tta, *rates], strict=True))
 
 
 def holdout_line(card: Mapping[str, Any]) -> str:
@@ -131,7 +119,6 @@ def holdout_line(card: Mapping[str, Any]) -> str:
 
 def write_card(models: Path, card: dict[str, Any]) -> Path:
     """Finish a bundle: the card, with the sha256 and size of the .pkl beside it."""
-    pkl = pkl_path(models, card["name"])
-    path = card_path(models, card["name"])
+    pkl, path = pkl_path(models, card["name"]), card_path(models, card["name"])
     write_json(path, {**card, "sha256": sha256(pkl), "bytes": pkl.stat().st_size})
     return path

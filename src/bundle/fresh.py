@@ -44,12 +44,9 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
 
 def stale(models: Path, card: Mapping[str, Any], test_images: str) -> list[str]:
     """Splits whose probabilities are missing or not those of this `card` and these images."""
-    return [
-        split for split in splits(card)
-        if not is_fresh(
-            probs_path(models, card["name"], split), expected_meta(card, split, test_images)
-        )
-    ]
+    metas = {split: expected_meta(card, split, test_images) for split in splits(card)}
+    return [split for split, meta in metas.items()
+            if not is_fresh(probs_path(models, card["name"], split), meta)]
 
 
 def splits(card: Mapping[str, Any]) -> list[str]:
@@ -70,13 +67,9 @@ def expected_meta(
 ) -> dict[str, Any]:
     """The metadata of probabilities by the model of `card`; without `test_images` of any test."""
     images = card["held_out"] if split == "valid" else test_images
-    return {
-        "split": split,
-        "model": card["name"],
-        "sha256": card["sha256"],
-        "tta": tta_settings(card),
-        **({"images": images} if images else {}),
-    }
+    meta = {"split": split, "model": card["name"], "sha256": card["sha256"]}
+    meta["tta"] = tta_settings(card)
+    return meta | ({"images": images} if images else {})
 
 
 def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from src.bundle import unpickling, versions
@@ -25,8 +24,8 @@ def load(models: Path, name: str, trust: bool = False) -> "Learner":
     return load_pkl(path, card["versions"])
 
 
-def load_pkl(path: Path, made_with: Mapping[str, str] = MappingProxyType({})) -> "Learner":
-    """Unpickle a Learner made here; UserError names the versions it was made with."""
+def load_pkl(path: Path, made_with: Mapping[str, str] | None = None) -> "Learner":
+    """Unpickle a Learner made here; UserError names the versions in `made_with` that differ."""
     from fastai.learner import load_learner
     from torch.cuda import is_available as cuda_is_available
 
@@ -36,7 +35,9 @@ def load_pkl(path: Path, made_with: Mapping[str, str] = MappingProxyType({})) ->
             return load_learner(path, cpu=not cuda_is_available(), pickle_module=unpickling)
         except Exception as error:  # unpickling another version's file, or none, raises anything
             reason = str(error).partition("\n")[0]
+            differ = ", ".join(versions.differing(made_with or {}))
+            remedy = f"it was made with {differ}: install those, or " if differ else ""
             raise UserError(
-                f"{path} cannot be loaded ({type(error).__name__}: {reason}); it was made with "
-                f"{versions.compared(made_with)}: install those, or train it again"
+                f"{path} cannot be loaded ({type(error).__name__}: {reason})",
+                f"{remedy}train it again",
             ) from error

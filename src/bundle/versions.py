@@ -24,12 +24,6 @@ def differing(made: Mapping[str, str]) -> list[str]:
     return [f"{name} {there} (here {here})" for name, there, here in pairs if there != here]
 
 
-def compared(made: Mapping[str, str]) -> str:
-    """All of `made` in one line, those that differ from the versions here first."""
-    same = [f"{name} {v}" for name, v in made.items() if not differing({name: v})]
-    return ", ".join([*differing(made), *same]) or "unknown versions"
-
-
 def _release(version: str) -> str:
     return version.partition("+")[0]
 

@@ -56,7 +56,7 @@ def find_members(
     Without `names` the members are all finished models of one notebook that were trained on these
     classes and images. UserError if one is damaged: leaving it out would change the ensemble.
     """
-    finished, damaged = bundle.survey(models)
+    finished, damaged = bundle.read_cards(models)
     if damaged and not names:
         others = f" (damaged, too: {some([*damaged][1:], 3)})" * (len(damaged) > 1)
         raise UserError(f"{next(iter(damaged.values()))}{others}; or name the models to average")

@@ -52,7 +52,7 @@ def _commands(run: Run) -> list[str]:
     """The commands with which this model votes, with the folders that they would not find."""
     data = [] if _is_found(run.folder) else [str(run.folder)]
     models = [] if run.models == models_dir() else [str(run.models)]
-    sources = {card["notebook"] for card in bundle.survey(run.models)[0].values()}
+    sources = {card["notebook"] for card in bundle.read_cards(run.models)[0].values()}
     named = ["--notebook", run.notebook] if sources != {run.notebook} else []
     drawn = ["papermill", ENSEMBLE, "notebooks/runs/vote.ipynb"]
     drawn += [word for folder in data for word in ("-p", "data", folder)]

@@ -6,26 +6,17 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from fastai.vision.all import (
-    IntToFloatTensor,
-    Learner,
-    Normalize,
-    Pipeline,
-    TensorImage,
-    trainable_params,
-)
+from conftest import refusal
+from fastai.vision.all import Learner, Normalize, trainable_params
 from small_training import tiny, untrained
 
 from src import bundle
 from src.bundle import unpickling
-from src.core import UserError, Variant
+from src.core import Variant
 from src.predict import predict
 from src.training.callbacks.snapshots import Members
 from src.training.parity import holdout_files, plain_probs
-from src.vision import augment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 VIEWS, MOVED = b"csrc.vision.augment\nFastViews\n", b"csrc.rooms.long_gone\nQuickViews\n"
@@ -49,12 +40,6 @@ def learn(competition_once, variant, tmp_path_factory) -> Learner:
     return learn
 
 
-@pytest.fixture(scope="module")
-def plain(learn) -> pd.DataFrame:
-    """What it predicts for its hold-out."""
-    return plain_probs(learn, holdout_files(learn))
-
-
 @pytest.fixture
 def old(learn, tmp_path) -> Path:
     """Its .pkl, exported as fastai does it."""
@@ -75,23 +60,21 @@ def renamed(pkl: Path, before: bytes, after: bytes) -> Path:
     return copy
 
 
-def test_learner_exported_as_before_predicts_the_same_on_both_paths(old, learn, variant, plain):
+def test_learner_exported_as_before_predicts_the_same_on_both_paths(old, learn, variant):
     files = holdout_files(learn)
-    loaded = bundle.load_pkl(old)
+    plain, loaded = plain_probs(learn, files), bundle.load_pkl(old)
     ours = predict({"old": loaded}, {"old": variant}, files)["old"]["plain"]
     np.testing.assert_allclose(ours, plain, atol=1e-4)
-    np.testing.assert_allclose(plain_probs(loaded, files), plain, atol=1e-5)
+    for pkl in (old, renamed(old, VIEWS, b"csrc.augment\nFastViews\n")):  # where it was
+        np.testing.assert_allclose(plain_probs(bundle.load_pkl(pkl), files), plain, atol=1e-5)
 
 
-def test_class_that_has_moved_is_found_through_the_table(old, plain, learn, monkeypatch):
+def test_class_that_has_moved_is_found_through_the_table(old, monkeypatch):
     moved = renamed(old, VIEWS, MOVED)
-    with pytest.raises(UserError, match="cannot be loaded.*No module named 'src.rooms'"):
-        bundle.load_pkl(moved)
+    assert "No module named 'src.rooms'" in refusal(bundle.load_pkl, moved)
     name = "src.rooms.long_gone.QuickViews"
     monkeypatch.setitem(unpickling.NAMES, name, "src.vision.augment.FastViews")
     bundle.load_pkl(moved)
-    loaded = bundle.load_pkl(renamed(old, VIEWS, b"csrc.augment\nFastViews\n"))  # as it was
-    np.testing.assert_allclose(plain_probs(loaded, holdout_files(learn)), plain, atol=1e-5)
 
 
 def test_paths_of_another_system_are_paths_of_this_one(old, learn):
@@ -105,10 +88,6 @@ def test_normalisation_of_the_first_bundles_is_that_of_fastai(old):
     first = renamed(old, *names)
     (tfm,) = [tfm for tfm in bundle.load_pkl(first).dls.after_batch.fs if hasattr(tfm, "mean")]
     assert type(tfm) is Normalize
-    pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
-    theirs = Pipeline([IntToFloatTensor(), tfm])(TensorImage(pixels))
-    ours = augment.NormalizeBytes(tfm.mean, tfm.std)(TensorImage(pixels))
-    torch.testing.assert_close(theirs, ours)
 
 
 @pytest.mark.parametrize("name", sorted(set(unpickling.NAMES.values())))

@@ -58,7 +58,7 @@ def test_an_export_leaves_a_bundle_and_nothing_else(learn, tables, here):
     assert export(learn, VARIANT, tables, here) == here.models / f"{NAME}.pkl"
     new = {path.name for path in set(here.models.iterdir()) - before}
     assert new == {f"{NAME}.pkl", f"{NAME}.json", f"{NAME}.valid.parquet"}
-    assert bundle.survey(here.models)[0].keys() == {NAME}
+    assert bundle.read_cards(here.models)[0].keys() == {NAME}
 
 
 def test_the_stored_plain_probabilities_are_those_of_the_learner(learn, tables, here):
@@ -136,7 +136,7 @@ def test_without_a_hold_out_the_reloaded_model_is_checked_on_training_images(her
     learn.history.seconds, learn.history.outcome = 1.0, {}
     assert holdout_probs(learn, variant) == {}
     export(learn, variant, {}, here)
-    assert bundle.survey(here.models)[0].keys() == {variant.name}
+    assert bundle.read_cards(here.models)[0].keys() == {variant.name}
     load = bundle.load_pkl
     before = snapshot(here.models)
 
@@ -199,7 +199,7 @@ def test_a_kill_while_the_model_is_written_leaves_what_was_there(wrecked, traine
     old = {p.name: sha256(p) for p in sorted((trained_once / "models").glob(f"{NAME}.*"))}
     assert visible(places / "torn") == visible(places / "1") == old
     assert visible(places / "new-torn") == {}
-    assert bundle.survey(places / "1")[0].keys() == {NAME}
+    assert bundle.read_cards(places / "1")[0].keys() == {NAME}
 
 
 @pytest.mark.parametrize("accident", ["2", "3", "new-2"])
