@@ -15,20 +15,8 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from papermill.translators import PythonTranslator
 
-from src import bundle, competition
-from src.core import (
-    ROOT,
-    UserError,
-    Variant,
-    command,
-    load_params,
-    load_variants,
-    models_dir,
-    nearest,
-    require_once,
-    require_writable,
-    runs_dir,
-)
+from src import bundle, competition, core
+from src.core import ROOT, UserError, Variant, command, find_variants
 
 TEMPLATE = "paddy_train"
 
@@ -36,20 +24,15 @@ TEMPLATE = "paddy_train"
 def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
     """Execute the training notebook for `variant`; return the executed copy in runs/."""
     template = ROOT / "notebooks" / f"{TEMPLATE}.ipynb"
-    output = runs_dir() / f"{variant.name}.ipynb"
-    require_writable(output.parent)
+    output = core.runs_dir() / f"{variant.name}.ipynb"
+    core.require_writable(output.parent)
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
-    given = {**variant.recipe, **places}
+    # Its name is always given: else the notebook would look for the file it runs from.
+    parameters = {**changes(template, variant.recipe | places), "notebook": TEMPLATE}
+    quiet = ["--IPKernelApp.log_level=ERROR"]  # else it warns that notebooks are not encrypted
     try:
         papermill.execute_notebook(
-            template,
-            output,
-            # Its name is always given: else the notebook would ask what file it runs from.
-            parameters={**changes(template, given), "notebook": TEMPLATE},
-            progress_bar=False,
-            cwd=ROOT,
-            # Nobody can act on its warning that no notebook encrypts what it says to its kernel.
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            template, output, parameters, progress_bar=False, cwd=ROOT, extra_arguments=quiet
         )
     except PapermillExecutionError as error:
         if error.ename == "UserError":
@@ -67,8 +50,8 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
 def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the `given` parameters that the cell in `template` does not have already.
 
-    The reader of the executed notebook sees in papermill's own cell what was special. Compared as
-    text, the way papermill writes values: nothing of the notebook is evaluated here.
+    The executed notebook then shows in papermill's own cell what was special. Compared as text, as
+    papermill writes values: nothing of the notebook is evaluated here.
     """
     cell = papermill.inspect_notebook(str(template))
     defaults = {name: facts["default"] for name, facts in cell.items()}
@@ -76,17 +59,18 @@ def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name, text in written.items() if defaults.get(name) != text}
 
 
-def train(names: list[str], data: str, overwrite: bool) -> list[str]:
-    """Train the rows `names`, going on after a failure; return the lines of what failed."""
-    variants, folder, models = load_variants(), competition.find(data), models_dir()
-    fingerprint, failed = competition.train_fingerprint(folder), []
-    for name in names:
+def train(variants: list[Variant], data: str, overwrite: bool) -> list[str]:
+    """Train `variants`, going on after a failure; return the lines of what failed."""
+    folder, models, failed = competition.find(data), core.models_dir(), []
+    fingerprint = competition.train_fingerprint(folder)
+    for variant in variants:
+        name = variant.name
         try:
-            if bundle.is_done(variants[name], models, fingerprint, overwrite):
+            if bundle.is_done(variant, models, fingerprint, overwrite):
                 print(f"{name}: finished already")
                 continue
             print(f"{name}: training", flush=True)
-            run_notebook(variants[name], folder, models, overwrite)
+            run_notebook(variant, folder, models, overwrite)
             print(f"{name}: {bundle.holdout_line(bundle.read_card(models, name))}", flush=True)
         except UserError as error:
             failed.append(f"{name}: {error}")
@@ -103,18 +87,15 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     parser.add_argument("--overwrite", action="store_true", help="train again what is finished")
     args = parser.parse_args()
-    require_once(args.names)
-    known = list(load_variants())
-    for name in args.names:
-        if name not in known:
-            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, known)}")
-    names = list(load_params()["variants"]) if args.all else args.names
+    names = list(core.load_params()["variants"]) if args.all else args.names
     if not names:
-        raise UserError(f"name a row of params.yaml, or --all; rows are: {', '.join(known)}")
+        known = ", ".join(core.load_variants())
+        raise UserError(f"name a row of params.yaml, or --all; rows are: {known}")
+    variants = find_variants(names)
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    failed = train(names, args.data, args.overwrite)
+    failed = train(variants, args.data, args.overwrite)
     if failed:
-        raise UserError(f"{len(failed)} of {len(names)} variants failed; first: {failed[0]}")
+        raise UserError(f"{len(failed)} of {len(variants)} variants failed; first: {failed[0]}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,6 @@ from src.core.files import (
 from src.core.output import terminal
 from src.core.resources import SHARED, cores, free_memory, shared_memory
 from src.core.variant import (
-    CHOICES, DEFAULT_SEED, FEWEST, FIND, Variant, height_width, load_variants, make_variant,
-    split_sizes, yes_or_no,
+    CHOICES, DEFAULT_SEED, FEWEST, FIND, Variant, find_variants, height_width, load_variants,
+    make_variant, split_sizes, yes_or_no,
 )  # fmt: skip

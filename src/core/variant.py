@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from src.core.config import UserError, load_params, nearest
+from src.core.config import UserError, load_params, nearest, require_once
 from src.core.facts import OTHER, Rules, check_record, load_facts, make_record
 
 CHOICES = {
@@ -201,3 +201,13 @@ def load_variants() -> dict[str, Variant]:
         if key != variant.name:
             raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
     return variants
+
+
+def find_variants(names: list[str]) -> list[Variant]:
+    """The rows of params.yaml with these `names`; one unknown, or given twice, is refused."""
+    require_once(names)
+    rows = load_variants()
+    for name in names:
+        if name not in rows:
+            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, list(rows))}")
+    return [rows[name] for name in names]

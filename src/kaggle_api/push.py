@@ -32,12 +32,7 @@ def push(names: list[str], datasets: list[str], internet: bool | None, every: fl
     Kaggle is polled `every` so many seconds; `datasets` (OWNER/NAME) are attached.
     """
     drawn.require_real()
-    core.require_once(names)
-    rows = core.load_variants()
-    if unknown := [name for name in names if name not in rows]:
-        hint = core.nearest(unknown[0], list(rows))
-        raise UserError(f"params.yaml has no row {unknown[0]!r}; {hint}")
-    left = [rows[name] for name in names if not _is_finished(rows[name])]
+    left = [variant for variant in core.find_variants(names) if not _is_finished(variant)]
     states = {variant.name: "" for variant in left}
     failed: dict[str, str] = {}
     while left:

@@ -179,16 +179,15 @@ def test_training_is_refused_before_photographs_are_read(hub, data, models, monk
 
 def test_comparison_is_refused_before_its_first_training(hub, data, models):
     hub.state = 503
-    rows = [tiny(), pretrained(desc="weights")]
-    line = refusal(compare.require_trainable, rows, 2, data)
+    line = refusal(compare.plan, pretrained(), 2, data)
     assert line.startswith("no weights for test_resnet from")
 
 
 def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
     hub.state = 503
     monkeypatch.setattr(bundle, "is_done", lambda *_: True)
-    monkeypatch.setattr(bundle, "read_card", lambda *_: {"notebook": "paddy_train"})
-    compare.require_trainable([pretrained(), pretrained()], 2, data)
+    monkeypatch.setattr(bundle, "read_card", lambda *_: {"notebook": "paddy_train", "held_out": ""})
+    compare.plan(pretrained(), 2, data)
     with pytest.raises(SystemExit) as end:
         notebook.start(pretrained(), "", "", "paddy_train", False)
     assert end.value.code == 0 and hub.requests == []
