@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import TINY, refusal
 from PIL import Image
 
-from src.core import UserError, cache_dir, make_variant
+from src.core import cache_dir, make_variant
 from src.vision import loaders as data
 from src.vision.photograph import shrunk_copies
 
@@ -40,23 +40,23 @@ def test_copies_have_the_shape_and_class_of_the_photographs_and_the_side(paths):
     sizes = [Image.open(copy).size for copy in copies]
     assert sizes == [(15, 20)] * (PHOTOS - 1) + [(20, 15)]
     assert [copy.parent.name for copy in copies] == [path.parent.name for path in paths]
+    folders = {copies.iloc[0].parents[1], *(shrunk_copies(paths, *other).iloc[0].parents[1]
+                                            for other in ((20, KEY), (15, KEY[::-1])))}
+    assert len(folders) == 3  # one for each side, and for each competition
 
 
-def test_a_copy_looks_like_its_photograph(paths):
-    smooth = Image.new("RGB", (60, 80), "red")
-    smooth.paste("blue", (0, 40, 60, 80))
-    smooth.save(paths.iloc[0], quality=95)
-    copy = np.asarray(Image.open(shrunk_copies(paths, 30, KEY).iloc[0])).astype(int)
-    assert np.abs(copy[5, 5] - (255, 0, 0)).max() < 9
-    assert np.abs(copy[35, 25] - (0, 0, 255)).max() < 9
-
-
-def test_no_photograph_is_enlarged_and_every_copy_is_upright(paths):
+def test_a_copy_looks_like_its_photograph_upright_and_never_enlarged(paths):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (80, 60)).save(paths.iloc[0], exif=exif)
-    with Image.open(shrunk_copies(paths, 100, KEY).iloc[0]) as copy:
-        assert copy.size == (60, 80) and copy.getexif().get(0x0112, 1) == 1
+    exif[0x0112] = 6  # to be shown a quarter turn to the right
+    flag = Image.new("RGB", (80, 60), "red")
+    flag.paste("blue", (40, 0, 80, 60))
+    flag.save(paths.iloc[0], quality=95, exif=exif)
+    for side, height in ((100, 80), (30, 40)):
+        with Image.open(shrunk_copies(paths, side, KEY).iloc[0]) as copy:
+            assert copy.size == (height * 3 // 4, height) and copy.getexif().get(0x0112, 1) == 1
+            pixels = np.asarray(copy).astype(int)
+        assert np.abs(pixels[5, 5] - (255, 0, 0)).max() < 9
+        assert np.abs(pixels[-5, 5] - (0, 0, 255)).max() < 9
 
 
 def change_content(path):
@@ -85,17 +85,10 @@ def test_only_a_copy_that_is_not_current_is_made_again(paths, spoil):
     assert state(shrunk_copies(paths, 15, KEY)) == after
 
 
-def test_other_sides_and_other_competitions_have_folders_of_their_own(paths):
-    folders = {shrunk_copies(paths, side, key).iloc[0].parent.parent
-               for side, key in [(15, KEY), (20, KEY), (15, KEY[::-1])]}
-    assert len(folders) == 3
-
-
 def test_an_unreadable_photograph_is_named_and_the_finished_copies_stay(paths):
     content = paths.iloc[-1].read_bytes()
     paths.iloc[-1].write_bytes(content[:300])
-    with pytest.raises(UserError, match=f"cannot read .*{PHOTOS - 1}.jpg"):
-        shrunk_copies(paths, 15, KEY)
+    assert f"{PHOTOS - 1}.jpg" in refusal(shrunk_copies, paths, 15, KEY)
     files = {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*") if path.is_file()}
     assert {path.name for path in files} == set(paths.index[:-1])
     paths.iloc[-1].write_bytes(content)
@@ -106,9 +99,7 @@ def test_an_unreadable_photograph_is_named_and_the_finished_copies_stay(paths):
 def test_a_folder_that_cannot_be_written_is_one_line(paths, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot write") as error:
-        shrunk_copies(paths, 15, KEY)
-    assert "\n" not in str(error.value)
+    assert "cannot write" in refusal(shrunk_copies, paths, 15, KEY)
 
 
 @pytest.mark.parametrize("augment", ["fastai", "fast"])

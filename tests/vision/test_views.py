@@ -1,28 +1,20 @@
 """Views: the same distribution as fastai's own transforms, cut once, whatever the order."""
 
 import random
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from fastai.vision.all import (
-    Flip,
-    PILImage,
-    RandomResizedCropGPU,
-    Resize,
-    Rotate,
-    TensorImage,
-    Warp,
-    Zoom,
-    aug_transforms,
-    image2tensor,
-    setup_aug_tfms,
-)
+from fastai.vision import all as fastai
+from fastai.vision.all import TensorImage, image2tensor
 from PIL import Image
 from scipy.stats import ks_2samp
 
-from src.vision import Frame, View, pixels, views
+from src.core import make_variant
+from src.vision import batch_tfms, item_tfms, views
+from src.vision.pixels import CPU, cut, cut_on_gpu, plain_view, shrink
+from src.vision.views import Frame, View, fixed_views, frame_of, sample_view, view_rng
 
 N = 2000  # draws compared by their parameters; by their pixels, FEW
 FEW = 80
@@ -31,6 +23,7 @@ CROP, PAD = SQUISH._replace(resize="crop"), SQUISH._replace(resize="pad")
 RECT = Frame((64, 48), "rect", (40, 32), 0.75)
 WHOLE = SQUISH._replace(min_scale=1.0)
 SMALL = Frame((160, 160), "squish", (40, 40), 0.5)
+FLAT = Frame((32, 128), "crop", (24, 96), 1.0)
 FACTS = ["mirrored", "area", "aspect", "angle", "x", "y"]
 
 
@@ -41,29 +34,32 @@ def photograph(width: int = 96, height: int = 128) -> Image.Image:
     return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def item_image(image: Image.Image, frame: Frame, split: int, at=None) -> torch.Tensor:
-    method = "squish" if frame.resize == "rect" else frame.resize
-    resize = Resize(frame.item_size, method=method, pad_mode="zeros")
+def variant_of(frame: Frame):
+    """A recipe with this frame."""
+    item_size, size = ("x".join(map(str, sides)) for sides in (frame.item_size, frame.size))
+    variant = make_variant(arch="test_resnet", resize=frame.resize, item_size=item_size, size=size,
+                           min_scale=frame.min_scale)
+    assert frame_of(variant) == frame
+    return variant
+
+
+def item_image(image: Image.Image, frame: Frame, split: int, at=None) -> TensorImage:
+    """The photograph resized by fastai, at a fixed place if `at` is given."""
+    resize = item_tfms(variant_of(frame))
     if at:
         resize.before_call = lambda b, split_idx: setattr(resize, "pcts", at)
-    return TensorImage(image2tensor(resize(PILImage(image), split_idx=split))[None].float() / 255)
+    return TensorImage(image2tensor(resize(fastai.PILImage(image), split_idx=split))[None])
 
 
-def batch_tfms(frame: Frame) -> list:
-    """As `data.batch_tfms` has them, without the normalisation."""
-    tfms = aug_transforms(size=frame.size, min_scale=frame.min_scale)
-    for tfm in tfms:
-        if isinstance(tfm, RandomResizedCropGPU):
-            tfm.ratio = (frame.item_size[1] / frame.item_size[0],) * 2
-    return sorted(tfms, key=lambda tfm: tfm.order)
+def fastai_view(item: TensorImage, frame: Frame, split: int) -> torch.Tensor:
+    """1 × 3 × height × width, 0 … 1, by fastai's batch transforms: 0 as in training, 1 plain."""
+    tfms = [tfm for tfm in batch_tfms(variant_of(frame)) if not isinstance(tfm, fastai.Normalize)]
+    return torch.Tensor(fastai.Pipeline(tfms, split_idx=split)((item,))[0])
 
 
-def fastai_view(image: Image.Image, frame: Frame, split: int) -> torch.Tensor:
-    """1 × 3 × height × width, 0 … 1, by fastai itself: 0 as in training, 1 plain."""
-    x = item_image(image, frame, split)
-    for tfm in batch_tfms(frame):
-        x = tfm(x, split_idx=split)
-    return torch.Tensor(x)
+def draw(frame: Frame, count: int) -> list[View]:
+    """Random views of one photograph."""
+    return [sample_view(view_rng(7, "100001.jpg", number), frame) for number in range(count)]
 
 
 @pytest.fixture(autouse=True)
@@ -72,15 +68,11 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture(params=["cpu", "cuda"])
-def cut(request):
-    """How views are cut for a model on the CPU, and, here on the CPU too, for one on a GPU."""
-    on_gpu = partial(pixels.cut_on_gpu, device=pixels.CPU)
-    return pixels.cut if request.param == "cpu" else on_gpu
+# pixels
 
 
 @pytest.mark.parametrize("frame", [SQUISH, CROP, RECT, WHOLE, SMALL], ids=str)
-def test_the_same_draws_give_fastais_pixels(cut, frame):
+def test_the_same_draws_give_fastais_pixels(frame):
     rng, image = np.random.default_rng(3), photograph()
     for _ in range(6):
         at = (0.0, 1.0)
@@ -88,16 +80,104 @@ def test_the_same_draws_give_fastais_pixels(cut, frame):
         warp, zoom = rng.uniform(-0.2, 0.2, 2), (rng.uniform(1, 1.1), *rng.random(2))
         height, width, top, left = box = views.random_box(rng, frame)
         sure = {"p": 1.0, "size": frame.size if frame.min_scale == 1 else None}
-        tfms = [Flip(draw=float(flip < 0), **sure), Warp(draw_x=warp[0], draw_y=warp[1], **sure)]
-        closer = Zoom(draw=zoom[0], draw_x=zoom[1], draw_y=zoom[2], **sure)
-        tfms += [Rotate(draw=degrees, **sure), closer]
-        x = setup_aug_tfms(tfms)[0](item_image(image, frame, 0, at), split_idx=0)
+        tfms = [
+            fastai.Flip(draw=float(flip < 0), **sure),
+            fastai.Warp(draw_x=warp[0], draw_y=warp[1], **sure),
+            fastai.Rotate(draw=degrees, **sure),
+            fastai.Zoom(draw=zoom[0], draw_x=zoom[1], draw_y=zoom[2], **sure),
+        ]
+        item = item_image(image, frame, 0, at).float() / 255
+        x = fastai.setup_aug_tfms(tfms)[0](item, split_idx=0)
         if frame.min_scale < 1:
             x = x[..., top : top + height, left : left + width].affine_coord(sz=frame.size)
         view = View(views.homography(frame, box, flip, warp, degrees, zoom), at)
-        ours = cut(pixels.shrink(image, frame), [view], frame) / 255
+        ours = cut(shrink(image, frame), [view], frame) / 255
         assert (ours - x).abs().mean() < 2 / 255
         assert (ours - x).abs().max() < 32 / 255
+
+
+@pytest.mark.parametrize("frame", [SQUISH, CROP, PAD], ids=lambda f: f.resize)
+def test_many_views_have_fastais_mean_and_deviation_at_every_pixel(frame):
+    image = photograph()
+    theirs = [fastai_view(item_image(image, frame, 0), frame, 0) for _ in range(FEW)]
+    theirs, ours = torch.cat(theirs), cut(shrink(image, frame), draw(frame, FEW), frame) / 255
+    error = theirs.std(0) / FEW**0.5
+    assert ((ours.mean(0) - theirs.mean(0)).abs() / error).mean() < 1.6
+    assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
+
+
+@pytest.mark.parametrize("frame", [SQUISH, CROP, PAD, RECT, WHOLE, SMALL, FLAT], ids=str)
+def test_a_gpu_cuts_what_the_cpu_cuts_however_far_a_view_reaches(frame):
+    photo, wanted = shrink(photograph(), frame), draw(frame, 8) + fixed_views("rotations", frame)
+    ours, theirs = cut(photo, wanted, frame), cut_on_gpu(photo, wanted, frame, CPU)
+    assert (ours.float() - theirs.float()).abs().max() <= 3
+
+
+@pytest.mark.parametrize("frame", [SQUISH, CROP, PAD, RECT, WHOLE], ids=str)
+def test_without_a_change_a_view_is_the_plain_one(frame):
+    x = fastai_view(item_image(photograph(), frame, 1), frame, 1)
+    ours = cut(shrink(photograph(), frame), [View(views.homography(frame))], frame) / 255
+    assert (ours - x).abs().mean() < 2 / 255
+
+
+@pytest.mark.parametrize(
+    "item_size, size, min_scale",
+    [(480, 224, 0.75), (480, 224, 1.0), (128, 96, 0.75), (48, 64, 0.75),
+     ("640x480", "288x224", 0.75), ("640x480", "320x240", 0.35)],
+)
+def test_plain_view_is_fastais_to_a_fraction_of_a_grey_level(item_size, size, min_scale):
+    resize = "rect" if isinstance(item_size, str) else "squish"
+    frame = frame_of(make_variant(item_size=item_size, size=size, resize=resize,
+                                  min_scale=min_scale))
+    height, width = frame.item_size
+    y, x = np.mgrid[:height, :width]
+    waves = 100 + 80 * np.sin(x / 7) * np.cos(y / 11)  # edges that a wrong place would move
+    noise = np.random.default_rng(0).normal(0, 20, (height, width, 3))
+    image = fastai.PILImage.create((waves[..., None] + noise).clip(0, 255).astype(np.uint8))
+    theirs = fastai_view(TensorImage(image2tensor(image))[None], frame, 1)[0]
+    torch.testing.assert_close(plain_view(image, frame), theirs, atol=0.02 / 255, rtol=0)
+
+
+def test_light_is_fastais_formula_to_half_a_grey_level():
+    plain = View(views.homography(WHOLE))
+    bright = plain._replace(brightness=0.42, contrast=1.2)
+    before, after = cut(shrink(photograph(), WHOLE), [plain, bright], WHOLE)
+    x = TensorImage(before[None] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
+    assert (after / 255 - x[0]).abs().max() <= 0.501 / 255
+
+
+def test_padding_is_black_and_the_edge_of_a_crop_mirrors():
+    white = Image.new("RGB", (60, 120), "white")
+    at_right = View(views.homography(PAD), at=(1.0, 0.5))
+    padded = cut(shrink(white, PAD), [at_right], PAD)
+    assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
+    turned = View(views.homography(CROP, degrees=10))
+    assert (cut(shrink(white, CROP), [turned], CROP) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 700), (700, 1)], ids=str)
+def test_a_photograph_of_one_pixels_width_is_padded(size):
+    photo, plain = shrink(photograph(*size), PAD), [View(views.homography(PAD))]
+    assert cut(photo, plain, PAD).shape == cut_on_gpu(photo, plain, PAD, CPU).shape
+    assert cut(photo, plain, PAD).shape == (1, 3, *PAD.size)
+
+
+def test_fixed_views_mirror_turn_and_cut_the_corners():
+    image = photograph(64, 64)
+    photo = shrink(image, WHOLE)
+    flips, rotations, crops = (cut(photo, fixed_views(kind, WHOLE), WHOLE).float()
+                               for kind in ("flips", "rotations", "crops"))
+    plain = cut(photo, [View(views.homography(WHOLE))], WHOLE).float()
+    assert (flips - plain.flip(-1)).abs().max() <= 1
+    turned = torch.stack([plain[0].rot90(k, (1, 2)) for k in (1, 2, 3)])
+    assert min((rotations - t).abs().max() for t in (turned, turned.flip(0))) <= 1
+    small = image.resize((48, 48))
+    for crop, box in zip(crops, [(0, 0), (6, 0), (0, 6), (6, 6), (3, 3)], strict=True):
+        part = small.crop((*box, box[0] + 42, box[1] + 42)).resize((48, 48))
+        assert (crop - image2tensor(part)).abs().mean() < 3
+
+
+# draws
 
 
 @pytest.mark.parametrize("item_size", [(32, 32), (40, 30)], ids=["square", "oblong"])
@@ -106,12 +186,12 @@ def test_areas_aspects_angles_and_places_are_distributed_as_fastais(item_size):
     x = torch.linspace(-1, 1, width).expand(height, -1)
     y = torch.linspace(-1, 1, height)[:, None].expand(-1, width)
     ramps = TensorImage(torch.stack([x, y, x]).expand(N, -1, -1, -1).clone())
-    affine = aug_transforms(size=frame.size, max_lighting=0)[0]
+    affine = fastai.aug_transforms(size=frame.size, max_lighting=0)[0]
     places = [(15, 15), (18, 15), (15, 18)]
     theirs = affine(ramps, split_idx=0)[:, :2].double()
     theirs = np.stack([theirs[:, :, r, c] for c, r in places], 1)
-    drawn = [views.sample_view(views.view_rng(1, "a", k), frame) for k in range(N)]
-    points = np.array([[c, r, 1] for c, r in places]) @ np.stack([v.matrix for v in drawn]).mT
+    matrices = np.stack([view.matrix for view in draw(frame, N)])
+    points = np.array([[c, r, 1] for c, r in places]) @ matrices.mT
     ours = points[..., :2] / points[..., 2:] / (1 - 1 / np.array([width, height]))
     for name, a, b in zip(FACTS, facts(ours), facts(theirs), strict=True):
         assert_same_distribution(a, b, name)
@@ -138,12 +218,13 @@ def assert_same_distribution(ours: np.ndarray, theirs: np.ndarray, name: str) ->
 
 @pytest.mark.parametrize("frame", [SQUISH, RECT, SMALL], ids=lambda f: str(f.item_size))
 def test_crops_are_distributed_as_fastais(frame):
-    tfm = next(tfm for tfm in batch_tfms(frame) if isinstance(tfm, RandomResizedCropGPU))
+    tfms = batch_tfms(variant_of(frame))
+    tfm = next(tfm for tfm in tfms if isinstance(tfm, fastai.RandomResizedCropGPU))
     theirs, images = [], torch.zeros(1, 3, *frame.item_size)
     for _ in range(N):
         tfm.before_call(images, 0)
         theirs.append((*tfm.cp_size, *tfm.tl))
-    ours = [views.random_box(views.view_rng(1, "a", k), frame) for k in range(N)]
+    ours = [views.random_box(view_rng(1, "a", k), frame) for k in range(N)]
     for name, a, b in zip("hwtl", np.transpose(ours), np.transpose(theirs), strict=True):
         assert_same_distribution(a, b, name)
     tfm.before_call(images, 1)
@@ -151,94 +232,19 @@ def test_crops_are_distributed_as_fastais(frame):
 
 
 def test_light_is_distributed_as_fastais():
-    light = next(t for t in aug_transforms(size=8, min_scale=0.75) if t.order == 40)
+    light = next(t for t in fastai.aug_transforms(size=8, min_scale=0.75) if t.order == 40)
     light.before_call(TensorImage(torch.zeros(N, 3, 1, 1)), 0)
-    drawn = [views.sample_view(views.view_rng(1, "a", k), SQUISH) for k in range(N)]
     brightness, contrast = (change.change.numpy() for change in light.fs)
+    drawn = draw(SQUISH, N)
     assert_same_distribution([view.brightness for view in drawn], brightness, "brightness")
     assert_same_distribution([view.contrast for view in drawn], contrast, "contrast")
 
 
-def test_light_is_fastais_formula_to_half_a_grey_level(cut):
-    photo, frame = pixels.shrink(photograph(), WHOLE), WHOLE
-    plain = View(views.homography(frame))
-    before, after = cut(photo, [plain, plain._replace(brightness=0.42, contrast=1.2)], frame)
-    x = TensorImage(before[None] / 255).brightness(draw=0.42, p=1.0).contrast(draw=1.2, p=1.0)
-    assert (after / 255 - x[0]).abs().max() <= 0.501 / 255
-
-
-@pytest.mark.parametrize("resize", ["rect", "crop"])
-def test_a_gpu_cuts_what_the_cpu_cuts_however_far_a_view_reaches(resize):
-    frame = Frame((32, 128), resize, (24, 96), 1.0)
-    photo = pixels.shrink(photograph(128, 96), frame)
-    turned = views.fixed_views("rotations", frame)
-    ours = pixels.cut(photo, turned, frame).float()
-    theirs = pixels.cut_on_gpu(photo, turned, frame, pixels.CPU).float()
-    assert (ours - theirs).abs().mean() < 2
-
-
-@pytest.mark.parametrize("size", [(1, 700), (700, 1)], ids=str)
-def test_a_photograph_of_one_pixels_width_is_padded(cut, size):
-    photo = pixels.shrink(photograph(*size), PAD)
-    plain = View(views.homography(PAD))
-    assert cut(photo, [plain], PAD).shape == (1, 3, *PAD.size)
-
-
-@pytest.mark.parametrize("frame", [SQUISH, CROP, PAD], ids=lambda f: f.resize)
-def test_many_views_have_fastais_mean_and_deviation_at_every_pixel(cut, frame):
-    image = photograph()
-    theirs = torch.cat([fastai_view(image, frame, 0) for _ in range(FEW)])
-    drawn = [views.sample_view(views.view_rng(7, "100001.jpg", k), frame) for k in range(FEW)]
-    ours = cut(pixels.shrink(image, frame), drawn, frame) / 255
-    error = theirs.std(0) / FEW**0.5
-    assert ((ours.mean(0) - theirs.mean(0)).abs() / error).mean() < 1.6
-    assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
-
-
-@pytest.mark.parametrize("frame", [SQUISH, CROP, PAD, RECT, WHOLE], ids=str)
-def test_without_a_change_a_view_is_the_plain_one(cut, frame):
-    image = photograph()
-    x = fastai_view(image, frame, 1)
-    plain = View(views.homography(frame))
-    ours = cut(pixels.shrink(image, frame), [plain], frame) / 255
-    assert (ours - x).abs().mean() < 2 / 255
-
-
-def test_a_view_depends_on_seed_image_and_number_alone(cut):
-    def draw(*key):
-        return views.sample_view(views.view_rng(*key), CROP)
-
+def test_a_view_depends_on_seed_image_and_number_alone():
     keys = [(1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0)]
-    there, back = [draw(*key) for key in keys], [draw(*key) for key in reversed(keys)][::-1]
-    photo = pixels.shrink(photograph(), CROP)
-    together = cut(photo, there, CROP)
-    alone = torch.cat([cut(photo, [v], CROP) for v in back])
-    assert torch.equal(together, alone)
+    there = [sample_view(view_rng(*key), CROP) for key in keys]
+    back = [sample_view(view_rng(*key), CROP) for key in reversed(keys)][::-1]
+    photo = shrink(photograph(), CROP)
+    alone = torch.cat([cut(photo, [view], CROP) for view in back])
+    assert torch.equal(cut(photo, there, CROP), alone)
     assert len({view.brightness for view in there}) == len({view.at for view in there}) == 4
-
-
-def test_fixed_views_mirror_turn_and_cut_the_corners(cut):
-    image = photograph(64, 64)
-    photo = pixels.shrink(image, WHOLE)
-
-    def show(kind):
-        return cut(photo, views.fixed_views(kind, WHOLE), WHOLE).float()
-
-    plain = cut(photo, [View(views.homography(WHOLE))], WHOLE).float()
-    assert (show("flips") - plain.flip(-1)).abs().max() <= 1
-    turned = torch.stack([plain[0].rot90(k, (1, 2)) for k in (1, 2, 3)])
-    assert min((show("rotations") - t).abs().max() for t in (turned, turned.flip(0))) <= 1
-    small = image.resize((48, 48))
-    crops = show("crops")
-    for crop, box in zip(crops, [(0, 0), (6, 0), (0, 6), (6, 6), (3, 3)], strict=True):
-        part = small.crop((*box, box[0] + 42, box[1] + 42)).resize((48, 48))
-        assert (crop - image2tensor(part)).abs().mean() < 3
-
-
-def test_padding_is_black_and_the_edge_of_a_crop_mirrors(cut):
-    white = Image.new("RGB", (60, 120), "white")
-    at_right = View(views.homography(PAD), at=(1.0, 0.5))
-    padded = cut(pixels.shrink(white, PAD), [at_right], PAD)
-    assert (padded[..., :23] == 0).all() and (padded[..., 25:] == 255).all()
-    turned = View(views.homography(CROP, degrees=10))
-    assert (cut(pixels.shrink(white, CROP), [turned], CROP) == 255).all()

@@ -5,28 +5,20 @@ import sys
 import pytest
 import timm
 import torch
-from conftest import TINY, refusal
+from conftest import refusal
 from safetensors.torch import save_file
+from small_training import loaders, tiny
 
-from src.competition import get_folds
-from src.core import make_variant
 from src.training import get_learner
-from src.vision import loaders as data
 from src.vision.weights import find
 
-
-def tiny(**changes):
-    """The tiny variant of the tests, with `changes`."""
-    return make_variant(**TINY | changes)
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
-@pytest.fixture(scope="module")
-def dls(competition_once, tmp_path_factory):
-    """DataLoaders on the tiny competition, made once: these tests train nothing."""
-    folds = get_folds(competition_once, 42, tmp_path_factory.mktemp("models"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "workers", lambda: 0)
-        return data.get_dls(competition_once, folds, tiny())
+@pytest.fixture
+def dls(competition_once, tmp_path):
+    """DataLoaders on the tiny competition: these tests train nothing."""
+    return loaders(competition_once, tmp_path, tiny())
 
 
 @pytest.fixture
@@ -56,14 +48,11 @@ def test_without_weights_the_body_is_random_and_seeded(dls, weights):
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
-def test_missing_weights_file_is_refused_before_any_work(tmp_path):
-    line = refusal(find, tiny(pretrained=str(tmp_path / "none.safetensors")))
-    assert "no such weights file" in line and "none.safetensors" in line
+@pytest.mark.parametrize("name", ["none.safetensors", "."])
+def test_missing_file_or_a_folder_is_refused_before_any_work(tmp_path, name):
+    line = refusal(find, tiny(pretrained=str(tmp_path / name)))
+    assert "no such weights file" in line and str(tmp_path) in line
     assert "true (download), false (random weights) or the path of a file" in line
-
-
-def test_folder_in_place_of_a_weights_file_is_refused(tmp_path):
-    assert "no such weights file" in refusal(find, tiny(pretrained=str(tmp_path)))
 
 
 def half_of(path, save, weights):
@@ -72,20 +61,22 @@ def half_of(path, save, weights):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def of_another(arch):
+    """A writer of the weights of another architecture."""
+    return lambda path, _: save_file(timm.create_model(arch, num_classes=0).state_dict(), path)
+
+
 @pytest.mark.parametrize(
     ("name", "write"),
     [
         ("text.pth", lambda path, _: path.write_text("these are no weights\n" * 50)),
         ("text.safetensors", lambda path, _: path.write_text("these are no weights\n" * 50)),
         ("empty.pth", lambda path, _: path.write_bytes(b"")),
-        ("empty.safetensors", lambda path, _: path.write_bytes(b"")),
         ("half.pth", lambda path, weights: half_of(path, torch.save, weights)),
         ("half.safetensors", lambda path, weights: half_of(path, save_file, weights)),
         ("list.pth", lambda path, _: torch.save([1, 2], path)),
-        ("larger.safetensors", lambda path, _: save_file(
-            timm.create_model("resnet10t", num_classes=0).state_dict(), path)),
-        ("other.safetensors", lambda path, _: save_file(
-            timm.create_model("test_convnext", num_classes=0).state_dict(), path)),
+        ("larger.safetensors", of_another("resnet10t")),
+        ("other.safetensors", of_another("test_convnext")),
     ],
 )
 def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, name, write):
