@@ -1,27 +1,18 @@
-"""Predictions of the test set: the model's own, repeatable, never stale, one decoding an image."""
+"""Predictions of the test set: the model's own, repeatable, one decoding an image."""
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import PIL.Image
 import PIL.ImageOps
 import pytest
-from small_bundles import (
-    RESNET,
-    VIT,
-    call,
-    learner,
-    refused,
-    snapshot,
-    tables_of,
-    variant,
-)
+from small_bundles import RESNET, VIT, call, learner, refused, snapshot, tables_of, variant
 
-from src import bundle
-from src.competition import dataset as competition
-from src.predict import predict
+from src import bundle, competition
+from src.predict import bundles, predict
 from src.predict.__main__ import main
 
 
@@ -31,33 +22,38 @@ def models(predicted):
     return predicted
 
 
+def assert_same(one, other, **options):
+    for view in ("plain", "views"):
+        pd.testing.assert_frame_equal(one[view], other[view], **options)
+
+
 # What is predicted
 
 
 @pytest.mark.parametrize("name", [RESNET, VIT])
-def test_the_plain_view_is_what_load_learner_and_get_preds_say(models, data, name):
+def test_the_plain_view_is_what_load_learner_and_get_preds_predict(models, data, name):
     learn, paths = learner(models, name), competition.test_paths(data)
     probs, _ = learn.get_preds(dl=learn.dls.test_dl(list(paths.values())))
     plain = tables_of(models, name)[0]["plain"]
     assert list(plain.index) == list(paths)
     assert list(plain.columns) == list(learn.dls.vocab)
     np.testing.assert_allclose(plain.to_numpy(), probs.numpy(), atol=1e-4)
-    assert np.ptp(plain.to_numpy(), axis=0).max() > 1e-3, "all images alike: this shows nothing"
+    assert np.ptp(plain.to_numpy(), axis=0).max() > 1e-3, "all images are equal: shows nothing"
 
 
-def test_flips_are_the_model_s_answers_to_the_mirrored_photographs(models, data):
-    learners, asked = {VIT: learner(models, VIT)}, {VIT: variant(VIT, tta="flips")}
+def test_flips_are_the_predictions_of_the_mirrored_photographs(models, data):
+    learners, variants = {VIT: learner(models, VIT)}, {VIT: variant(VIT, tta="flips")}
     paths = competition.test_paths(data)
-    mirrored = predict(learners, asked, paths)[VIT]["views"]
+    mirrored = predict(learners, variants, paths)[VIT]["views"]
     for path in paths.values():
         PIL.ImageOps.mirror(PIL.Image.open(path)).save(path, format="png")
-    plain = predict(learners, asked, paths)[VIT]["plain"]
+    plain = predict(learners, variants, paths)[VIT]["plain"]
     np.testing.assert_allclose(mirrored, plain, atol=0.02)
-    assert np.ptp(plain.to_numpy(), axis=0).max() > 0.05, "all images alike: this shows nothing"
+    assert np.ptp(plain.to_numpy(), axis=0).max() > 0.05, "all images are equal: shows nothing"
 
 
-@pytest.mark.parametrize("kind", ["flips", "crops", "rotations"])
-def test_each_kind_of_fixed_views_can_be_asked_for(models, kind):
+@pytest.mark.parametrize("kind", ["crops", "rotations"])
+def test_each_kind_of_fixed_views_can_be_chosen(models, kind):
     before = tables_of(models, VIT)[0]["views"]
     assert call(main, VIT, "--tta", kind).stdout == f"{VIT}: predicted\n"
     tables, meta = tables_of(models, VIT)
@@ -89,65 +85,78 @@ def test_the_path_that_predicts_the_test_set_repeats_the_stored_hold_out(models,
     np.testing.assert_allclose(stored.to_numpy(), again["plain"].to_numpy(), atol=1e-4)
 
 
-def test_the_views_of_a_seed_repeat_exactly_and_another_seed_has_others(models, data):
-    learn, paths = learner(models, RESNET), competition.test_paths(data)
-    first, again, other = (
-        predict({"it": learn}, {"it": variant(RESNET, seed=s)}, paths)["it"] for s in (1, 1, 2)
-    )
-    pd.testing.assert_frame_equal(first["views"], again["views"], check_exact=True)
+def test_views_depend_on_the_seed_of_each_model_and_not_on_its_neighbours(models, data):
+    paths, vit, resnet = competition.test_paths(data), learner(models, VIT), learner(models, RESNET)
+
+    def alone(seed):
+        return predict({"it": vit}, {"it": variant(VIT, seed=seed)}, paths)["it"]
+
+    first, again, other = alone(1), alone(1), alone(2)
+    assert_same(first, again, check_exact=True)
     pd.testing.assert_frame_equal(first["plain"], other["plain"], check_exact=True)
     assert not np.allclose(first["views"], other["views"], atol=1e-5)
+    variants = {"a": variant(RESNET), "b": variant(VIT, seed=1), "c": variant(VIT, seed=2)}
+    beside = predict({"a": resnet, "b": vit, "c": vit}, variants, paths)
+    assert_same(beside["b"], first, atol=1e-6)
+    assert_same(beside["c"], other, atol=1e-6)
 
 
 def test_a_file_that_was_deleted_comes_back_the_same(models):
-    path = bundle.probs_path(models, VIT, "test")
-    before = tables_of(models, VIT)[0]
+    path, before = bundle.probs_path(models, VIT, "test"), tables_of(models, VIT)[0]
     path.unlink()
     assert call(main, VIT).stdout == f"{VIT}: predicted\n"
-    after = tables_of(models, VIT)[0]
-    for view in ("plain", "views"):
-        pd.testing.assert_frame_equal(before[view], after[view], check_exact=True)
+    assert_same(before, tables_of(models, VIT)[0], check_exact=True)
 
 
-def test_a_model_says_the_same_alone_and_beside_another(models, data):
-    paths, name = competition.test_paths(data), "it"
-    alone = predict({name: learner(models, VIT)}, {name: variant(VIT)}, paths)[name]
-    pair = {"other": learner(models, RESNET), name: learner(models, VIT)}
-    beside = predict(pair, {"other": variant(RESNET), name: variant(VIT)}, paths)[name]
-    for view in ("plain", "views"):
-        np.testing.assert_allclose(alone[view], beside[view], atol=1e-6)
-
-
-def test_each_image_is_decoded_once_for_two_models(models, data, tmp_path, monkeypatch):
-    """Counted in a file: the images may be opened in the loader's own processes."""
-    opened, original = tmp_path / "opened", PIL.Image.open
+def test_each_image_is_decoded_once_for_two_models(models, data, monkeypatch):
+    opened, original = [], PIL.Image.open
 
     def counting(file, *args, **kwargs):
-        with open(opened, "a") as log:
-            log.write(f"{os.path.basename(file)}\n")
+        opened.append(os.path.basename(file))
         return original(file, *args, **kwargs)
 
     pair = {RESNET: learner(models, RESNET), VIT: learner(models, VIT)}
     monkeypatch.setattr(PIL.Image, "open", counting)
     predict(pair, {name: variant(name) for name in pair}, competition.test_paths(data))
-    assert sorted(opened.read_text().split()) == sorted(competition.sample(data).image_id)
+    assert sorted(opened) == sorted(competition.sample(data).image_id)
 
 
-def test_a_killed_prediction_goes_on_where_it_was(models, data, tmp_path, monkeypatch):
-    """Whatever a run had answered when it was killed is not asked, not even read, again."""
+def test_a_killed_prediction_resumes(models, data, tmp_path):
+    """Whatever a run had predicted when it was killed is not even read again."""
     learners, variants = {RESNET: learner(models, RESNET)}, {RESNET: variant(RESNET)}
-    paths, keep = competition.test_paths(data), tmp_path / "kept"
+    paths, unfinished = competition.test_paths(data), tmp_path / "unfinished"
     whole = predict(learners, variants, paths)[RESNET]
-    early = dict(list(paths.items())[:5])
-    predict(learners, variants, early, keep)
-    for path in early.values():
+    last = dict(list(paths.items())[-5:])
+    predict(learners, variants, last, unfinished)
+    for path in last.values():
         path.unlink()
-    resumed = predict(learners, variants, paths, keep)[RESNET]
-    for view in ("plain", "views"):
-        pd.testing.assert_frame_equal(resumed[view], whole[view], atol=1e-6)
+    assert_same(predict(learners, variants, paths, unfinished)[RESNET], whole, atol=1e-6)
+
+
+def test_models_that_do_not_fit_into_memory_together_take_turns(monkeypatch):
+    monkeypatch.setattr(bundles.torch, "cuda", SimpleNamespace(is_available=lambda: False))
+    monkeypatch.setattr(bundles.core, "free_memory", lambda: 100 / bundles.SHARE)
+    cards = [{"bytes": size} for size in (40, 60, 1, 200, 10, 10)]
+    groups = [[card["bytes"] for card in group] for group in bundles.groups_that_fit(cards)]
+    assert groups == [[40, 60], [1], [200], [10, 10]]
 
 
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["test_vit"], ["'test_vit'", f"{RESNET}, {VIT}"]),
+        ([VIT, "--views", "0"], ["views"]),
+        ([VIT, "--beta", "2"], ["beta"]),
+        ([RESNET, VIT, RESNET, "--tta", "none"], [f"{RESNET} is given twice"]),
+    ],
+)
+def test_mistakes_of_the_command_are_refused(models, words, parts):
+    before = snapshot(models)
+    line = refused(call(main, *words))
+    assert all(part in line for part in parts) and snapshot(models) == before
 
 
 def test_an_unreadable_image_stops_it_with_the_file_s_name_and_writes_nothing(models, data):
@@ -157,18 +166,6 @@ def test_an_unreadable_image_stops_it_with_the_file_s_name_and_writes_nothing(mo
     line = refused(call(main, RESNET))
     assert "200005.jpg" in line and "truncated" in line
     assert snapshot(models, data) == before
-
-
-def test_an_unknown_model_stops_with_those_that_are_finished(models):
-    line = refused(call(main, "test_vit"))
-    assert "'test_vit'" in line and f"{RESNET}, {VIT}" in line
-
-
-@pytest.mark.parametrize("words", [("--views", "0"), ("--beta", "2")])
-def test_settings_out_of_range_are_refused(models, words):
-    before = snapshot(models)
-    assert words[0].strip("-") in refused(call(main, VIT, *words))
-    assert snapshot(models) == before
 
 
 def test_a_hold_out_is_not_predicted_again_on_other_photographs(models, data):
@@ -190,10 +187,3 @@ def test_a_stored_setting_this_version_does_not_know_is_refused(models):
 def test_help_shows_the_use():
     done = call(main, "--help")
     assert done.returncode == 0 and "python -m src.predict vit_small_squish_224" in done.stdout
-
-
-def test_a_model_named_twice_is_refused_before_any_work(models):
-    before = snapshot(models)
-    line = refused(call(main, RESNET, VIT, RESNET, "--tta", "none"))
-    assert f"{RESNET} is given twice" in line
-    assert snapshot(models) == before

@@ -1,6 +1,6 @@
 """When the test set is predicted again: whenever the files there are of something else."""
 
-import os
+import json
 import shutil
 
 import numpy as np
@@ -25,7 +25,7 @@ def models(predicted):
     return predicted
 
 
-def test_fresh_predictions_are_kept_as_they_are(models):
+def test_fresh_predictions_are_not_made_again(models):
     before = {path: path.stat().st_mtime_ns for path in models.iterdir()}
     assert call(main, RESNET, VIT).stdout == f"{RESNET}: up to date\n{VIT}: up to date\n"
     assert {path: path.stat().st_mtime_ns for path in models.iterdir()} == before
@@ -51,7 +51,7 @@ def fewer_images(data):
 
 
 @pytest.mark.parametrize("change", [new_bytes, fewer_images])
-def test_other_test_images_are_predicted_anew_never_answered_from_old_files(models, data, change):
+def test_other_test_images_are_predicted_anew_never_read_from_old_files(models, data, change):
     change(data)
     before = tables_of(models, RESNET)[0]["plain"]
     assert call(ensemble).returncode == 0
@@ -63,11 +63,11 @@ def test_other_test_images_are_predicted_anew_never_answered_from_old_files(mode
         assert moved["200001.jpg"] > 1e-3 and moved.drop("200001.jpg").max() < 1e-6
 
 
-def test_another_test_folder_means_new_predictions(models, tmp_path, monkeypatch):
+def test_another_test_folder_means_new_predictions(models, data, tmp_path):
     other = draw_competition(tmp_path / "other", test=4)
     shutil.rmtree(other / "train_images")
-    shutil.copytree(os.environ["PADDY_DATA"] + "/train_images", other / "train_images")
-    shutil.copy(os.environ["PADDY_DATA"] + "/train.csv", other)
+    shutil.copytree(data / "train_images", other / "train_images")
+    shutil.copy(data / "train.csv", other)
     done = call(ensemble, "--data", other)
     assert done.returncode == 0, done.stderr
     assert len(tables_of(models, VIT)[0]["plain"]) == 4
@@ -97,11 +97,11 @@ def test_another_tta_setting_means_new_predictions_of_both_splits(models, words,
     assert call(main, VIT, *words).stdout == f"{VIT}: up to date\n"
 
 
-def test_a_killed_prediction_of_a_hold_out_goes_on_where_it_was(models, monkeypatch):
+def test_a_killed_prediction_of_a_hold_out_resumes(models, monkeypatch):
     whole, opened = predict.predict, []
 
-    def killed(learners, variants, paths, keep):
-        whole(learners, variants, dict(list(paths.items())[:2]), keep)
+    def killed(learners, variants, paths, unfinished):
+        whole(learners, variants, dict(list(paths.items())[:2]), unfinished)
         raise KeyboardInterrupt
 
     def noted(path):
@@ -131,9 +131,12 @@ def test_folds_that_hold_out_other_images_are_refused_with_both_remedies(models,
 
 
 def test_another_share_of_the_plain_view_gives_the_card_its_new_error(models, data):
+    path = bundle.card_path(models, VIT)
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"holdout": bundle.holdout_counts(6, 0, 5)}))
     assert call(main, VIT, "--beta", "1").returncode == 0
-    held = bundle.read_card(models, VIT)["holdout"]
-    assert held["wrong_tta"] == held["wrong_plain"]
+    tables, labels = tables_of(models, VIT, "valid")[0], competition.train_table(data).label
+    assert bundle.read_card(models, VIT)["holdout"] == bundle.holdout_facts(tables, labels, 1)
 
 
 def test_predictions_of_an_older_model_of_the_name_are_not_taken_for_its_own(models, data):
