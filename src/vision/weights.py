@@ -5,14 +5,13 @@ from pathlib import Path
 from textwrap import shorten
 from threading import Thread
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub import try_to_load_from_cache as cached_path
 from huggingface_hub.errors import EntryNotFoundError
 from timm.models import load_state_dict
-from timm.models._hub import download_cached_file, hf_split
+from timm.models._hub import hf_split
 
 from src.competition import mounts
 from src.core import UserError, Variant, terminal
@@ -41,26 +40,24 @@ def find(variant: Variant) -> Weights:
         return Weights("random", None)
     if isinstance(variant.pretrained, str):
         return Weights("file", _named_file(variant.pretrained))
-    cfg = pretrained_cfg(variant.arch)
-    if not cfg.hf_hub_id and not cfg.url:
-        raise _refusal(variant, "timm", "it has none for this architecture")
-    if file := _cached(cfg):
+    repo = _repository(variant)
+    if file := _cached(repo):
         return Weights("cache", file)
-    if error := _request_error(cfg):
-        raise _refusal(variant, _host(cfg), error, RETRY)
+    if error := _request_error(repo):
+        raise _refusal(variant, constants.ENDPOINT, error, RETRY)
     return Weights("hub", None)
 
 
 def fetch(variant: Variant) -> Weights:
     """The same with the file in place, downloaded if need be: its progress is on the terminal."""
-    found, cfg = find(variant), pretrained_cfg(variant.arch)
+    found = find(variant)
     if found.source != "hub":
         return found
     try:
         with redirect_stderr(terminal()):
-            return Weights("hub", _download(cfg))
+            return Weights("hub", _download(_repository(variant)))
     except Exception as error:  # of the network, the disk or the hub: each has its own
-        raise _refusal(variant, _host(cfg), error, RETRY) from error
+        raise _refusal(variant, constants.ENDPOINT, error, RETRY) from error
 
 
 def _named_file(name: str) -> Path:
@@ -73,42 +70,39 @@ def _named_file(name: str) -> Path:
     return path
 
 
-def _host(cfg: Any) -> str:
-    return constants.ENDPOINT if cfg.hf_hub_id else urlsplit(cfg.url).netloc
-
-
-def _cached(cfg: Any) -> Path | None:
-    """The file timm would take, if an earlier download left it in the hub's or torch's cache."""
-    if cfg.hf_hub_id:
-        repo, revision = hf_split(cfg.hf_hub_id)
-        paths = [cached_path(repo, name, revision=revision) for name in FILES]
-        return next((Path(path) for path in paths if isinstance(path, str)), None)
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(cfg.url).path).name)
-    return path if path.is_file() else None
-
-
-def _download(cfg: Any) -> Path:
-    """The file timm would take, downloaded into the same cache."""
+def _repository(variant: Variant) -> dict[str, Any]:
+    """The hub's repository with the weights of `variant`."""
+    cfg = pretrained_cfg(variant.arch)
     if not cfg.hf_hub_id:
-        return Path(download_cached_file(cfg.url, check_hash=False, progress=True))
+        where = f"they are at {cfg.url}" if cfg.url else "timm has none for this architecture"
+        raise _refusal(variant, constants.ENDPOINT, where)
     repo, revision = hf_split(cfg.hf_hub_id)
+    return {"repo_id": repo, "revision": revision}
+
+
+def _cached(repo: dict[str, Any]) -> Path | None:
+    """The file timm would take, if an earlier download left it in the hub's cache."""
+    paths = [cached_path(**repo, filename=name) for name in FILES]
+    return next((Path(path) for path in paths if isinstance(path, str)), None)
+
+
+def _download(repo: dict[str, Any]) -> Path:
+    """The file timm would take, downloaded into the same cache."""
     try:
-        return Path(hf_hub_download(repo, FILES[0], revision=revision))
+        return Path(hf_hub_download(**repo, filename=FILES[0]))
     except EntryNotFoundError:
-        return Path(hf_hub_download(repo, FILES[1], revision=revision))
+        return Path(hf_hub_download(**repo, filename=FILES[1]))
 
 
-def _request_error(cfg: Any) -> Exception | None:
-    """Why the hub does not answer about the weights of `cfg`; None if it does."""
-    repo, revision = hf_split(cfg.hf_hub_id or "")
-    url = hf_hub_url(repo, FILES[0], revision=revision) if repo else cfg.url
+def _request_error(repo: dict[str, Any]) -> Exception | None:
+    """Why the hub does not answer about a repository; None if it does."""
+    url = hf_hub_url(**repo, filename=FILES[0])
     errors: list[Exception] = []
 
     def request() -> None:
         """One request; what it fails with is put into `errors`."""
         try:
-            # The token of the hub is for no other host.
-            get_hf_file_metadata(url, token=None if repo else False, timeout=PATIENCE)
+            get_hf_file_metadata(url, timeout=PATIENCE)
         except EntryNotFoundError:  # it answers, and may have the other of FILES
             pass
         except Exception as error:  # each kind of network fails in its own way

@@ -26,9 +26,8 @@ WAYS = ("-p pretrained PATH", "in a row: pretrained: PATH", "-p pretrained false
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """The caches of the hub's client and of torch, empty."""
+    """The cache of the hub's client, empty."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "hub"
 
 
@@ -78,13 +77,6 @@ def test_safetensors_are_taken_first_and_an_older_file_where_there_are_none(hub,
     newer = older.with_name(weights.FILES[0])
     newer.write_bytes(b"newer")
     assert weights.find(pretrained()) == ("cache", newer) and hub.requests == []
-
-
-def test_weights_of_a_plain_address_are_found_in_the_cache_of_torch(hub, tmp_path):
-    path = tmp_path / "torch" / "hub" / "checkpoints" / "gcvit_tiny_224_nvidia-ac783954.pth"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"weights")
-    assert weights.find(make_variant(arch="gcvit_tiny", pretrained=True)) == ("cache", path)
 
 
 def test_learner_says_where_its_weights_come_from_and_keeps_no_path(hub, cache, data, models):
@@ -150,8 +142,9 @@ def test_nothing_is_requested_offline_or_where_no_weights_are_published(hub, mon
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     line = refusal(weights.find, pretrained())
     assert "HF_HUB_OFFLINE" in line and all(way in line for way in WAYS)
-    line = refusal(weights.find, make_variant(arch="coatnet_0_224", pretrained=True))
-    assert line.startswith("no weights for coatnet_0_224 from timm (")
+    for arch, where in (("coatnet_0_224", "timm has none"), ("gcvit_tiny", "they are at https://")):
+        line = refusal(weights.find, make_variant(arch=arch, pretrained=True))
+        assert where in line and "-p pretrained PATH" in line
     assert hub.requests == []
 
 
