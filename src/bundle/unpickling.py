@@ -1,7 +1,6 @@
 """Older exported models: their pickles name classes of ours, and paths of one system.
 
-New ones name neither (`portable`). What has moved since is found by this table, and nowhere else.
-Passed as `pickle_module` to `load_learner`.
+New ones name neither. What has moved is found by this table; `pickle_module` of `load_learner`.
 """
 
 import pickle

@@ -20,12 +20,9 @@ def differing(made: Mapping[str, str]) -> list[str]:
 
     Builds of one version (+cpu, +cu128) count as equal. Older cards name fewer packages.
     """
-    pairs = [(name, _release(version), _release(_version(name))) for name, version in made.items()]
-    return [f"{name} {there} (here {here})" for name, there, here in pairs if there != here]
-
-
-def _release(version: str) -> str:
-    return version.partition("+")[0]
+    here = {name: _version(name).partition("+")[0] for name in made}
+    there = {name: version.partition("+")[0] for name, version in made.items()}
+    return [f"{n} {there[n]} (here {here[n]})" for n in made if there[n] != here[n]]
 
 
 def _version(name: str) -> str:
