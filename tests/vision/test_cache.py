@@ -5,11 +5,11 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY, refusal
+from conftest import refusal
 from PIL import Image
+from small_training import loaders, tiny
 
-from src.core import cache_dir, make_variant
-from src.vision import loaders as data
+from src.core import cache_dir
 from src.vision.photograph import shrunk_copies
 
 KEY = "0123456789abcdef"
@@ -67,15 +67,11 @@ def change_content(path):
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path, copy: copy.unlink(),
-        lambda path, copy: copy.write_bytes(copy.read_bytes()[:300]),
-        lambda path, copy: change_content(path),
-    ],
-    ids=["deleted", "cut short", "of another photograph"],
-)
+@pytest.mark.parametrize("spoil", [
+    lambda path, copy: copy.unlink(),
+    lambda path, copy: copy.write_bytes(copy.read_bytes()[:300]),
+    lambda path, copy: change_content(path),
+], ids=["deleted", "cut short", "of another photograph"])
 def test_only_a_copy_that_is_not_current_is_made_again(paths, spoil):
     before = state(copies := shrunk_copies(paths, 15, KEY))
     spoil(paths.iloc[3], copies.iloc[3])
@@ -104,19 +100,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(paths, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("augment", ["fastai", "fast"])
 def test_training_reads_copies_and_the_hold_out_reads_photographs(
-    competition_once, tmp_path, monkeypatch, augment
+    competition_once, tmp_path, monkeypatch, augment, in_this_process
 ):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path))
-    monkeypatch.setattr(data, "workers", lambda: 0)
-    ids = pd.read_csv(competition_once / "train.csv").image_id
-    folds = pd.Series(np.arange(len(ids)) % 5, ids)
-    recipe = TINY | {"augment": augment}
-    dls = {side: data.get_dls(competition_once, folds, make_variant(**recipe | {"cache": side}))
-           for side in (0, 48)}
+    plain, cached = (loaders(competition_once, tmp_path, tiny(augment=augment, cache=side))
+                     for side in (0, 48))
     for split in ("train_ds", "valid_ds"):
-        one, other = (getattr(dls[side], split) for side in (0, 48))
+        one, other = (getattr(dls, split) for dls in (plain, cached))
         assert [path.name for path in other.items] == [path.name for path in one.items]
         assert [int(y) for _, y in other] == [int(y) for _, y in one]
-    assert all(cache_dir() in path.parents for path in dls[48].train_ds.items)
-    assert dls[48].valid_ds.items == dls[0].valid_ds.items
-    assert dls[48].train.one_batch()[0].shape == (8, 3, 32, 32)
+    assert all(cache_dir() in path.parents for path in cached.train_ds.items)
+    assert cached.valid_ds.items == plain.valid_ds.items
+    assert cached.train.one_batch()[0].shape == (8, 3, 32, 32)

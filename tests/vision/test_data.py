@@ -20,21 +20,18 @@ def held_out(dls) -> set[str]:
 # the split
 
 
-def test_hold_out_is_the_saved_fold_and_training_is_the_rest(competition_once, tmp_path):
-    for fold in (0, 3):
-        dls = loaders(competition_once, tmp_path, tiny(fold=fold))
-        saved = pd.read_csv(next(tmp_path.glob("folds_*_seed42.csv")), dtype={"image_id": str})
-        assert held_out(dls) == set(saved.image_id[saved.fold == fold])
-        training = {path.name for path in dls.train_ds.items}
-        assert training == set(saved.image_id[saved.fold != fold])
-
-
-def test_fold_all_holds_nothing_out_and_trains_on_everything(competition_once, tmp_path):
-    dls = loaders(competition_once, tmp_path, tiny(fold="all"))
-    assert held_out(dls) == set() and len(dls.valid) == 0
+@pytest.mark.parametrize("fold", [0, 3, "all"])
+def test_hold_out_is_the_saved_fold_and_labels_are_those_of_the_table(
+    competition_once, tmp_path, fold
+):
+    dls = loaders(competition_once, tmp_path, tiny(fold=fold))
+    saved = pd.read_csv(next(tmp_path.glob("folds_*_seed42.csv")), index_col="image_id").fold
     labels = pd.read_csv(competition_once / "train.csv", index_col="image_id").label
-    assert {path.name for path in dls.train_ds.items} == set(labels.index)
+    assert held_out(dls) == set(saved.index[saved == fold])
+    assert {path.name for path in dls.train_ds.items} == set(labels.index) - held_out(dls)
     assert list(dls.vocab) == sorted(set(labels))
+    for path, (_, number) in zip(dls.train_ds.items, dls.train_ds, strict=True):
+        assert dls.vocab[int(number)] == labels[path.name]
 
 
 def test_same_seed_holds_out_the_same_images_whatever_the_directory_order(
@@ -62,14 +59,6 @@ def test_a_seed_holds_out_its_own_images_of_every_variant(competition_once, tmp_
     variants = tiny(), other, tiny(seed=1)
     one, same, another = (held_out(loaders(competition_once, tmp_path, v)) for v in variants)
     assert one == same != another
-
-
-def test_labels_are_those_of_the_table_and_classes_are_sorted(competition_once, tmp_path):
-    dls = loaders(competition_once, tmp_path, tiny())
-    labels = pd.read_csv(competition_once / "train.csv", index_col="image_id").label
-    assert list(dls.vocab) == sorted(set(labels))
-    for path, number in zip(dls.train_ds.items, (int(y) for _, y in dls.train_ds), strict=True):
-        assert dls.vocab[number] == labels[path.name]
 
 
 def test_batch_larger_than_the_training_set_is_refused(competition_once, tmp_path):
