@@ -83,18 +83,15 @@ def check_arch(variant: Variant) -> None:
         if not config.fixed_input_size:
             fits, can = min(sides) >= 32, "sizes of 32 pixels and more, best in multiples of 32"
         elif module in resizable:
-            patch = _patch(variant.arch)
+            with torch.device("meta"):
+                model = timm.create_model(timm_name(variant.arch), num_classes=0)
+            patch = model.patch_embed.patch_size[0]
             fits = all(side % patch == 0 for side in sides)
             can = f"multiples of {patch} (made for {native[0]})"
         else:
             fits, can = sides == tuple(native), f"{native[0]} only"
         if not fits:
             raise UserError(f"size={size} does not fit {variant.arch}; it takes {can}")
-
-
-def _patch(arch: str) -> int:
-    with torch.device("meta"):
-        return timm.create_model(timm_name(arch), num_classes=0).patch_embed.patch_size[0]
 
 
 def create_kwargs(variant: Variant, weights: Path | None = None) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _block(
 
 
 def _item_bytes(variant: Variant) -> int:
-    """Bytes of an image in a loader's batch: uint8 of an item image, or floats of a plain view."""
+    """Bytes of an image in a loader's batch: floats of a plain view, or uint8 of an item image."""
     if variant.augment == "fast":
         return 3 * 4 * math.prod(height_width(variant.size))
     return 3 * math.prod(height_width(variant.item_size))

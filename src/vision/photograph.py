@@ -1,8 +1,7 @@
 """Photographs on disk: read as 8-bit RGB, upright; copies shrunk once for `cache: 256`.
 
-Only training reads copies: the hold-out and the test images are read from the competition's files.
-A copy is a JPEG in the work folder, cache/<competition>_<side>/<class>/<image_id>. It contains the
-sha256 of its photograph: a copy that is missing, cut short or of other content is made again.
+Only training reads copies, JPEGs in cache/<competition>_<side>/<class>/ of the work folder. Each
+contains the sha256 of its photograph: one missing, cut short or of other content is made again.
 """
 
 import math
@@ -36,8 +35,8 @@ def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
         ImageOps.exif_transpose(image, in_place=True)
         return PILImage(to_rgb(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        problem = problem_of(path, error)
-        raise UserError(f"cannot read {path}: {problem}; replace the file") from error
+        problem = f"cannot read {path}: {problem_of(path, error)}"
+        raise UserError(problem, "replace the file") from error
 
 
 def shrunk_copies(paths: pd.Series, side: int, fingerprint: str) -> pd.Series:
@@ -65,7 +64,6 @@ def _shrink(side: int, path: Path, copy: Path) -> None:
     if source in content[:1000] and content.endswith(END):
         return
     image = open_image(path)
-    scale = min(1, side / min(image.size))
-    small = image.resize([round(scale * n) for n in image.size], Image.Resampling.LANCZOS)
+    small = ImageOps.scale(image, min(1, side / min(image.size)), Image.Resampling.LANCZOS)
     with atomic_path(copy) as temporary:
         small.save(temporary, "JPEG", quality=QUALITY, comment=source)
