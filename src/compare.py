@@ -69,24 +69,22 @@ def _folds_in(models: Path, variant: Variant, folder: Path) -> Path:
 
 def require_distinct_holdouts(old: list[Repeat], new: list[Repeat]) -> None:
     """Refuse rows that hold out different images, and seeds that hold out the same ones."""
-    seeds: dict[str, list[int]] = {}
-    for before, after in zip(old, new, strict=True):
-        seed = before.variant.seed
-        if before.held_out != after.held_out:
-            raise UserError(
-                f"{old[0].variant.name} and {new[0].variant.name} hold out different images for "
-                f"seed {seed}; give both the same fold, split and seed, or bring back the "
-                "folds_….csv of the one that is finished"
-            )
-        seeds.setdefault(before.held_out, []).append(seed)
-    if shared := [same for same in seeds.values() if len(same) > 1]:
-        first, *others = map(str, shared[0])
-        fewer = min(same[1] for same in shared) - old[0].variant.seed
+    if [repeat.held_out for repeat in old] != [repeat.held_out for repeat in new]:
         raise UserError(
-            f"seeds {', '.join([first, *others])} hold out the same images; use --seeds {fewer}, "
-            f"or delete the folds_….csv of {', '.join(others)} in models/ and models/compare/ and "
-            "what was trained on them: another split is made"
+            f"{old[0].variant.name} and {new[0].variant.name} hold out different images; give both "
+            "the same fold, split and seed, or bring back the folds_….csv of the finished one"
         )
+    seeds: dict[str, list[int]] = {}
+    for repeat in old:
+        seeds.setdefault(repeat.held_out, []).append(repeat.variant.seed)
+    for same in seeds.values():
+        if len(same) > 1:
+            first, *others = map(str, same)
+            raise UserError(
+                f"seeds {', '.join([first, *others])} hold out the same images; use --seeds "
+                f"{same[1] - old[0].variant.seed}, or delete the folds_….csv of "
+                f"{', '.join(others)} in models/ and models/compare/ and what was trained on them"
+            )
 
 
 def holdout_of(repeat: Repeat, folder: Path) -> pd.DataFrame:

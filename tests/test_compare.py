@@ -184,7 +184,7 @@ def test_rows_share_a_split_that_was_moved_by_hand_or_are_refused(
     done(models, data, A, 1)  # on another split than this version makes
     move_folds()
     line = refused(call(compare.main, A.name, B.name))
-    assert f"{A.name} and {B.name} hold out different images for seed 42" in line
+    assert f"{A.name} and {B.name} hold out different images" in line
     for _ in range(4):
         move_folds()
     train_as(monkeypatch, {})

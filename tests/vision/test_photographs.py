@@ -132,15 +132,6 @@ def test_odd_pictures_become_rgb_and_upright(tmp_path, kind, size):
     assert has_corners(image, GREYS if kind in ("grey", "16 bits") else CORNERS)
 
 
-@pytest.mark.parametrize("resize", CHOICES["resize"])
-def test_a_batch_mixes_all_of_them(competition_once, tmp_path, resize):
-    dls = loaders(competition_once, tmp_path, tiny(resize=resize, item_size="64x48", size=32))
-    paths = [tmp_path / f"{kind}.jpg" for kind in SAVE]
-    for save, path in zip(SAVE.values(), paths, strict=True):
-        save(four_corners(48, 64), path)
-    assert dls.test_dl(paths).one_batch()[0].shape == (len(SAVE), 3, 32, 32)
-
-
 def test_every_reader_shows_a_16_bit_picture_as_the_one_it_was_made_from(tmp_path, monkeypatch):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     variant, seen = tiny(augment="fast"), []
