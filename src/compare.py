@@ -3,7 +3,7 @@
     python -m src.compare vit_small_squish_224 vit_small_mixup --seeds 5
 
 Each seed has its own split, the same for both rows. What is finished in models/ is taken from
-there; what is trained for the comparison goes to models/compare/, where it has no vote.
+there; what is trained for the comparison is written to models/compare/ and joins no ensemble.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
         return models, True
     try:
         return models / "compare", bundle.is_done(variant, models / "compare", data)
-    except UserError as error:  # its remedy is for models that vote
+    except UserError as error:  # its remedy is for members of ensembles
         remedy = f"delete {models / 'compare' / variant.name}.* to have it trained again"
         raise UserError(error.problem, remedy) from error
 

@@ -27,7 +27,7 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     output = core.runs_dir() / f"{variant.name}.ipynb"
     core.require_writable(output.parent)
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
-    # Its name is always given: else the notebook would look for the file it runs from.
+    # Its name is always given: else the notebook would search for its own file.
     parameters = {**changes(template, variant.recipe | places), "notebook": TEMPLATE}
     quiet = ["--IPKernelApp.log_level=ERROR"]  # else it warns that notebooks are not encrypted
     try:
@@ -60,7 +60,7 @@ def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def train(variants: list[Variant], data: str, overwrite: bool) -> list[str]:
-    """Train `variants`, going on after a failure; return the lines of what failed."""
+    """Train `variants`, continuing after a failure; return the lines of what failed."""
     folder, models, failed = competition.find(data), core.models_dir(), []
     fingerprint = competition.train_fingerprint(folder)
     for variant in variants:

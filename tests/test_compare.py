@@ -150,7 +150,7 @@ def test_an_unusable_model_of_an_earlier_comparison_is_to_be_deleted(data, rows_
 def test_seeds_that_hold_out_the_same_images_are_refused_before_any_training(
     data, rows_are, tmp_path, monkeypatch
 ):
-    """As with the grouped splits that older versions saved, all of them alike."""
+    """As with the grouped splits that older versions saved, all of them equal."""
     into_sessions(data)
     grouped = [replace(variant, split="grouped") for variant in (A, B)]
     names, models = [variant.name for variant in grouped], tmp_path / "models"

@@ -25,7 +25,7 @@ RETRY = "connect to the network or try again later, "
 
 
 class Weights(NamedTuple):
-    """The weights a training begins with."""
+    """The weights a training starts from."""
 
     source: str  # random, file, cache or hub
     file: Path | None  # None if random, or not downloaded yet

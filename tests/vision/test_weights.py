@@ -1,4 +1,4 @@
-"""Weights to begin with: of a file or random; a file that cannot be used is one line."""
+"""Weights of a file, or random ones; a file that cannot be used is one line."""
 
 import sys
 
