@@ -48,7 +48,7 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
     path, pkl, remedy = card_path(models, name), pkl_path(models, name), retrain_remedy(name)
     if not path.is_file():
         if pkl.is_file():
-            raise UserError(f"{pkl} is without a card: its training did not finish", remedy)
+            raise UserError(f"no finished model {name!r}: {pkl} is without a card", remedy)
         known = ", ".join(read_cards(models)[0]) or "none"
         raise UserError(f"no finished model {name!r} in {models}; finished are: {known}")
     try:
