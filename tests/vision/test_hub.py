@@ -62,7 +62,7 @@ def test_cached_weights_need_no_request_and_are_loaded_as_timm_loads_them(
     assert found == ("cache", path) == weights.find(variant)
     assert hub.requests == []
     kwargs = backbone.create_kwargs(variant)
-    with monkeypatch.context() as offline:  # timm by itself would request whether the file is current
+    with monkeypatch.context() as offline:  # timm alone would send a request
         offline.setattr(constants, "HF_HUB_OFFLINE", True)
         by_timm = timm.create_model(arch, pretrained=True, num_classes=0, **kwargs).state_dict()
     kwargs = backbone.create_kwargs(variant, found.file)
