@@ -55,9 +55,9 @@ def _shrunk_size(photo_size: Size, frame: Frame) -> np.ndarray:
 
 def item_share(photo_size: Size, frame: Frame) -> np.ndarray:
     """Height and width of the item image, in those of the photograph: a crop's are below 1."""
-    ratios = np.array(photo_size) / frame.item_size
     if frame.resize in ("squish", "rect"):
         return np.ones(2)
+    ratios = np.array(photo_size) / frame.item_size
     return (ratios.min() if frame.resize == "crop" else ratios.max()) / ratios
 
 
@@ -112,11 +112,12 @@ def _item_image(photo: np.ndarray, view: View, frame: Frame) -> np.ndarray:
 
 def _item_edges(photo: np.ndarray, view: View, frame: Frame) -> list[int]:
     """Pixels to add to the photograph, or if negative to cut off: top, bottom, left, right."""
-    whole = np.array(photo.shape[:2])
-    item = np.round(item_share(whole, frame) * whole).clip(1)
-    before = -np.round(view.at[::-1] * (whole - item))
-    after = item - whole - before
-    return [int(side) for pair in zip(before, after, strict=True) for side in pair]
+    whole, edges = photo.shape[:2], []
+    for side, share, at in zip(whole, item_share(whole, frame), view.at[::-1], strict=True):
+        item = max(1, round(share * side))
+        before = -round(at * (side - item))
+        edges += [before, item - side - before]
+    return edges
 
 
 def light_table(view: View) -> np.ndarray:
