@@ -116,7 +116,7 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
 
     from src import competition
     from src.predict import tta
-    from src.vision import frame_of, item_tfms, open_image, workers
+    from src.vision import frame_of, item_tfms, open_image, plain_view, workers
 
     made, variants = learners(case, folder)
     models = [tta.Model(learn, variants[name]) for name, learn in made.items()]
@@ -126,7 +126,7 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
         photo = open_image(path)
         for model in frames.values():
             item = item_tfms(model.variant)(photo, split_idx=1)
-            tta.plain_views([item], model.variant)
+            plain_view(item, frame_of(model.variant))
             tta.tta_views({path.name: photo}, model)
 
     @torch.inference_mode()

@@ -7,10 +7,9 @@ TTA settings come from the flags, else from the row of params.yaml, else from th
 """
 
 import argparse
-from typing import Any
 
 from src import bundle
-from src.core import CHOICES, Variant, command, load_variants, models_dir, require_once
+from src.core import CHOICES, command, load_variants, models_dir, require_once
 from src.predict.bundles import predict_bundles
 
 
@@ -27,15 +26,13 @@ def main() -> None:
     args = parser.parse_args()
     require_once(args.names)
     flags = {key: value for key in bundle.TTA_FIELDS if (value := getattr(args, key)) is not None}
-    rows = load_variants()
-    tta = {name: _settings(rows.get(name)) | flags for name in args.names}
+    rows, tta = load_variants(), {}
+    for name in args.names:
+        recipe = rows[name].recipe if name in rows else {}
+        tta[name] = {key: recipe[key] for key in bundle.TTA_FIELDS if recipe} | flags
     done = predict_bundles(tta, models_dir(), args.data, args.trust)
     for name in args.names:
         print(f"{name}: {'predicted' if name in done else 'up to date'}")
-
-
-def _settings(row: Variant | None) -> dict[str, Any]:
-    return {key: row.recipe[key] for key in bundle.TTA_FIELDS} if row else {}
 
 
 if __name__ == "__main__":

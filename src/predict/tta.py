@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.vision.all import Learner
-from PIL import Image
+from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
@@ -92,14 +92,15 @@ def _predict_batch(
     photos = {image: vision.open_image(paths[image]) for image in images}
     items, batches, tables = {}, {}, {}
     for name, model in models.items():
-        variant = model.variant
+        variant, frame = model.variant, vision.frame_of(model.variant)
         resize = variant.resize, variant.item_size
         if resize not in items:
             tfm = vision.item_tfms(variant)
             items[resize] = [tfm(photo, split_idx=1) for photo in photos.values()]
-        key = vision.frame_of(variant), variant.tta, variant.views, variant.seed, model.device
+        key = frame, variant.tta, variant.views, variant.seed, model.device
         if key not in batches:
-            batches[key] = plain_views(items[resize], variant), tta_views(photos, model)
+            plain = torch.stack([vision.plain_view(item, frame) for item in items[resize]])
+            batches[key] = plain, tta_views(photos, model)
         for view, probs in _probs(model, *batches[key]).items():
             tables[name, view] = pd.DataFrame(probs, images, list(model.learn.dls.vocab))
     part = pd.concat(tables, names=["model", "view", "image_id"])
@@ -109,13 +110,8 @@ def _predict_batch(
     return part
 
 
-def plain_views(items: list[Image.Image], variant: Variant) -> Tensor:
-    """The plain view of each resized photograph: (n_images, 3, height, width), 0 to 1."""
-    return torch.stack([vision.plain_view(item, vision.frame_of(variant)) for item in items])
-
-
-def tta_views(photos: Mapping[str, Image.Image], model: Model) -> Tensor | None:
-    """The views beside the plain ones: (n_images, n_views, 3, height, width), uint8; None of none.
+def tta_views(photos: Mapping[str, Image], model: Model) -> Tensor | None:
+    """The views beside the plain one: (n_images, n_views, 3, height, width), uint8; or None.
 
     Cut on the model's device: a GPU receives the shrunk photographs instead of their views.
     """
@@ -137,7 +133,10 @@ def _views_of(variant: Variant, image_id: str) -> list[vision.View]:
 
 
 def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, np.ndarray]:
-    """The model's probabilities (n_images, n_classes) by view; half precision for views on CUDA."""
+    """Probabilities (n_images, n_classes) by view, of `plain` and the mean of `views`.
+
+    `plain` are (n_images, 3, height, width), 0 to 1. On CUDA views are in half precision.
+    """
     probs = {"plain": _forward(model, plain)}
     if views is not None:
         with torch.autocast("cuda", torch.float16, enabled=views.is_cuda):
