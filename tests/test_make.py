@@ -11,7 +11,7 @@ from conftest import ROOT
 
 @pytest.fixture
 def repository(tmp_path) -> Path:
-    """A repository with our Makefile whose python only notes what it is asked to do."""
+    """A repository with our Makefile whose python only writes down its arguments."""
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     python = tmp_path / "python"
@@ -26,7 +26,7 @@ def repository(tmp_path) -> Path:
 
 
 def make(repository: Path, target: str) -> tuple[int, list[str]]:
-    """`make target` there: exit code, and what python was asked to do."""
+    """`make target` there: exit code, and the arguments of python."""
     log = repository / "log"
     log.write_text("")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
@@ -37,41 +37,37 @@ def make(repository: Path, target: str) -> tuple[int, list[str]]:
     return done.returncode, log.read_text().splitlines()
 
 
-needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 
-@needs_make
 def test_make_env_installs_the_lock_and_the_package_once(repository):
-    code, asked = make(repository, "env")
+    code, called = make(repository, "env")
     assert code == 0 and (repository / ".venv").is_dir()
-    assert any("pip install" in line and "-r requirements.lock" in line for line in asked)
-    assert any("pip install" in line and "--no-deps --editable ." in line for line in asked)
+    assert any("pip install" in line and "-r requirements.lock" in line for line in called)
+    assert any("pip install" in line and "--no-deps --editable ." in line for line in called)
     assert make(repository, "env") == (0, [])
 
 
-@needs_make
 @pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
 def test_make_env_installs_again_when_the_lock_changes(repository, changed):
     make(repository, "env")
     later = (repository / ".venv" / "installed").stat().st_mtime + 10
     os.utime(repository / changed, (later, later))
-    code, asked = make(repository, "env")
-    assert code == 0 and any("-r requirements.lock" in line for line in asked)
+    code, called = make(repository, "env")
+    assert code == 0 and any("-r requirements.lock" in line for line in called)
 
 
-@needs_make
 def test_installation_that_failed_is_not_taken_for_one(repository):
     (repository / "log.full").touch()  # no room left: python fails from now on
     assert make(repository, "env")[0] != 0
     (repository / "log.full").unlink()
-    code, asked = make(repository, "env")
-    assert code == 0 and any("-r requirements.lock" in line for line in asked)
+    code, called = make(repository, "env")
+    assert code == 0 and any("-r requirements.lock" in line for line in called)
 
 
-@needs_make
 def test_make_test_installs_and_runs_all_tests(repository):
-    code, asked = make(repository, "test")
+    code, called = make(repository, "test")
     # a file's tests stay on one core; conftest decides which files come first
     everything = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
-    assert code == 0 and asked[-1] == everything and len(asked) > 3
+    assert code == 0 and called[-1] == everything and len(called) > 3
     assert make(repository, "test") == (0, [everything])

@@ -22,10 +22,11 @@ NAME = "test_resnet_squish_32"
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
-def listed(stage, kind):
+def listed(stage: str, *kinds: str) -> list[str]:
     """The paths, or parameters, of a stage: `deps`, `outs`, `metrics`, `params`."""
     body = STAGES[stage].get("do", STAGES[stage])
-    return [next(iter(item)) if isinstance(item, dict) else item for item in body.get(kind, [])]
+    items = [item for kind in kinds for item in body.get(kind, [])]
+    return [next(iter(item)) if isinstance(item, dict) else item for item in items]
 
 
 # As it is written
@@ -33,26 +34,25 @@ def listed(stage, kind):
 
 def test_the_graph_is_data_train_predict_ensemble():
     assert list(STAGES) == ["data", "train", "predict", "ensemble"]
-    makes = {stage: {*listed(stage, "outs"), *listed(stage, "metrics")} for stage in STAGES}
+    makes = {stage: {*listed(stage, "outs", "metrics")} for stage in STAGES}
     assert makes["data"] & set(listed("train", "deps")) & set(listed("predict", "deps"))
     assert makes["train"] & set(listed("predict", "deps"))
     assert listed("ensemble", "deps")[0] == "models"
     assert all(path.startswith("models/${key}.") for path in makes["train"] | makes["predict"])
     assert makes["ensemble"] == {"submissions/paddy_train.csv"}
-
-
-@pytest.mark.parametrize("stage", ["train", "predict"])
-def test_every_variant_of_params_yaml_has_its_stages(stage):
-    assert STAGES[stage]["foreach"] == "${variants}"
-    assert STAGES[stage]["do"]["cmd"].split()[3] == "${key}"
+    for stage in ("train", "predict"):
+        assert STAGES[stage]["foreach"] == "${variants}"
+        assert STAGES[stage]["do"]["cmd"].split()[3] == "${key}"
     assert not any("." in name for name in load_params()["variants"]), "DVC reads dots as paths"
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_dependency_is_made_by_a_stage_or_stands_in_the_repository(stage):
-    made = {out for other in STAGES for out in listed(other, "outs")}
-    for path in listed(stage, "deps"):
-        assert path in made or (ROOT / path).exists(), path
+def test_every_dependency_exists_and_no_output_is_deleted_before_the_new_one_is_complete():
+    made = {out for stage in STAGES for out in listed(stage, "outs")}
+    for stage in STAGES:
+        assert all(path in made or (ROOT / path).exists() for path in listed(stage, "deps"))
+        body = STAGES[stage].get("do", STAGES[stage])
+        outs = [*body.get("outs", []), *body.get("metrics", [])]
+        assert outs and all(next(iter(out.values()))["persist"] for out in outs)
 
 
 def test_every_field_of_a_variant_makes_stale_what_it_decides():
@@ -61,29 +61,20 @@ def test_every_field_of_a_variant_makes_stale_what_it_decides():
     assert tuple(load_params()["predict"]) == TTA_FIELDS
 
 
-def test_no_output_is_deleted_before_the_new_one_is_complete():
-    for stage in STAGES:
-        body = STAGES[stage].get("do", STAGES[stage])
-        outs = [*body.get("outs", []), *body.get("metrics", [])]
-        assert outs and all(next(iter(out.values()))["persist"] for out in outs)
-
-
 # As DVC runs it
 
 
 def dvc(place: Path, *words: str) -> subprocess.CompletedProcess:
     """DVC in the repository at `place`, with nothing of this machine's settings."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PADDY_", "DVC_", "GIT_"))}
-    settings = {
+    own = {k: v for k, v in os.environ.items() if not k.startswith(("PADDY_", "DVC_", "GIT_"))}
+    own |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_NO_ANALYTICS": "1",
         "DVC_GLOBAL_CONFIG_DIR": str(place.parent / "settings"),
         "DVC_SITE_CACHE_DIR": str(place.parent / "site"),
     }
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *words],
-        cwd=place, env=kept | settings, capture_output=True, text=True, timeout=600,
-    )
+    return subprocess.run([sys.executable, "-m", "dvc", *words], cwd=place, env=own,
+                          capture_output=True, text=True, timeout=600)
 
 
 def clone(place: Path) -> None:
