@@ -121,8 +121,7 @@ def training(folder: Path, way: str, line: object) -> None:
     """
     from fastai.vision.all import Callback
 
-    from src.notebook import Run
-    from src.training import fit, get_learner
+    from src.training import Run, fit, get_learner
 
     class Watch(Callback):
         order = 100

@@ -39,8 +39,7 @@ def epochs_of_head(folder: Path, arch: str, way: str) -> tuple[float, float]:
 
     from src import competition
     from src.core import make_variant
-    from src.notebook import Run
-    from src.training import fit, get_learner
+    from src.training import Run, fit, get_learner
     from src.vision import get_dls, timm_name
 
     class Watch(Callback):

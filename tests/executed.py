@@ -6,25 +6,35 @@ from pathlib import Path
 import nbformat
 from conftest import cells
 
-from src.notebook.display import NO_BREAK
-
 
 def outputs(executed: Path, fragment: str) -> list[nbformat.NotebookNode]:
     """The outputs of the one code cell that has `fragment` in its source."""
-    found = [c for c in cells(executed, "code") if fragment in c.source]
-    assert len(found) == 1, fragment
-    return found[0].outputs
+    (found,) = [c for c in cells(executed, "code") if fragment in c.source]
+    return found.outputs
 
 
-def as_text(outputs: list[nbformat.NotebookNode], kind: str) -> str:
-    shown = "".join(o.data[kind] for o in outputs if "data" in o and kind in o.data)
-    return shown.replace(NO_BREAK, " ")
+def pictures(executed: Path, fragment: str) -> list[int]:
+    """The sizes in bytes of the pictures of that cell."""
+    shown = [o.get("data", {}).get("image/png") for o in outputs(executed, fragment)]
+    return [len(png) for png in shown if png]
 
 
-def said(executed: Path, fragment: str) -> str:
-    """The text that the one cell with `fragment` in its source shows, as lines."""
+def text_of(executed: Path, fragment: str) -> str:
+    """The text that `show_text` shows in that cell."""
     shown = [o for o in outputs(executed, fragment) if o.output_type == "display_data"]
-    return as_text(shown, "text/plain")
+    return "".join(o.data.get("text/plain", "") for o in shown)
+
+
+def html_of(executed: Path, fragment: str) -> str:
+    """The table of that cell."""
+    return "".join(o.get("data", {}).get("text/html", "") for o in outputs(executed, fragment))
+
+
+def run_without_error(executed: Path) -> None:
+    """Assert that all cells were run, and printed nothing past `show_text`."""
+    code = cells(executed, "code")
+    assert all(cell.execution_count for cell in code)
+    assert {o.output_type for c in code for o in c.outputs} == {"execute_result", "display_data"}
 
 
 def last_line(done: subprocess.CompletedProcess) -> str:

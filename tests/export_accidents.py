@@ -1,4 +1,9 @@
-"""Exports that have an accident: a script prepares one and forks it into each of them."""
+"""Exports that have an accident: a script prepares one and forks it into each of them.
+
+    python tests/export_accidents.py COMPETITION PLACES ACCIDENT …    prints {accident: exit code}
+
+Each happens in the models folder PLACES/ACCIDENT: `full`, `torn`, or a kill at file 1, 2, 3.
+"""
 
 import json
 import os
@@ -18,7 +23,7 @@ VARIANT = make_variant(**TINY)
 
 
 def prepare(accident: str) -> None:
-    """Arrange what shall happen to this process: `full`, `torn`, or a kill before file 1, 2, 3."""
+    """Arrange what shall happen to this process."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if accident in ("full", "torn"):  # a file may have 100 kB: not enough for a model
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -47,15 +52,11 @@ def attempt(folder: Path, models: Path, accident: str, learn, tables) -> int:
         os._exit(2)
 
 
-def have_accidents(folder: Path, places: Path, accidents: list[str]) -> None:
-    """Print {accident: exit code}; each happens in the models folder of its own name."""
+if __name__ == "__main__":
     torch.set_num_threads(1)  # a fork of a process whose threads have worked would hang
+    folder, places = map(Path, sys.argv[1:3])
     learn = untrained(folder, places, VARIANT)
     tables = holdout_probs(learn, VARIANT)
-    kinds = {name: name.removeprefix("new-") for name in accidents}
-    codes = {name: attempt(folder, places / name, k, learn, tables) for name, k in kinds.items()}
+    codes = {name: attempt(folder, places / name, name.removeprefix("new-"), learn, tables)
+             for name in sys.argv[3:]}
     print(json.dumps(codes))
-
-
-if __name__ == "__main__":
-    have_accidents(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

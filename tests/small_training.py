@@ -2,18 +2,20 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from conftest import TINY
 from fastai.vision.all import Callback, DataLoaders, Learner
 from safetensors.torch import save_file
 
 from src.competition import get_folds
 from src.core import Variant, make_variant
-from src.notebook import Run
-from src.training import fit, get_learner
+from src.training import Run, export, fit, get_learner, holdout_probs
+from src.training.callbacks.sampler import batch_images
 from src.vision import get_dls
 
 
@@ -23,7 +25,7 @@ def tiny(**changes) -> Variant:
 
 
 def run_of(data: Path, models: Path, variant: Variant) -> Run:
-    """What `notebook.start` returns, without its checks."""
+    """What `start` returns, without its checks."""
     folds = get_folds(data, variant.seed, models, variant.split)
     return Run(data, models, "paddy_train", folds, time.monotonic())
 
@@ -43,6 +45,14 @@ def train(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Learner
     """`variant` trained as the notebook does, with callbacks that watch."""
     run = run_of(data, models, variant)
     return fit(begun(run, variant, *cbs), variant, run)
+
+
+def exported(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Learner:
+    """The same, and its bundle in `models`: refused if it predicts otherwise on reload."""
+    run = run_of(data, models, variant)
+    learn = fit(begun(run, variant, *cbs), variant, run)
+    export(learn, variant, holdout_probs(learn, variant), run)
+    return learn
 
 
 def untrained(data: Path, models: Path, variant: Variant) -> Learner:
@@ -67,14 +77,57 @@ def saved_weights(folder: Path, arch: str = "test_resnet") -> str:
     return str(path)
 
 
+def floats(model: torch.nn.Module) -> torch.Tensor:
+    """All weights and measured means of `model` in one row."""
+    tensors = [t for t in model.state_dict().values() if t.is_floating_point()]
+    return torch.cat([t.detach().flatten() for t in tensors])
+
+
+class Watch(Callback):
+    """What a training does: its batches, the images of the hold-out, the weights after each step.
+
+    A batch has its epoch, images, labels, places in the data set, learning rates and losses.
+    """
+
+    order = 70  # after all callbacks that change a batch
+
+    def before_fit(self):
+        self.batches, self.valid, self.weights = [], [], [floats(self.model)]
+
+    def before_batch(self):
+        if self.training:
+            self.batches.append(SimpleNamespace(
+                epoch=self.epoch, images=self.x.clone(), labels=self.y.tolist(),
+                places=batch_images(self.dls.train, self.iter),
+                rates=[hypers["lr"] for hypers in self.opt.hypers],
+            ))
+        else:
+            self.valid.append(self.x.clone())
+
+    def after_loss(self):
+        if self.training:
+            losses = F.cross_entropy(self.pred, self.y, reduction="none")
+            self.batches[-1].losses = losses.detach()
+
+    def after_step(self):
+        self.weights.append(floats(self.model))
+
+    def of_epochs(self, name):
+        """The labels, or places, of each epoch in the order of the training."""
+        epochs = [[] for _ in range(self.batches[-1].epoch + 1)]
+        for batch in self.batches:
+            epochs[batch.epoch] += getattr(batch, name)
+        return epochs
+
+
 class Stop(Exception):
     """Something that ends a training as a kill does: nothing runs afterwards."""
 
 
 class StopAt(Callback):
-    """Stops in the midst of epoch `number`."""
+    """Stops in the midst of epoch `number`; counts the batches that are trained."""
 
-    def __init__(self, number):
+    def __init__(self, number=None):
         self.number, self.trained = number, 0
 
     def after_batch(self):
@@ -91,22 +144,24 @@ def interrupted(data, models, variant, number):
 
 
 class Limit(Callback):
-    """A device that holds `images` images of a training batch, from epoch `since` on."""
+    """A device that holds `images` images of a batch, from training batch `since` on.
 
-    def __init__(self, images, since=0):
-        self.images, self.since, self.batches = images, since, []
+    With `body` it is the backbone, computing features, that does not fit.
+    """
+
+    def __init__(self, images, since=0, body=False):
+        self.images, self.since, self.body, self.batches = images, since, body, []
 
     def before_fit(self):
         if not hasattr(self, "hook"):
-            self.hook = self.model.register_forward_pre_hook(self.holder())
+            part = self.model[0] if self.body else self.model
+            self.hook = part.register_forward_pre_hook(self.holder())
 
     def holder(self):
         def hold(model, arguments):
-            if not model.training:
-                return
-            count = len(arguments[0])
-            if count > self.images and self.schedule.done >= self.since:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-            self.batches.append(count)
+            if (model.training or self.body) and arguments[0].ndim == 4:
+                if len(arguments[0]) > self.images and len(self.batches) >= self.since:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+                self.batches.append(len(arguments[0]))
 
         return hold

@@ -12,7 +12,7 @@ from small_bundles import RESNET, VIT, call, refused, snapshot, tables_of
 
 from src.core import make_variant
 from src.ensemble.__main__ import main as ensemble
-from src.notebook import start
+from src.training import start
 
 KINDS = ("truncated", "empty", "text", "huge")
 SMALL = "test_resnet_squish_96"  # a row of params.yaml

@@ -13,6 +13,7 @@ from src.core.files import (
     put_in_place, require_writable, sha256, sha256_lines, torch_writes, write_json, write_text,
 )  # fmt: skip
 from src.core.output import terminal
+from src.core.parameters import check_names, notebook_name, read_flag, read_variant
 from src.core.resources import SHARED, cores, free_memory, shared_memory
 from src.core.variant import (
     CHOICES, DEFAULT_SEED, FEWEST, FIND, Variant, find_variants, height_width, load_variants,

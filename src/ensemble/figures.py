@@ -11,8 +11,7 @@ import pandas as pd
 
 from src.ensemble.ensemble import Ensemble, lacking
 from src.ensemble.report import ENSEMBLE, calibrated, confidence_bins, disagreement
-from src.evidence import wilson, wrong_of
-from src.notebook import BLUE, GREY, ORANGE, PALE, new_figure
+from src.evidence import BLUE, GREY, ORANGE, PALE, new_figure, wilson, wrong_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

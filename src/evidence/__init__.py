@@ -3,6 +3,9 @@
 Only tables; never torch.
 """
 
+from src.evidence.display import (
+    BLUE, GREY, ORANGE, PALE, as_table, new_figure, printed_as_text, show_text,
+)  # fmt: skip
 from src.evidence.phrases import (
     INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,
     score_in_images, sentence, signed, too_few,

@@ -1,7 +1,14 @@
-"""A fitted Learner becomes a bundle, checked on reload: the last cells of paddy_train.ipynb."""
+"""A fitted Learner becomes a bundle: exported, reloaded, and proven to predict the same.
+
+Both sides of the proof are computed in full precision: cuDNN convolves in TF32 by default, with 10
+bits of mantissa, and its results differ between batch shapes by more than `PARITY`.
+"""
 
 import resource
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +16,17 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
+from torch import backends
 
-from src import bundle, competition
-from src.competition import digest, digests, holdout_digest
-from src.core import Variant, atomic_path, commit, sha256, torch_writes
-from src.evidence import INTERVAL, blend, error_cell, error_phrase, write_probs, wrong_of
-from src.notebook import Run
+from src import bundle, competition, evidence
+from src.core import UserError, Variant, atomic_path, commit, sha256, torch_writes
 from src.predict import Tables, predict
 from src.training import portable
-from src.training.parity import check_parity, holdout_files, plain_probs, sample_files
+from src.training.run import Run
 from src.vision import backbone
+
+PARITY = 1e-4  # largest difference allowed, in probability
+SAMPLE = 64  # training images to compare on when nothing was held out
 
 
 def holdout_probs(learn: Learner, variant: Variant) -> Tables:
@@ -33,12 +41,13 @@ def holdout_probs(learn: Learner, variant: Variant) -> Tables:
 def holdout_table(tables: Tables, folder: Path, beta: float) -> pd.DataFrame | None:
     """The hold-out error in images, plain and with TTA."""
     if not tables:
-        print(f"fold=all: every image was trained on; {error_phrase(0, 0)}")
+        print(f"fold=all: every image was trained on; {evidence.error_phrase(0, 0)}")
         return None
     labels = competition.train_table(folder).label
-    rows = {"plain": tables["plain"], "with TTA": blend(tables, beta)}
-    errors = {way: error_cell(*wrong_of(probs, labels)) for way, probs in rows.items()}
-    return pd.DataFrame({f"hold-out error ({INTERVAL})": errors})
+    rows = {"plain": tables["plain"], "with TTA": evidence.blend(tables, beta)}
+    errors = {way: evidence.error_cell(*evidence.wrong_of(probs, labels))
+              for way, probs in rows.items()}
+    return pd.DataFrame({f"hold-out error ({evidence.INTERVAL})": errors})
 
 
 def plot_mistakes(learn: Learner) -> None:
@@ -65,12 +74,12 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
     with atomic_path(pkl) as temporary:
         with torch_writes():
             portable.save(learn, variant, temporary)
-        check_parity(temporary, variant, plain, paths)
+        _check_parity(temporary, variant, plain, paths)
     card["sha256"] = sha256(pkl)
     if tables:
-        meta = bundle.expected_meta(card, "valid")
         path = bundle.probs_path(run.models, variant.name, "valid")
-        write_probs(path, tables["plain"], tables.get("views"), meta)
+        meta = bundle.expected_meta(card, "valid")
+        evidence.write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
     outcome = learn.history.outcome
     if outcome.get("epochs") == outcome.get("planned"):  # else more time can continue it
@@ -88,20 +97,72 @@ def _facts(learn: Learner, variant: Variant, tables: Tables, run: Run) -> dict[s
         "notebook": run.notebook,
         **commit(),
         "data": competition.train_fingerprint(run.folder),
-        "corrections": digests(variant),
-        "folds": digest(run.folds),
-        "held_out": holdout_digest(list(tables["plain"].index) if tables else []),
+        "corrections": competition.digests(variant),
+        "folds": competition.digest(run.folds),
+        "held_out": competition.holdout_digest(list(tables["plain"].index) if tables else []),
         "holdout": bundle.holdout_facts(tables, labels, variant.beta),
         "training": learn.history.outcome,
         "seconds": round(learn.history.seconds, 1),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": _peak_memory_mb(),
         "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
     }
 
 
-def peak_memory_mb() -> int:
-    """The peak memory of this process in MB: of the GPU if there is one."""
+def _peak_memory_mb() -> int:
+    """The peak memory of this process: of the GPU if there is one."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated() / 2**20)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+
+
+# Reload parity
+
+
+def holdout_files(learn: Learner) -> dict[str, Path]:
+    """image_id → file of the hold-out of `learn`; empty if nothing was held out."""
+    return {path.name: path for path in learn.dls.valid.dataset.items}
+
+
+def sample_files(learn: Learner) -> dict[str, Path]:
+    """image_id → file of the first training images."""
+    items = sorted(learn.dls.train.dataset.items, key=lambda path: path.name)
+    return {path.name: path for path in items[:SAMPLE]}
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """No TF32 in convolutions and matrix products; the settings are restored afterwards."""
+    levels = backends.cudnn.conv, backends.cuda.matmul
+    before = [level.fp32_precision for level in levels]
+    for level in levels:
+        level.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for level, precision in zip(levels, before, strict=True):
+            level.fp32_precision = precision
+
+
+def plain_probs(learn: Learner, paths: Mapping[str, Path]) -> pd.DataFrame:
+    """fastai's predictions for `paths` (image_id → file), without augmentation."""
+    with full_precision():
+        probs, _ = learn.get_preds(dl=learn.dls.test_dl(list(paths.values())))
+    images = pd.Index(list(paths), name="image_id")
+    return pd.DataFrame(probs.numpy(), images, list(learn.dls.vocab))
+
+
+def _check_parity(
+    pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Mapping[str, Path]
+) -> None:
+    """Compare `plain` with the predictions of the reloaded file, by the code for the test set."""
+    name, reloaded = variant.name, bundle.load_pkl(pkl)
+    with full_precision():
+        again = predict({name: reloaded}, {name: replace(variant, tta="none")}, paths)[name]
+    stored, again = evidence.join([plain, again["plain"]])
+    difference = float((stored - again).abs().to_numpy().max())
+    if not difference <= PARITY:
+        raise UserError(
+            f"the exported model is not the trained one: reloaded, its probabilities "
+            f"differ by up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written"
+        )

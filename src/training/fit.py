@@ -2,77 +2,55 @@
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
 
 import torch
 from fastai.callback.fp16 import MixedPrecision
-from fastai.vision.all import (
-    CrossEntropyLossFlat,
-    DataLoaders,
-    Learner,
-    error_rate,
-    set_seed,
-    vision_learner,
-)
+from fastai.vision.all import CrossEntropyLossFlat, DataLoaders, Learner, error_rate, set_seed
+from fastai.vision.learner import vision_learner
 
+from src import vision
 from src.core import FEWEST, FIND, UserError, Variant, terminal
-from src.notebook import Run
 from src.training.callbacks import recipe_cbs
 from src.training.callbacks.epochs import CacheHoldout, EpochLog
 from src.training.callbacks.finder import find_lr
 from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
+from src.training.run import Run
 from src.training.schedule import Schedule, make_plan
-from src.vision import (
-    create_kwargs,
-    fetch,
-    forget_file,
-    get_dls,
-    require_loaded,
-    timm_name,
-    unusable,
-)
-
-
-@dataclass
-class History:
-    """What a training did, as `learn.history`, for its figures and its card."""
-
-    weights: str  # where the pretrained weights are from
-    search: dict[str, Any] = field(default_factory=dict)  # rates and losses of `lr: find`
-    sizes: list[int | str] = field(default_factory=list)  # image size of each epoch
-    seconds: float = 0.0
-    outcome: dict[str, Any] = field(default_factory=dict)  # epochs, planned, lr, accum, snapshots
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     """A Learner on `variant.arch`: pretrained weights and a new head, or all of it random."""
-    weights = fetch(variant)
+    weights = vision.fetch(variant)
     set_seed(variant.seed, reproducible=True)
-    kwargs = create_kwargs(variant, weights.file)
     try:
         learn = vision_learner(
             dls,
-            timm_name(variant.arch),
+            vision.timm_name(variant.arch),
             pretrained=bool(variant.pretrained),
             loss_func=CrossEntropyLossFlat(label_smoothing=variant.label_smoothing),
             metrics=error_rate,
             cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
             ps=variant.dropout,
-            **kwargs,
+            **vision.create_kwargs(variant, weights.file),
         )
-        require_loaded(learn.model[0], weights)
-        forget_file(learn.model[0], variant)
+        vision.require_loaded(learn.model[0], weights)
+        vision.forget_file(learn.model[0], variant)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # each kind of file fails in its own way
         if not weights.file:
             raise
-        raise unusable(variant, weights, error) from error
+        raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
-    learn.history = History(weights.source)
+    # What the training did, for its figures and card: where the weights are from, the search for
+    # a rate, the image size of each epoch, epochs done and planned, lr, accum, snapshots.
+    learn.history = SimpleNamespace(
+        weights=weights.source, search={}, sizes=[], seconds=0.0, outcome={}
+    )
     return learn
 
 
@@ -90,10 +68,10 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
                 learn.history.search = find_lr(learn, used, loaders)
                 used = replace(used, lr=learn.history.search["valley"])
                 print(f"{used.name}: lr={used.lr:.2g} found", file=terminal())
-            _train(learn, used, run, checkpoint, loaders)
+            _train(learn, used, run, checkpoint, partial(loaders, used))
             break
         except torch.OutOfMemoryError as error:
-            used = halved(used, error)
+            used = _halved(used, error)
         except UserError as error:  # fastai puts the callback's name before it
             raise UserError(str(error).rpartition("\n\t")[2]) from error
         learn.loss_func = loss  # that of an interrupted mixup is another
@@ -114,11 +92,11 @@ def _train(
     if done:
         print(f"{used.name}: resuming after epoch {done} of {len(plan)}", file=terminal())
     checkpoint.used = {"lr": used.lr, "accum": used.accum}
-    schedule = Schedule(plan, used.seed, partial(loaders, used))
-    recipe = recipe_cbs(used, run.started)
+    schedule = Schedule(plan, used.seed, loaders)
+    cbs = [schedule, *recipe_cbs(used, run.started), CacheHoldout(), checkpoint,
+           EpochLog(used.name)]
     with learn.no_logging():  # fastai's table shows a bare error rate
-        learn.fit(len(plan) - done,
-                  cbs=[schedule, *recipe, CacheHoldout(), checkpoint, EpochLog(used.name)])
+        learn.fit(len(plan) - done, cbs=cbs)
     history, ended = learn.history, plan[: schedule.done]
     history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used}
@@ -134,13 +112,13 @@ def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:
         """The DataLoaders at `size`, in batches of `used.bs / used.accum` images."""
         at = size, used.accum
         if at not in made:
-            made[at] = get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))
+            made[at] = vision.get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))
         return made[at]
 
     return loaders
 
 
-def halved(variant: Variant, error: Exception) -> Variant:
+def _halved(variant: Variant, error: Exception) -> Variant:
     """`variant` with batches in twice as many parts, or the next number that divides them."""
     parts = range(2 * variant.accum, variant.bs // FEWEST + 1)
     accum = next((n for n in parts if variant.bs % n == 0), None)

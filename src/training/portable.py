@@ -4,28 +4,17 @@
 attribute is a path: a Linux path cannot be unpickled on Windows.
 """
 
-import math
-import operator
 import os
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from fastai.vision.all import (
-    CategoryBlock,
-    DataBlock,
-    DataLoaders,
-    IndexSplitter,
-    IntToFloatTensor,
-    Learner,
-    PILImage,
-    Transform,
-    TransformBlock,
-    error_rate,
-    parent_label,
-)
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor, parent_label
+from fastai.vision.all import DataLoaders, Learner, PILImage, Transform, error_rate
 from PIL import Image
 from torch import fx
 
@@ -33,33 +22,40 @@ from src.core import Variant
 from src.training.callbacks.snapshots import Members
 from src.vision import batch_tfms, item_tfms, workers
 
-HERE = "."  # for Learner.path and dls.path: a string, `"." / Path` is the path
+HERE = "."  # for dls.path, which is the Learner's: a string, `"." / Path` is the path
 
 
 def save(learn: Learner, variant: Variant, path: Path) -> None:
-    """Write the model of `learn` as `learn.export` does; `learn` itself is not changed.
+    """Write the model of `learn` as `learn.export` does, without images and our classes.
 
     By `pickle`, which refuses functions of a notebook; fastai's cloudpickle would store their code.
     """
-    torch.save(portable(learn, variant), path)
-
-
-def portable(learn: Learner, variant: Variant) -> Learner:
-    """A Learner around the model of `learn`, without images and without our classes."""
-    dls = empty_dls(variant, list(learn.dls.vocab), learn.dls.device)
-    model = as_graph(learn.model) if isinstance(learn.model, Members) else learn.model
+    dls, model = _empty_dls(variant, list(learn.dls.vocab), learn.dls.device), learn.model
+    if isinstance(model, Members):
+        model = _as_graph(model)
     plain = Learner(
         dls, model, learn.loss_func, learn.opt_func, splitter=learn.splitter, metrics=error_rate
     )
-    plain.path = HERE
-    return plain
+    torch.save(plain, path)
 
 
-def empty_dls(variant: Variant, classes: list[str], device: torch.device) -> DataLoaders:
+def _as_graph(members: Members) -> fx.GraphModule:
+    """`members` without our class: a graph is pickled as the text of its code."""
+
+    class Calls(fx.Tracer):  # local: it is not pickled
+        def is_leaf_module(self, *_: Any) -> bool:
+            return True
+
+    return fx.GraphModule(members, Calls().trace(members))
+
+
+def _empty_dls(variant: Variant, classes: list[str], device: torch.device) -> DataLoaders:
     """Empty loaders with fastai's transforms for `variant`."""
     variant = replace(variant, augment="fastai", cache=0)
+    create = Transform(PILImage.create)  # for the paths of any operating system
+    create.input_types = tuple(os.PathLike if t is Path else t for t in create.input_types)
     block = DataBlock(
-        blocks=(TransformBlock(_opener(), batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
+        blocks=(TransformBlock(create, batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
         get_y=parent_label,
         splitter=IndexSplitter([]),
         item_tfms=item_tfms(variant),
@@ -79,27 +75,9 @@ def empty_dls(variant: Variant, classes: list[str], device: torch.device) -> Dat
     return dls
 
 
-def _opener() -> Transform:
-    """fastai's `PILImage.create`, for the paths of any operating system."""
-    create = Transform(PILImage.create)
-    create.input_types = tuple(os.PathLike if t is Path else t for t in create.input_types)
-    return create
-
-
 def _forget_annotations(tfm: Transform) -> None:
     """Drop the cached types of `tfm`, one of which is Path; fastai reads them again when needed."""
     if function := vars(tfm).get("encodes"):
         function.clear_cache()
         for name in ("__annotations__", "__annotate__"):  # the latter since Python 3.14
             vars(function).pop(name, None)
-
-
-def as_graph(members: Members) -> fx.GraphModule:
-    """`members` without our class: a graph is pickled as the text of its code."""
-    graph, count = fx.Graph(), len(members.models)
-    images = graph.placeholder("images")
-    logits = [graph.call_module(f"models.{number}", (images,)) for number in range(count)]
-    logs = [graph.call_method("log_softmax", (each, 1)) for each in logits]
-    total = graph.call_method("logsumexp", (graph.call_function(torch.stack, (logs,)), 0))
-    graph.output(graph.call_function(operator.sub, (total, math.log(count))))
-    return fx.GraphModule(members, graph)

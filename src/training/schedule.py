@@ -1,9 +1,8 @@
 """The schedule of a training: learning rate, momentum, frozen body and image size of each epoch."""
 
 import time
-from collections.abc import Callable, Iterable
-from itertools import repeat
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
 from fastai.vision.all import Callback, DataLoaders, TfmdDL, set_seed
@@ -37,10 +36,6 @@ class Epoch(NamedTuple):
         """Whether this is the last epoch of a phase that trains the whole model."""
         return self.number + 1 == self.phase.epochs and not self.phase.frozen
 
-    def at(self, curve: Curve, share: float) -> float:
-        """The value of `curve` when `share` of this epoch is over."""
-        return curve((self.number + share) / self.phase.epochs)
-
 
 def make_plan(v: Variant) -> list[Epoch]:
     """Every epoch of the training, in order: the head alone, if pretrained, then the schedule.
@@ -48,18 +43,15 @@ def make_plan(v: Variant) -> list[Epoch]:
     The `sizes` get equal shares of the schedule; the head is trained at the first of them.
     """
     sizes = split_sizes(v.sizes) or [v.size]
-    frozen = _cycle(v.freeze_epochs, v.lr, 0.99, 25, FROZEN_MULT)._replace(frozen=True)
-    head = _epochs([frozen], repeat(sizes[0])) if v.pretrained else []
+    head = _cycle(v.freeze_epochs, v.lr, 0.99, 25, FROZEN_MULT)._replace(frozen=True)
+    plan = [Epoch(head, number, sizes[0]) for number in range(head.epochs) if v.pretrained]
     # Random weights have nothing to protect: one cycle, all layer groups at the same rate.
     name = v.schedule if v.pretrained or v.schedule == "sgdr" else "one_cycle"
     phases = SCHEDULES[name](v, v.lr_mult if v.pretrained else 1)
-    count = sum(phase.epochs for phase in phases)
-    return head + _epochs(phases, (sizes[n * len(sizes) // count] for n in range(count)))
-
-
-def _epochs(phases: list[Phase], sizes: Iterable[int | str]) -> list[Epoch]:
-    numbered = [(phase, number) for phase in phases for number in range(phase.epochs)]
-    return [Epoch(*epoch, size) for epoch, size in zip(numbered, sizes, strict=False)]
+    epochs = [(phase, number) for phase in phases for number in range(phase.epochs)]
+    for n, (phase, number) in enumerate(epochs):
+        plan.append(Epoch(phase, number, sizes[n * len(sizes) // len(epochs)]))
+    return plan
 
 
 def _cycle(epochs: int, lr: float, warm: float, div: float, mult: float) -> Phase:
@@ -96,6 +88,7 @@ class Schedule(Callback):
     """
 
     order, run_valid = 60, False
+    resumed = ("done", "seconds", "hps")
 
     def __init__(
         self, plan: list[Epoch], seed: int, loaders: Callable[[int | str], DataLoaders]
@@ -104,7 +97,6 @@ class Schedule(Callback):
         self.done, self.seconds, self.hps = 0, 0.0, {"lr": [], "mom": []}
 
     def before_epoch(self) -> None:
-        """Choose loaders, freeze or unfreeze, seed."""
         self.start = time.perf_counter()
         epoch = self.plan[self.done]
         self.learn.dls = self.loaders(epoch.size)
@@ -113,30 +105,19 @@ class Schedule(Callback):
         seed_epoch(self.seed, self.done, self.dls.train)
 
     def before_batch(self) -> None:
-        """Set learning rates and momentum."""
-        epoch, share = self.plan[self.done], self.iter / self.n_iter
-        lr, groups = epoch.at(epoch.phase.lr, share), len(self.opt.param_lists)
-        lrs = [lr / epoch.phase.mult**above for above in reversed(range(groups))]
-        self.opt.set_hypers(lr=lrs, mom=epoch.at(epoch.phase.mom, share))
+        phase, number, _ = self.plan[self.done]
+        share = (number + self.iter / self.n_iter) / phase.epochs
+        above = reversed(range(len(self.opt.param_lists)))
+        lrs = [phase.lr(share) / phase.mult**groups for groups in above]
+        self.opt.set_hypers(lr=lrs, mom=phase.mom(share))
 
     def after_batch(self) -> None:
-        """Record them for the figure."""
         for name, values in self.hps.items():
             values.append(self.opt.hypers[-1][name])
 
     def after_epoch(self) -> None:
-        """Count the epoch and its seconds."""
         self.done += 1
         self.seconds += time.perf_counter() - self.start
 
     def after_fit(self) -> None:
-        """Put the record where fastai's `plot_sched` reads it."""
-        self.recorder.hps = self.hps
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint."""
-        return {"done": self.done, "seconds": self.seconds, "hps": self.hps}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.done, self.seconds, self.hps = state["done"], state["seconds"], state["hps"]
+        self.recorder.hps = self.hps  # where fastai's `plot_sched` reads it

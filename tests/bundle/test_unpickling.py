@@ -16,7 +16,7 @@ from src.bundle import unpickling
 from src.core import Variant
 from src.predict import predict
 from src.training.callbacks.snapshots import Members
-from src.training.parity import holdout_files, plain_probs
+from src.training.export import holdout_files, plain_probs
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 VIEWS, MOVED = b"csrc.vision.augment\nFastViews\n", b"csrc.rooms.long_gone\nQuickViews\n"

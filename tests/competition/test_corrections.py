@@ -8,8 +8,7 @@ from small_training import begun, run_of, tiny
 from src import bundle, competition
 from src.competition import corrections, digests, read_corrections
 from src.core import UserError
-from src.notebook import start
-from src.training import export, fit, holdout_probs
+from src.training import export, fit, holdout_probs, start
 from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

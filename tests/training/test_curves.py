@@ -11,37 +11,25 @@ from src.training import curves
 FOUND = {"lrs": [1e-4, 1e-3, 1e-2, 1e-1], "losses": [2.3, 2.1, 1.2, 3.0], "valley": 1e-3}
 
 
-def learner(sizes, ends=None, valid=True, search=None):
+def learner(sizes, ends=None, valid=True):
     """What a Learner has recorded of one epoch a size, which ended after the batches `ends`."""
     ends = ends or [4 * number for number in range(1, len(sizes) + 1)]
     values = [[2.0 / n, 3.0 / n if valid else None, 0.5] for n in range(1, len(sizes) + 1)]
     recorder = SimpleNamespace(
         losses=np.linspace(2, 1, ends[-1]), iters=ends, values=values,
-        metric_names=["epoch", "train_loss", "valid_loss", "error_rate", "time"],
         hps={"lr": list(np.linspace(0.01, 0, ends[-1])), "mom": [0.9] * ends[-1]},
     )
-    history = SimpleNamespace(sizes=sizes, search=search, outcome={"lr": 0.01})
+    history = SimpleNamespace(sizes=sizes, search=FOUND, outcome={"lr": 0.01})
     return SimpleNamespace(recorder=recorder, history=history)
 
 
-def labels(ax):
-    """Title and axis labels."""
-    return ax.get_title(), ax.get_xlabel(), ax.get_ylabel()
-
-
 def test_every_figure_has_a_title_and_axis_labels_that_can_be_read():
-    learn = learner([64] * 3, search=FOUND)
-    loss, schedule, search = (plot(learn) for plot in (
-        curves.loss_plot, curves.schedule_plot, curves.search_plot))
-    assert labels(loss.axes[0]) == ("Loss", "epoch", "loss")
-    assert [labels(ax) for ax in schedule.axes] == [
-        ("Learning rate of the head", "epoch", "learning rate"), ("Momentum", "epoch", "momentum")
-    ]
-    assert labels(search.axes[0]) == (
-        "Search for a learning rate", "learning rate (log)", "training loss, smoothed"
-    )
-    for figure in (loss, schedule, search):
+    plots = curves.loss_plot, curves.schedule_plot, curves.search_plot
+    for figure in (plot(learner([64] * 3)) for plot in plots):
+        labels = [(ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) for ax in figure.axes]
+        assert labels and all(map(all, labels))
         assert overlapping(figure) == ([], [])
+        assert not any("image size" in text for text, _ in texts(figure))  # there is but one
 
 
 @pytest.mark.parametrize(
@@ -59,11 +47,6 @@ def test_every_size_is_named_and_a_line_stands_where_the_images_grow(sizes, chan
         assert overlapping(figure) == ([], [])
 
 
-def test_images_of_one_size_are_not_marked():
-    for figure in curves.loss_plot(learner([64] * 3)), curves.schedule_plot(learner([64] * 3)):
-        assert not any("image size" in text for text, _ in texts(figure))
-
-
 def test_batches_are_placed_within_their_epochs_however_many_those_have():
     learn = learner([64, 64], ends=[2, 6])  # memory did not suffice: the second has twice as many
     training, hold_out = curves.loss_plot(learn).axes[0].lines
@@ -71,14 +54,11 @@ def test_batches_are_placed_within_their_epochs_however_many_those_have():
     assert (list(hold_out.get_xdata()), list(hold_out.get_ydata())) == ([1, 2], [3.0, 1.5])
     (rate,) = curves.schedule_plot(learn).axes[0].lines
     assert list(rate.get_xdata()) == [0, 0.5, 1, 1.25, 1.5, 1.75]  # rates at its beginning
-
-
-def test_where_nothing_was_held_out_there_is_one_curve():
-    assert len(curves.loss_plot(learner([64] * 2, valid=False)).axes[0].lines) == 1
+    assert len(curves.loss_plot(learner([64] * 2, valid=False)).axes[0].lines) == 1  # fold=all
 
 
 def test_the_search_shows_the_rate_that_was_taken():
-    (line, point) = curves.search_plot(learner([64], search=FOUND)).axes[0].lines
+    (line, point) = curves.search_plot(learner([64])).axes[0].lines
     assert list(line.get_xdata()) == FOUND["lrs"] and line.axes.get_xscale() == "log"
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (1e-3, 2.1)
     assert "0.001" in point.get_label()

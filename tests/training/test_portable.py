@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import run
-from small_training import run_of, saved_weights, tiny, train
+from small_training import exported, saved_weights, tiny
 
 from src import bundle, competition
 from src.core import Variant
 from src.evidence import read_probs
-from src.training import export, holdout_probs
-from src.training.parity import PARITY, plain_probs, sample_files
+from src.training.export import PARITY, plain_probs, sample_files
 
 SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 1}
 KINDS = {
@@ -43,17 +42,6 @@ def variant_of(kind: str, folder: Path) -> Variant:
     return tiny(**changes, desc=kind)
 
 
-def exported(kind: str, data: Path, models: Path) -> pd.DataFrame:
-    """Train and export one of KINDS; its predictions of the hold-out, else of training images."""
-    variant = variant_of(kind, models)
-    learn = train(data, models, variant)
-    tables = holdout_probs(learn, variant)
-    known = plain_probs(learn, sample_files(learn)) if kind == "all" else None
-    export(learn, variant, tables, run_of(data, models, variant))
-    path = bundle.probs_path(models, variant.name, "valid")
-    return known if kind == "all" else read_probs(path)[0]["plain"]
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
     """The folder of all exports of this file."""
@@ -62,7 +50,7 @@ def models(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stored(competition_once, models) -> dict[str, pd.DataFrame]:
-    """Kind → the probabilities stored with its export."""
+    """Kind → the probabilities stored with its export; of `all` those of training images."""
     truth = competition.train_table(competition_once).label
     wrong = truth.iloc[:3].map({"disease_a": "disease_b"}).fillna("disease_a")
     wrong.to_frame().to_csv(models / "labels.csv")
@@ -70,9 +58,14 @@ def stored(competition_once, models) -> dict[str, pd.DataFrame]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("src.vision.loaders.workers", lambda: 0)
         torch.set_num_threads(1)
-        tables = {kind: exported(kind, competition_once, models) for kind in KINDS}
+        variants = {kind: variant_of(kind, models) for kind in KINDS}
+        learners = {kind: exported(competition_once, models, v) for kind, v in variants.items()}
+        known = {"all": plain_probs(learners["all"], sample_files(learners["all"]))}
     torch.set_num_threads(threads)
-    return tables
+    for kind in KINDS.keys() - known:
+        path = bundle.probs_path(models, variants[kind].name, "valid")
+        known[kind] = read_probs(path)[0]["plain"]
+    return known
 
 
 def pkl_of(kind: str, models: Path) -> Path:
@@ -103,13 +96,9 @@ def test_export_predicts_the_stored_probabilities_where_this_project_is_absent(
     np.testing.assert_allclose(opened["probs"], table.to_numpy(), atol=PARITY)
     np.testing.assert_allclose(opened["one"], table.iloc[0], atol=PARITY)
     assert set(opened["labels"]) == {table.iloc[0].idxmax()}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_export_augments_in_plain_fastai_too(stored, plain, kind):
-    views = np.array(plain[kind]["tta"])
+    views = np.array(opened["tta"])  # it augments, too
     np.testing.assert_allclose(views.sum(1), 1, atol=1e-5)
-    assert np.abs(views - stored[kind].to_numpy()).max() > PARITY, "no view but the plain one"
+    assert np.abs(views - table.to_numpy()).max() > PARITY
 
 
 def pickled(pkl: Path) -> bytes:

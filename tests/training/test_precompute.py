@@ -3,10 +3,10 @@
 import pytest
 import torch
 from fastai.vision.all import Callback
-from small_training import Limit, begun, flat, run_of, saved_weights, tiny, train
+from small_training import exported, flat, saved_weights, tiny, train
 
 from src import bundle
-from src.training import export, fit, holdout_probs
+from src.training.callbacks import finder
 from src.vision import augment
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -18,20 +18,30 @@ def always_plain(views, path, *, call=augment.FastViews.__call__, **_):
     return call(views, path, split_idx=1)
 
 
-class Heads(Callback):
-    """The weights of body and head after each epoch, and how often the body was run."""
+class Watch(Callback):
+    """After each epoch the weights of body and head, what was shown, the dimensions of batches (4
+    are images, 2 features); and how often the body was run.
+    """
 
     order = 70
 
+    def __init__(self):
+        self.parts, self.shown, self.dims, self.runs = [], [], [], 0
+
     def before_fit(self):
-        self.parts, self.shown, self.runs = [], [], 0
-        self.model[0].register_forward_pre_hook(self.count())
+        self.hook = self.model[0].register_forward_pre_hook(lambda _, given: self.count(*given))
 
-    def count(self):
-        def hook(_, arguments):
-            self.runs += arguments[0].ndim == 4  # features pass through
+    def count(self, images):
+        self.runs += images.ndim == 4  # features pass through
 
-        return hook
+    def after_fit(self):
+        self.hook.remove()
+
+    def before_epoch(self):
+        self.dims.append(set())
+
+    def before_batch(self):
+        self.dims[-1].add(self.x.ndim)
 
     def after_epoch(self):
         self.parts.append([torch.cat([t.detach().flatten() for t in part.state_dict().values()])
@@ -49,14 +59,16 @@ class PlainAndConstant(Callback):
 
 
 @pytest.mark.parametrize("arch", ["test_resnet", "test_vit", "test_convnext"])
-def test_head_is_the_one_that_plain_images_would_train(
+def test_head_is_the_one_that_plain_images_would_train_and_they_are_read_once(
     competition_once, tmp_path, monkeypatch, arch
 ):
     recipe = FROZEN | {"arch": arch, "pretrained": saved_weights(tmp_path, arch)}
-    train(competition_once, tmp_path / "kept", tiny(precompute=True, **recipe), ours := Heads())
+    train(competition_once, tmp_path / "kept", tiny(precompute=True, **recipe), ours := Watch())
+    once, an_epoch = 3 + 1, 3 + 1  # batches of training images and of the hold-out
+    assert ours.runs == once + an_epoch
     monkeypatch.setattr(augment.FastViews, "__call__", always_plain)
     slow = tiny(**recipe)
-    train(competition_once, tmp_path / "read", slow, PlainAndConstant(), theirs := Heads())
+    train(competition_once, tmp_path / "read", slow, PlainAndConstant(), theirs := Watch())
     for epoch in range(3):
         (body, head), (their_body, their_head) = ours.parts[epoch], theirs.parts[epoch]
         assert torch.equal(body, their_body)
@@ -66,65 +78,21 @@ def test_head_is_the_one_that_plain_images_would_train(
     assert not torch.equal(ours.parts[2][0], ours.parts[3][0])  # and then the body, too
 
 
-def test_images_are_read_once_for_all_epochs_of_the_head(competition_once, tmp_path):
-    recipe = FROZEN | {"pretrained": saved_weights(tmp_path), "precompute": True}
-    train(competition_once, tmp_path, tiny(**recipe), seen := Heads())
-    once, an_epoch = 3 + 1, 3 + 1  # batches of training images and of the hold-out
-    assert seen.runs == once + an_epoch
-
-
-class Images(Callback):
-    """How many dimensions each epoch's batches have: 4 are images, 2 are features."""
-
-    order = 70
-
-    def before_fit(self):
-        self.dims = []
-
-    def before_epoch(self):
-        self.dims.append(set())
-
-    def before_batch(self):
-        self.dims[-1].add(self.x.ndim)
-
-
 def test_everything_else_of_a_recipe_goes_with_it(competition_once, tmp_path, monkeypatch):
-    monkeypatch.setattr("src.training.callbacks.finder.BATCHES", 20)
+    monkeypatch.setattr(finder, "BATCHES", 20)
     recipe = FROZEN | {
         "pretrained": saved_weights(tmp_path), "precompute": True, "ema": 0.5, "sampler": "hard",
         "accum": 2, "size": 48, "sizes": "32,48", "epochs": 2, "lr": "find", "time_limit": 60,
+        "targets": "disease+variety+age",
     }
     variant = tiny(**recipe)
-    run = run_of(competition_once, tmp_path, variant)
-    learn = fit(begun(run, variant, seen := Images()), variant, run)
-    assert seen.dims == [{2}, {2}, {2}, {4}, {4}]
-    export(learn, variant, holdout_probs(learn, variant), run)  # proven on reload
+    learn = exported(competition_once, tmp_path, variant, seen := Watch())
+    assert seen.dims[:5] == [{2}, {2}, {2}, {4}, {4}]
     assert torch.equal(flat(bundle.load(tmp_path, variant.name)), flat(learn))
-
-
-def test_memory_that_falls_short_of_the_features_halves_the_batch(competition_once, tmp_path):
-    variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True)
-    learn = train(competition_once, tmp_path, variant, LimitOfBody(4))
-    assert learn.history.outcome["accum"] == 2
-
-
-class LimitOfBody(Limit):
-    """A device whose memory holds the features of so many images at once."""
-
-    def before_fit(self):
-        if not hasattr(self, "hook"):
-            self.hook = self.model[0].register_forward_pre_hook(self.holder())
-
-    def holder(self):
-        def hold(_, arguments):
-            if len(arguments[0]) > self.images and arguments[0].ndim == 4:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
-
-        return hold
 
 
 def test_without_a_hold_out_there_are_features_all_the_same(competition_once, tmp_path):
     variant = tiny(**FROZEN, pretrained=saved_weights(tmp_path), precompute=True, fold="all")
-    learn = train(competition_once, tmp_path, variant, seen := Images())
+    learn = train(competition_once, tmp_path, variant, seen := Watch())
     assert seen.dims == [{2}, {2}, {2}, {4}]
     assert learn.recorder.values[0][1:] == [None, None]

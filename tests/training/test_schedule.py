@@ -5,53 +5,43 @@ import math
 import numpy as np
 import pytest
 import torch
-from fastai.vision.all import Callback, set_seed
-from small_training import begun, flat, run_of, saved_weights, tiny, train
+from fastai.vision.all import Callback
+from small_training import Watch, begun, flat, run_of, saved_weights, tiny, train
 
-from src.training import schedule
-from src.training.schedule import make_plan
+from src.training.schedule import make_plan, seed_epoch
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 BATCHES = 3  # of an epoch: 24 images, 8 at a time
 
 
-def cosine(batches: int, lr: float = 0.01) -> list[float]:
-    """A cosine from `lr` to 0, at the beginning of each batch."""
-    return [lr * (1 + math.cos(math.pi * batch / batches)) / 2 for batch in range(batches)]
-
-
-class Watch(Callback):
-    """Notes of every batch its image size, of every epoch whether body and head were trained."""
+class Moved(Callback):
+    """Whether body and head were trained in each epoch; batch norms always are."""
 
     order = 70
 
     def before_fit(self):
-        self.sizes, self.moved, self.rates = [], [], []
-        self.parts = self.model[0], self.model[1]
+        self.epochs = []
 
     def before_epoch(self):
-        self.before = [self.weights(part) for part in self.parts]
-        self.sizes.append(set())
-
-    def before_batch(self):
-        self.sizes[-1].add((self.training, *self.x.shape[-2:]))
-        self.rates.append([hyper["lr"] for hyper in self.opt.hypers])
+        self.before = [self.weights(part) for part in self.model]
 
     def after_epoch(self):
-        pairs = zip(self.before, self.parts, strict=True)
-        self.moved.append([not torch.equal(old, self.weights(part)) for old, part in pairs])
+        pairs = zip(self.before, self.model, strict=True)
+        self.epochs.append([not torch.equal(old, self.weights(part)) for old, part in pairs])
 
     @staticmethod
     def weights(part):
         return torch.cat([p.detach().flatten() for p in part.parameters() if p.ndim > 1])
 
 
-# sgdr
+def rates(watch: Watch) -> np.ndarray:
+    """Learning rates of body and head of every batch: (2, n_batches)."""
+    return np.array([batch.rates for batch in watch.batches]).T
 
 
 @pytest.mark.parametrize(
     ("cycles", "length", "mult", "epochs"),
-    [(3, 1, 2, [1, 2, 4]), (3, 2, 1, [2, 2, 2]), (2, 1, 3, [1, 3]), (1, 5, 2, [5])],
+    [(3, 1, 2, [1, 2, 4]), (3, 2, 1, [2, 2, 2]), (2, 1, 3, [1, 3])],
 )
 def test_sgdr_has_cycles_of_the_lengths_asked_for(cycles, length, mult, epochs):
     variant = tiny(schedule="sgdr", cycles=cycles, cycle_len=length, cycle_mult=mult)
@@ -61,33 +51,30 @@ def test_sgdr_has_cycles_of_the_lengths_asked_for(cycles, length, mult, epochs):
 
 
 def test_sgdr_falls_along_a_cosine_batch_by_batch_and_starts_anew(competition_once, tmp_path):
-    variant = tiny(schedule="sgdr", cycles=3, cycle_len=1, cycle_mult=2)
-    learn = train(competition_once, tmp_path, variant)
-    expected = [lr for epochs in (1, 2, 4) for lr in cosine(epochs * BATCHES)]
+    variant = tiny(schedule="sgdr", cycles=2, cycle_len=1, cycle_mult=2, lr_mult=20)
+    learn = train(competition_once, tmp_path, variant, watch := Watch())
+    expected = [variant.lr * (1 + math.cos(math.pi * batch / count)) / 2
+                for count in (BATCHES, 2 * BATCHES) for batch in range(count)]
     np.testing.assert_allclose(learn.recorder.lrs, expected, rtol=1e-6)
     np.testing.assert_allclose(learn.recorder.hps["lr"], expected, rtol=1e-6)
-
-
-# fastai's schedules, as fastai has them
+    body, head = rates(watch)
+    np.testing.assert_array_equal(body, head)  # random weights: the same rate for all
 
 
 class Seeds(Callback):
     """Seeds each epoch as `Schedule` does, over both fits of a `fine_tune`."""
 
-    order = 60
+    order, count = 60, 0
 
     def before_epoch(self):
-        seed = 42 * schedule.EPOCHS_PER_SEED + getattr(self, "count", 0)
-        set_seed(seed, reproducible=True)
-        self.dls.train.rng.seed(seed)
-        self.count = getattr(self, "count", 0) + 1
+        seed_epoch(42, self.count, self.dls.train)
+        self.count += 1
 
 
 def test_fine_tune_comes_to_the_weights_of_fastais_fine_tune(competition_once, tmp_path):
     weights = saved_weights(tmp_path)
     variant = tiny(pretrained=weights, epochs=2, freeze_epochs=2, lr_mult=10)
-    run = run_of(competition_once, tmp_path, variant)
-    reference = begun(run, variant, Seeds())
+    reference = begun(run_of(competition_once, tmp_path, variant), variant, Seeds())
     start = flat(reference)
     reference.fine_tune(2, variant.lr, freeze_epochs=2, lr_mult=10)
     learn = train(competition_once, tmp_path, variant)
@@ -98,40 +85,24 @@ def test_fine_tune_comes_to_the_weights_of_fastais_fine_tune(competition_once, t
 @pytest.mark.parametrize("name", ["one_cycle", "fine_tune"])
 def test_random_weights_are_trained_in_fastais_one_cycle(competition_once, tmp_path, name):
     variant = tiny(epochs=2, schedule=name)
-    run = run_of(competition_once, tmp_path, variant)
-    reference = begun(run, variant, Seeds())
+    reference = begun(run_of(competition_once, tmp_path, variant), variant, Seeds())
     reference.fit_one_cycle(2, variant.lr)
     learn = train(competition_once, tmp_path, variant)
-    assert learn.recorder.hps["lr"] == pytest.approx(reference.recorder.hps["lr"])
-    assert learn.recorder.hps["mom"] == pytest.approx(reference.recorder.hps["mom"])
+    for hyper in ("lr", "mom"):
+        assert learn.recorder.hps[hyper] == pytest.approx(reference.recorder.hps[hyper])
     torch.testing.assert_close(flat(learn), flat(reference), rtol=1e-4, atol=1e-6)
 
 
-# frozen, and slower
-
-
 @pytest.mark.parametrize(("name", "frozen"), [("fine_tune", 2), ("one_cycle", 0), ("sgdr", 2)])
-def test_only_the_head_is_trained_for_freeze_epochs(competition_once, tmp_path, name, frozen):
+def test_only_the_head_is_trained_for_freeze_epochs_then_the_body_slower(
+    competition_once, tmp_path, name, frozen
+):
     variant = tiny(pretrained=saved_weights(tmp_path), schedule=name, cycles=1,
-                   freeze_epochs=frozen)
-    train(competition_once, tmp_path, variant, watch := Watch())
-    assert watch.moved == [[False, True]] * frozen + [[True, True]]
-
-
-def test_the_body_learns_lr_mult_times_slower_than_the_head(competition_once, tmp_path):
-    variant = tiny(pretrained=saved_weights(tmp_path), freeze_epochs=0, lr_mult=20)
-    train(competition_once, tmp_path, variant, watch := Watch())
-    body, head = np.array(watch.rates).T
+                   freeze_epochs=frozen, lr_mult=20)
+    train(competition_once, tmp_path, variant, moved := Moved(), watch := Watch())
+    assert moved.epochs == [[False, True]] * frozen + [[True, True]]
+    body, head = rates(watch)[:, -BATCHES:]
     np.testing.assert_allclose(head / body, 20, rtol=1e-6)
-
-
-def test_random_weights_all_learn_alike(competition_once, tmp_path):
-    train(competition_once, tmp_path, tiny(lr_mult=20), watch := Watch())
-    body, head = np.array(watch.rates).T
-    np.testing.assert_array_equal(body, head)
-
-
-# sizes
 
 
 @pytest.mark.parametrize(
@@ -148,6 +119,7 @@ def test_images_grow_within_one_training(competition_once, tmp_path, arch):
     variant = tiny(arch=arch, pretrained=saved_weights(tmp_path, arch), epochs=2, size=48,
                    sizes="32,48")
     learn = train(competition_once, tmp_path, variant, watch := Watch())
-    assert watch.sizes == [{(kind, size, size) for kind in (True, False)} for size in (32, 32, 48)]
+    sizes = [batch.images.shape[-2:] for batch in watch.batches[::BATCHES]]
+    assert sizes == [images.shape[-2:] for images in watch.valid] == [(32, 32), (32, 32), (48, 48)]
     assert learn.dls.one_batch()[0].shape[-2:] == (48, 48)
     assert len(learn.recorder.values) == 3 and len(learn.recorder.lrs) == 3 * BATCHES

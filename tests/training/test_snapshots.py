@@ -5,12 +5,11 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from fastai.vision.all import Callback, CancelFitException, load_learner
-from small_training import begun, run_of, saved_weights, tiny, train
+from fastai.vision.all import Callback, CancelFitException
+from small_training import exported, saved_weights, tiny, train
 from torch import nn
 
-from src.bundle import read_card
-from src.training import export, fit, holdout_probs
+from src.bundle import load, read_card
 from src.training.schedule import make_plan
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -18,7 +17,7 @@ SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 2}  # 1 + 2 epochs of 3 b
 
 
 class Ends(Callback):
-    """Keeps the model after the epochs `numbers`, counted from 1."""
+    """Stores the model after the epochs `numbers`, counted from 1."""
 
     def __init__(self, *numbers):
         self.numbers, self.models = numbers, []
@@ -50,24 +49,22 @@ class BatchMeans(Callback):
     """Notes what comes into the first batch norm while nothing is trained."""
 
     def before_fit(self):
-        self.means = []
+        self.means = means = []
         self.norm = next(m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d))
-        self.norm.register_forward_pre_hook(self.note())
-
-    def note(self):
-        means = self.means
 
         def note(norm, arguments):
             if norm.training and not torch.is_grad_enabled():
                 means.append(arguments[0].mean((0, 2, 3)))
 
-        return note
+        self.norm.register_forward_pre_hook(note)
 
 
-def photographs(learn):
-    """The held-out photographs as the model sees them, and its probabilities."""
+def require_mean_of(ends, learn) -> torch.Tensor:
+    """Assert that `learn` predicts the mean of the probabilities of the models of `ends`."""
     ((images, _),) = learn.remove_cb(StopAfter).dls.valid
-    return images, learn.get_preds(dl=learn.dls.valid)[0]
+    probs, _ = learn.get_preds(dl=learn.dls.valid)
+    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
+    return probs
 
 
 def test_cycles_end_where_the_rate_is_lowest_and_never_with_the_head_alone(tmp_path):
@@ -76,29 +73,18 @@ def test_cycles_end_where_the_rate_is_lowest_and_never_with_the_head_alone(tmp_p
     assert np.flatnonzero(ends).tolist() == [2, 4, 8]  # after 2 of the head: 1, 2 and 4 epochs
 
 
-# members
-
-
 def test_members_predict_the_mean_of_the_probabilities_of_all_cycle_ends(
     competition_once, tmp_path
 ):
     variant = tiny(**SGDR, snapshots="members", desc="members")
-    run = run_of(competition_once, tmp_path, variant)
-    learn = fit(begun(run, variant, ends := Ends(1, 3)), variant, run)
-    images, probs = photographs(learn)
-    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
-    one, other = (model(images).softmax(1) for model in ends.models)
+    learn = exported(competition_once, tmp_path, variant, ends := Ends(1, 3))
+    probs = require_mean_of(ends, learn)
+    one, other = (model(learn.dls.valid.one_batch()[0]).softmax(1) for model in ends.models)
     assert (one - other).abs().max() > 1e-3, "two models that differ"
-
-    tables = holdout_probs(learn, variant)
-    pkl = export(learn, variant, tables, run)  # refused if it predicts otherwise on reload
-    reloaded = load_learner(pkl)
+    reloaded = load(tmp_path, variant.name)
     again, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(learn.dls.valid.dataset.items))
     torch.testing.assert_close(again, probs, atol=1e-6, rtol=0)
     assert read_card(tmp_path, variant.name)["training"]["snapshots"] == 2
-
-
-# mean
 
 
 def test_mean_has_the_mean_of_all_weights_and_batch_norms_measured_anew(
@@ -106,8 +92,7 @@ def test_mean_has_the_mean_of_all_weights_and_batch_norms_measured_anew(
 ):
     variant = tiny(**SGDR, snapshots="mean")
     learn = train(competition_once, tmp_path, variant, ends := Ends(1, 3), batches := BatchMeans())
-    weights = dict(learn.model.named_parameters())
-    for name, weight in weights.items():
+    for name, weight in learn.model.named_parameters():
         one, other = (model.get_parameter(name) for model in ends.models)
         torch.testing.assert_close(weight, (one + other) / 2)
     assert not torch.equal(one, other)
@@ -115,31 +100,19 @@ def test_mean_has_the_mean_of_all_weights_and_batch_norms_measured_anew(
     torch.testing.assert_close(batches.norm.running_mean, torch.stack(batches.means).mean(0))
 
 
-def test_mean_without_batch_norms_in_the_body_is_exported_too(competition_once, tmp_path):
-    variant = tiny(**SGDR, arch="test_vit", snapshots="mean", desc="mean")
-    run = run_of(competition_once, tmp_path, variant)
-    learn = fit(begun(run, variant), variant, run)
-    export(learn, variant, holdout_probs(learn, variant), run)
-
-
-# cut short
-
-
-@pytest.mark.parametrize(("epochs", "snapshots"), [(2, 1), (1, 1)])
+@pytest.mark.parametrize(
+    ("recipe", "epochs", "snapshots"),
+    [
+        ({"snapshots": "members"}, 2, 1),
+        ({"snapshots": "members"}, 1, 1),
+        ({"snapshots": "mean", "cycle_len": 2}, 1, 0),  # no finished cycle: its weights
+    ],
+)
 def test_cycle_that_is_cut_short_has_no_part_in_the_model(
-    competition_once, tmp_path, epochs, snapshots
+    competition_once, tmp_path, recipe, epochs, snapshots
 ):
-    variant = tiny(**SGDR, snapshots="members")
+    variant = tiny(**SGDR | recipe)
     learn = train(competition_once, tmp_path, variant, ends := Ends(1), StopAfter(epochs))
-    images, probs = photographs(learn)
-    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
+    require_mean_of(ends, learn)
     outcome = learn.history.outcome
     assert (outcome["epochs"], outcome["snapshots"]) == (epochs, snapshots)
-
-
-def test_training_without_a_finished_cycle_leaves_its_weights(competition_once, tmp_path):
-    variant = tiny(**SGDR | {"cycle_len": 2}, snapshots="mean")
-    learn = train(competition_once, tmp_path, variant, ends := Ends(1), StopAfter(1))
-    images, probs = photographs(learn)
-    torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
-    assert learn.history.outcome["snapshots"] == 0

@@ -8,32 +8,22 @@ import torch
 from fastai.callback.core import CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.vision.all import Callback, DataLoaders, GradientAccumulation, noop
-from small_training import begun, flat, run_of, tiny, train
+from small_training import Watch, begun, flat, loaders, run_of, tiny, train
 from torch import nn
 
 from src.evidence import error_cell
 from src.training import fit, get_learner
 from src.training.callbacks import recipe_cbs
 from src.training.callbacks.epochs import EpochLog
-from src.vision import get_dls
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
-
-
-@pytest.fixture
-def loaders(competition_once, tmp_path):
-    """Variant → its DataLoaders on the tiny competition."""
-    def make(variant):
-        run = run_of(competition_once, tmp_path, variant)
-        return get_dls(run.folder, run.folds, variant)
-    return make
 
 
 # gradient accumulation
 
 
 class GradientsAtStep(Callback):
-    """Keeps the gradients of each optimiser step, and lets the weights be.
+    """The gradients of each optimiser step, which is not made.
 
     Without the two things that look at a batch as a whole or at random, batch norm's statistics
     and dropout, one full batch and its parts must agree.
@@ -53,37 +43,28 @@ class GradientsAtStep(Callback):
         raise CancelStepException
 
 
-def gradients(dls, variant, without: type[Callback] | None = None) -> list[torch.Tensor]:
+def gradients(dls, variant, cbs) -> list[torch.Tensor]:
     """Gradients at every step of an epoch over the same 16 images in the same order."""
     images = sorted(dls.train_ds.items)[:16]
     plain = dls.test_dl(images, with_labels=True, bs=dls.train.bs)
     learn = get_learner(DataLoaders(plain, plain), variant)
-    cbs = [cb for cb in recipe_cbs(variant, 0) if type(cb) is not without]
     learn.fit(1, cbs=[*cbs, watch := GradientsAtStep()])
     return watch.seen
 
 
 @pytest.mark.parametrize("accum", [2, 4])
-def test_accumulated_gradient_is_the_one_of_the_full_batch(loaders, accum):
+def test_accumulated_gradient_is_the_one_of_the_full_batch(competition_once, tmp_path, accum):
     full, parts = (tiny(bs=8, accum=n) for n in (1, accum))
-    assert loaders(parts).train.bs == 8 // accum
-    wanted, seen = (gradients(loaders(variant), variant) for variant in (full, parts))
+    assert recipe_cbs(full, 0) == []  # a plain recipe adds no callbacks
+    whole, halves = (loaders(competition_once, tmp_path, variant) for variant in (full, parts))
+    assert halves.train.bs == 8 // accum
+    wanted, seen = gradients(whole, full, []), gradients(halves, parts, recipe_cbs(parts, 0))
     assert len(wanted) == len(seen) == 2  # 16 images, a step every 8
     for one, other in zip(wanted, seen, strict=True):
         assert one.abs().max() > 1e-3
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
-
-
-def test_parts_of_a_batch_alone_have_other_gradients_so_the_test_above_can_fail(loaders):
-    full, parts = (tiny(bs=8, accum=n) for n in (1, 4))
-    wanted = gradients(loaders(full), full)
-    alone = gradients(loaders(parts), parts, without=GradientAccumulation)
-    assert len(alone) == 8
+    alone = gradients(halves, parts, [])  # so that this test can fail
     assert not any(torch.allclose(wanted[0], one, rtol=1e-3, atol=1e-6) for one in alone)
-
-
-def test_a_plain_recipe_adds_no_callbacks():
-    assert recipe_cbs(tiny(), 0) == []
 
 
 # the recipe
@@ -98,58 +79,41 @@ def test_seeded_training_repeats_to_the_last_bit(competition_once, tmp_path):
     assert torch.equal(*ends)
 
 
-class Order(Callback):
-    """The labels of all training batches, in order."""
-
-    order, run_valid = 70, False
-
-    def before_fit(self):
-        self.labels = []
-
-    def before_batch(self):
-        self.labels += self.y.tolist()
-
-
 def test_every_epoch_and_every_seed_shuffles_otherwise(competition_once, tmp_path):
     seen = []
     for seed in (1, 2):
         variant = tiny(epochs=2)
         run = run_of(competition_once, tmp_path, variant)  # one split, two seeds of the training
-        fit(begun(run, variant, order := Order()), tiny(epochs=2, seed=seed), run)
-        seen += [order.labels[:24], order.labels[24:]]
+        fit(begun(run, variant, watch := Watch()), tiny(epochs=2, seed=seed), run)
+        seen += watch.of_epochs("labels")
     assert all(sorted(labels) == sorted(seen[0]) for labels in seen)
     assert len(set(map(tuple, seen))) == 4
 
 
-def test_random_weights_train_as_a_whole_from_the_first_epoch(competition_once, tmp_path):
-    variant = tiny()
+def test_random_weights_train_as_a_whole_for_the_epochs_and_at_the_rate_of_the_variant(
+    competition_once, tmp_path
+):
+    variant = tiny(epochs=2, lr=0.005)
     run = run_of(competition_once, tmp_path, variant)
     learn = begun(run, variant)
     assert all(p.requires_grad for p in learn.model.parameters())
     before = flat(learn)
     fit(learn, variant, run)
     assert (flat(learn) != before).double().mean() > 0.95
-    assert len(learn.recorder.values) == 1  # one cycle of `epochs`, no epoch for the head alone
-
-
-def test_epochs_and_lr_are_those_of_the_variant(competition_once, tmp_path):
-    learn = train(competition_once, tmp_path, tiny(epochs=3, lr=0.005))
-    assert len(learn.recorder.values) == 3
+    assert len(learn.recorder.values) == 2  # no epoch for the head alone
     assert max(learn.recorder.hps["lr"]) == pytest.approx(0.005, rel=0.1)
     assert learn.recorder.metric_names[1:-1] == ["train_loss", "valid_loss", "error_rate"]
     assert learn.history.seconds > 0
 
 
 @pytest.mark.parametrize("cuda", [True, False])
-def test_half_precision_is_used_on_cuda_only(loaders, monkeypatch, cuda):
-    dls = loaders(tiny())
+def test_half_precision_is_used_on_cuda_only_and_convolutions_are_channels_last(
+    competition_once, tmp_path, monkeypatch, cuda
+):
+    dls = loaders(competition_once, tmp_path, tiny())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     learn = get_learner(dls, tiny())
     assert any(isinstance(cb, MixedPrecision) for cb in learn.cbs) == cuda
-
-
-def test_convolutions_train_channels_last(competition_once, tmp_path):
-    learn = train(competition_once, tmp_path, tiny())
     layers = [layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d)]
     weights = [layer.weight for layer in layers if layer.kernel_size != (1, 1)]
     assert weights
@@ -159,31 +123,28 @@ def test_convolutions_train_channels_last(competition_once, tmp_path):
 # progress
 
 
-def test_each_epoch_is_a_line_on_the_terminal_with_its_figures(competition_once, tmp_path, capsys):
-    train(competition_once, tmp_path, tiny(epochs=2))
+def test_each_epoch_is_a_line_on_the_terminal_and_a_row_below_the_cell(
+    competition_once, tmp_path, monkeypatch, capsys
+):
+    rows = []
+    monkeypatch.setattr(EpochLog, "_row", lambda _, *cells: rows.append(cells))
+    learn = train(competition_once, tmp_path, tiny(epochs=2))
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
-    for epoch in ("epoch 1/2", "epoch 2/2"):
-        last = [line for line in lines if line.startswith(f"{tiny().name}: {epoch}")][-1]
+    assert rows[0] == (
+        "epoch", "train_loss", "valid_loss", "hold-out error (95 % interval)", "time"
+    )
+    for number, (values, row) in enumerate(zip(learn.recorder.values, rows[1:], strict=True), 1):
+        trained, valid, error = values
+        cell = error_cell(round(6 * error), 6)
+        assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", cell)
+        last = [s for s in lines if s.startswith(f"{tiny().name}: epoch {number}/2")][-1]
         assert "100%" in last and "4/4" in last  # 3 batches of training, 1 of the hold-out
-        assert re.search(r"train_loss=\d\.\d{4}, valid_loss=\d\.\d{4}, \d of 6 wrong: ", last)
+        assert f"train_loss={trained:.4f}, valid_loss={valid:.4f}, {round(6 * error)} of 6" in last
+    assert learn.logger is not noop  # fastai's own table is back
 
 
 def test_without_a_hold_out_only_the_training_loss_is_shown(competition_once, tmp_path, capsys):
     learn = train(competition_once, tmp_path, tiny(fold="all"))
     assert learn.recorder.values[0][1:] == [None, None]
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
-    assert "100%" in last and "train_loss=" in last and "wrong" not in last
-    assert last.rstrip("]").endswith("valid_loss=-, no hold-out, so no error is known")
-
-
-def test_each_epoch_is_a_row_below_the_cell(competition_once, tmp_path, monkeypatch):
-    rows = []
-    monkeypatch.setattr(EpochLog, "_row", lambda _, *cells: rows.append(cells))
-    learn = train(competition_once, tmp_path, tiny(epochs=2))
-    header = ("epoch", "train_loss", "valid_loss", "hold-out error (95 % interval)", "time")
-    assert rows[0] == header
-    for number, (values, row) in enumerate(zip(learn.recorder.values, rows[1:], strict=True), 1):
-        trained, valid, error = values
-        cell = error_cell(round(6 * error), 6)
-        assert row[:4] == (number, f"{trained:.4f}", f"{valid:.4f}", cell)
-    assert learn.logger is not noop  # fastai's own table is back
+    assert re.search(r"100%.*train_loss=\d.*valid_loss=-, no hold-out", last)

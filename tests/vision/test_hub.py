@@ -13,10 +13,9 @@ from hub_stand_in import hub_stand_in, put_in_cache, weights_of
 from huggingface_hub import constants
 from small_training import loaders, tiny
 
-from src import bundle, compare
+from src import bundle, compare, competition
 from src.core import make_variant
-from src.notebook import run as notebook
-from src.training import get_learner
+from src.training import get_learner, start
 from src.vision import backbone, weights
 
 REPO = "timm/test_resnet.r160_in1k"
@@ -153,9 +152,9 @@ def test_nothing_is_requested_offline_or_where_no_weights_are_published(hub, mon
 
 def test_training_and_comparison_are_refused_before_they_begin(hub, data, models, monkeypatch):
     hub.state = 503
-    monkeypatch.setattr(notebook, "require_images", lambda paths: pytest.fail("images were read"))
+    monkeypatch.setattr(competition, "require_images", lambda _: pytest.fail("images were read"))
     refused = "no weights for test_resnet from"
-    line = refusal(notebook.start, pretrained(), "", "", "paddy_train", False)
+    line = refusal(start, pretrained(), "", "", "paddy_train", False)
     assert line.startswith(refused) and not list(models.glob("folds*"))
     assert refusal(compare.plan, pretrained(), 2, data).startswith(refused)
 
@@ -166,5 +165,5 @@ def test_finished_recipe_needs_no_weights(hub, data, models, monkeypatch):
     monkeypatch.setattr(bundle, "read_card", lambda *_: {"notebook": "paddy_train", "held_out": ""})
     compare.plan(pretrained(), 2, data)
     with pytest.raises(SystemExit) as end:
-        notebook.start(pretrained(), "", "", "paddy_train", False)
+        start(pretrained(), "", "", "paddy_train", False)
     assert end.value.code == 0 and hub.requests == []

@@ -1,7 +1,6 @@
 """`ema`: a moving average of all weights is validated, and exported in the end."""
 
 from itertools import chain
-from typing import Any
 
 from fastai.vision.all import Callback
 from timm.utils import ModelEmaV3
@@ -10,15 +9,15 @@ from timm.utils import ModelEmaV3
 class Ema(Callback):
     """Averages the weights after every step; the decay grows to `decay` (timm's warm-up)."""
 
+    resumed = ("steps", "average")
+
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
     def before_fit(self) -> None:
-        """Start from the current weights."""
         self.average, self.steps = ModelEmaV3(self.model, self.decay, use_warmup=True), 0
 
     def after_step(self) -> None:
-        """Update the average."""
         self.steps += 1
         self.average.update(self.model, self.steps)
 
@@ -29,12 +28,3 @@ class Ema(Callback):
             a.data, b.data = b.data, a.data
 
     after_validate = after_fit = before_validate
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint."""
-        return {"steps": self.steps, "average": self.average.module.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.steps = state["steps"]
-        self.average.module.load_state_dict(state["average"])

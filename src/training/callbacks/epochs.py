@@ -10,9 +10,8 @@ SHARE = 0.25  # of the free memory; a larger hold-out is read in every epoch
 
 
 class EpochLog(Callback):
-    """Reports each epoch with its error in images.
-
-    On the terminal too, because papermill shows a notebook's output only afterwards.
+    """Reports each epoch with its error in images: a row of the notebook's table, which papermill
+    shows only afterwards, and a bar on the terminal.
     """
 
     order = 70  # after the Recorder and ProgressCallback, whose numbers and table it uses
@@ -21,23 +20,18 @@ class EpochLog(Callback):
         self.model_name = model_name  # two trainings may share a terminal
 
     def before_fit(self) -> None:
-        """Write the header; a log file gets few updates, a screen many."""
-        self.stream = terminal()
-        self.interval = 0.2 if self.stream.isatty() else 30
         self._row("epoch", "train_loss", "valid_loss", f"hold-out error ({INTERVAL})", "time")
 
     def before_epoch(self) -> None:
-        """Start the bar."""
+        stream, batches = terminal(), len(self.dls.train) + len(self.dls.valid)
         title = f"{self.model_name}: epoch {self.schedule.done + 1}/{len(self.schedule.plan)}"
-        batches = len(self.dls.train) + len(self.dls.valid)
-        self.bar = tqdm(total=batches, desc=title, file=self.stream, mininterval=self.interval)
+        interval = 0.2 if stream.isatty() else 30  # seconds; a log file gets few updates
+        self.bar = tqdm(total=batches, desc=title, file=stream, mininterval=interval)
 
     def after_batch(self) -> None:
-        """Advance the bar."""
         self.bar.update()
 
     def after_epoch(self) -> None:
-        """Write the row, and close the bar on the same numbers."""
         _, trained, valid, error, took = self.recorder.log
         images = len(self.dls.valid_ds)  # 0 with fold=all: no loss, no error
         trained, valid = f"{trained:.4f}", f"{valid:.4f}" if images else "-"
@@ -54,23 +48,23 @@ class EpochLog(Callback):
 
 
 class CacheHoldout(Callback):
-    """Validates cached batches once all were read: the hold-out looks the same in every epoch."""
+    """Validates cached batches once all were read: the hold-out looks the same in every epoch.
+
+    A batch is cached if there is room for as many as there are.
+    """
 
     order = -1  # before a progress bar wraps the loader
 
     def before_fit(self) -> None:
-        """Start with an empty cache."""
         self.source, self.batches = None, []
 
     def before_validate(self) -> None:
-        """Use a full cache, or start one for this loader."""
         if self.dl is self.source and len(self.batches) == len(self.source):
             self.learn.dl = self.batches
         else:
             self.source, self.batches, self.limit = self.dl, [], SHARE * free_memory()
 
     def before_batch(self) -> None:
-        """Cache a batch if there is room for as many as there are."""
         if not self.training and self.dl is self.source:
             batch = to_detach((*self.xb, *self.yb))
             if len(self.dl) * sum(part.nbytes for part in batch) <= self.limit:

@@ -3,13 +3,15 @@
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 from fastai.callback.mixup import MixHandler
-from fastai.vision.all import GradientAccumulation, Learner, set_seed
+from fastai.vision.all import GradientAccumulation, Learner
 
-from src.core import UserError, Variant, split_sizes
+from src.core import UserError, Variant
 from src.training.callbacks import recipe_cbs
+from src.training.schedule import make_plan, seed_epoch
 
 BATCHES = 100  # fastai's default; the rate grows from 1e-7 to 10
 SHAPE_GRADIENTS = (GradientAccumulation, MixHandler)  # the other recipes go by epochs
@@ -19,12 +21,11 @@ def find_lr(learn: Learner, variant: Variant, loaders: Callable) -> dict[str, An
     """The rates and losses of the search, as lists, and the rate in their `valley`.
 
     Trains what the first epoch will, at its size; afterwards the weights are as before.
-    Raises UserError when the loss is infinite from the start.
     """
-    learn.dls = loaders(variant, (split_sizes(variant.sizes) or [variant.size])[0])
-    set_seed(variant.seed, reproducible=True)
-    learn.dls.train.rng.seed(variant.seed)
-    learn.freeze() if variant.pretrained and variant.freeze_epochs else learn.unfreeze()
+    first = make_plan(replace(variant, lr=1.0))[0]
+    learn.dls = loaders(variant, first.size)
+    seed_epoch(variant.seed, 0, learn.dls.train)
+    learn.freeze() if first.phase.frozen else learn.unfreeze()
     cbs = [cb for cb in recipe_cbs(variant, 0) if isinstance(cb, SHAPE_GRADIENTS)]
     weights, folder = deepcopy(learn.model.state_dict()), learn.model_dir
     try:

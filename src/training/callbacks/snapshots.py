@@ -2,7 +2,6 @@
 
 import math
 from copy import deepcopy
-from typing import Any
 
 import torch
 from fastai.vision.all import Callback, trainable_params
@@ -10,6 +9,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from src.training.schedule import seed_epoch
+
+Weights = dict[str, Tensor]
 
 
 class Members(nn.Module):
@@ -32,22 +33,17 @@ class Snapshots(Callback):
     """
 
     order = 75  # between the Schedule, which counts epochs, and the Checkpoint
+    resumed = ("weights",)
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def before_fit(self) -> None:
-        """Start without copies."""
-        self.weights: list[dict[str, Tensor]] = []
+        self.kind, self.weights = kind, []
 
     def after_epoch(self) -> None:
-        """Copy the weights if a cycle ends."""
         if self.schedule.plan[self.schedule.done - 1].ends_cycle:
             weights = self.model.state_dict().items()
             self.weights.append({name: w.detach().to("cpu", copy=True) for name, w in weights})
 
     def after_fit(self) -> None:
-        """Make the model."""
         if self.weights and self.kind == "members":
             models = [deepcopy(self.model) for _ in self.weights]
             for model, weights in zip(models, self.weights, strict=True):
@@ -56,26 +52,18 @@ class Snapshots(Callback):
             # The optimiser has the layer groups of one model; `export` makes a new one.
             self.learn.opt, self.learn.splitter = None, trainable_params
         elif self.weights:
-            self.model.load_state_dict(mean_weights(self.weights))
+            self.model.load_state_dict(_mean(self.weights))
             # The statistics of batch norms are not those of the mean weights.
-            plan, seed = self.schedule.plan, self.schedule.seed
+            plan = self.schedule.plan
             dl = self.schedule.loaders(plan[-1].size).train
-            seed_epoch(seed, len(plan), dl)
+            seed_epoch(self.schedule.seed, len(plan), dl)
             update_bn(dl, self.model)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state, for a checkpoint."""
-        return {"weights": self.weights}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.weights = state["weights"]
-
-
-def mean_weights(snapshots: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def _mean(snapshots: list[Weights]) -> Weights:
     """The mean of every weight; counters, as those of batch norms, are the last ones."""
-    return {
-        name: torch.stack([weights[name] for weights in snapshots]).mean(0)
-        if last.is_floating_point() else last
-        for name, last in snapshots[-1].items()
-    }
+    mean = dict(snapshots[-1])
+    for name, last in mean.items():
+        if last.is_floating_point():
+            mean[name] = torch.stack([weights[name] for weights in snapshots]).mean(0)
+    return mean

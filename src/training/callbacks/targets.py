@@ -13,7 +13,7 @@ from fastai.vision.all import Callback, Learner
 from torch import Tensor, nn
 
 from src.competition import train_table
-from src.core import CHOICES, Variant
+from src.core import Variant
 from src.training.callbacks.sampler import batch_images
 from src.training.callbacks.snapshots import Members
 
@@ -29,64 +29,56 @@ class Auxiliary(Callback):
         self.table, self.diseases = table, diseases
 
     def after_pred(self) -> None:
-        """Separate the other outputs from those of the disease."""
-        self.others = self.pred[:, self.diseases :]
+        self.others = self.pred[:, self.diseases :].float()
         self.learn.pred = self.pred[:, : self.diseases]
 
     def after_loss(self) -> None:
-        """Add the other losses to what is differentiated, not to what is reported."""
         if self.training:
             dl = self.dls.train
             names = [dl.dataset.items[n].name for n in batch_images(dl, self.iter)]
-            loss = auxiliary_loss(self.others.float(), self.table.loc[names])
+            loss = _auxiliary_loss(self.others, self.table.loc[names])
             self.learn.loss_grad = self.loss_grad + WEIGHT * loss
 
 
-def auxiliary_loss(outputs: Tensor, table: pd.DataFrame) -> Tensor:
+def _auxiliary_loss(outputs: Tensor, table: pd.DataFrame) -> Tensor:
     """Cross-entropy of the variety, plus the squared error of the age, which is the last output."""
-    targets = {name: torch.tensor(column.to_numpy()).to(outputs.device)
-               for name, column in table.items()}
-    if "age" not in targets:
-        return F.cross_entropy(outputs, targets["variety"])
-    variety = F.cross_entropy(outputs[:, :-1], targets["variety"])
-    return variety + F.mse_loss(outputs[:, -1], targets["age"])
+    variety = torch.tensor(table.variety.to_numpy()).to(outputs.device)
+    if "age" not in table:
+        return F.cross_entropy(outputs, variety)
+    age = torch.tensor(table.age.to_numpy()).to(outputs.device)
+    return F.cross_entropy(outputs[:, :-1], variety) + F.mse_loss(outputs[:, -1], age)
 
 
 def encoded(folder: Path, targets: str) -> pd.DataFrame:
     """image_id → number of its variety and, if in `targets`, its age in standard deviations."""
     table = train_table(folder)
-    age = table.age - table.age.mean()
-    columns = {
-        "variety": table.variety.astype("category").cat.codes.astype("int64"),
-        "age": (age / (age.std() or 1)).astype("float32"),
-    }
-    return pd.DataFrame({name: columns[name] for name in targets.split("+")[1:]})
+    columns = {"variety": table.variety.astype("category").cat.codes.astype("int64")}
+    if "age" in targets:
+        age = table.age - table.age.mean()
+        columns["age"] = (age / (age.std() or 1)).astype("float32")
+    return pd.DataFrame(columns)
 
 
 def add_targets(learn: Learner, variant: Variant, folder: Path) -> None:
     """Give the head outputs for the other targets of `variant`, and `learn` their losses."""
-    if variant.targets == CHOICES["targets"][0]:
+    if "+" not in variant.targets:
         return
     table, last = encoded(folder, variant.targets), learn.model[1][-1]
+    learn.add_cb(Auxiliary(table, last.out_features))
     rows = torch.empty(table.variety.nunique() + ("age" in table), last.in_features)
     nn.init.kaiming_normal_(rows, generator=torch.Generator().manual_seed(variant.seed))
-    learn.model[1][-1] = _linear(torch.cat([last.weight, rows.to(last.weight.device)]))
-    learn.opt = None  # it holds the old layer
-    learn.add_cb(Auxiliary(table, last.out_features))
+    _set_weight(last, torch.cat([last.weight, rows.to(last.weight.device)]))
+    learn.opt = None  # it holds the old weight
 
 
 def drop_targets(learn: Learner) -> None:
     """Cut the head back to the outputs of the disease."""
-    if not hasattr(learn, "auxiliary"):
-        return
-    for _, head in learn.model.models if isinstance(learn.model, Members) else [learn.model]:
-        head[-1] = _linear(head[-1].weight[: learn.auxiliary.diseases])
-    learn.opt = None
-    learn.remove_cb(learn.auxiliary)
+    if hasattr(learn, "auxiliary"):
+        for _, head in learn.model.models if isinstance(learn.model, Members) else [learn.model]:
+            _set_weight(head[-1], head[-1].weight[: learn.auxiliary.diseases])
+        learn.opt = None
+        learn.remove_cb(learn.auxiliary)
 
 
-def _linear(weight: Tensor) -> nn.Linear:
-    """A last layer as in fastai's heads, without bias."""
-    layer = nn.Linear(*weight.shape[::-1], bias=False, device=weight.device)
-    layer.weight = nn.Parameter(weight.detach().clone())
-    return layer
+def _set_weight(layer: nn.Linear, weight: Tensor) -> None:
+    layer.weight, layer.out_features = nn.Parameter(weight.detach().clone()), len(weight)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import papermill
 import pytest
-from conftest import ROOT, cells, draw_competition, run
-from executed import as_text, last_line, outputs, said
+from conftest import ROOT, draw_competition, run
+from executed import html_of, last_line, pictures, run_without_error, text_of
 from small_bundles import strong_and_weak_in
 
 from src.ensemble import PARAMETERS
@@ -16,6 +16,7 @@ from src.ensemble.search import STACKING
 from src.ensemble.weights import METHODS
 
 ENSEMBLE = ROOT / "notebooks" / "paddy_ensemble.ipynb"
+FIGURES = ("error_plot", "disagreement_map", "reliability_plot", "class_plot")
 
 
 def ensemble_notebook(
@@ -48,54 +49,40 @@ def selected(tmp_path_factory) -> Path:
     return work
 
 
-def test_the_ensemble_s_parameters_are_those_the_vote_knows():
+def test_its_parameters_are_those_the_vote_knows():
     assert tuple(papermill.inspect_notebook(str(ENSEMBLE))) == PARAMETERS
 
 
-def test_the_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
-    told = json.loads((voted / "submissions" / "my_vote.json").read_text())
-    assert told["notebook"] == "my_vote" and told["select"] == "equal"
-    weights = {member["family"]: member["weight"] for member in told["members"]}
+@pytest.mark.parametrize("work", ["voted", "selected"])
+def test_every_figure_is_there_once_and_nothing_went_wrong(request, work):
+    executed = request.getfixturevalue(work) / "vote.ipynb"
+    for figure in FIGURES:
+        (size,) = pictures(executed, figure)
+        assert size > 5_000
+    run_without_error(executed)
+
+
+def test_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
+    record = json.loads((voted / "submissions" / "my_vote.json").read_text())
+    assert record["notebook"] == "my_vote" and record["select"] == "equal"
+    weights = {member["family"]: member["weight"] for member in record["members"]}
     assert weights == {"resnet": 1, "vit": 2}
     assert [path.name for path in (voted / "submissions").glob("*.csv")] == ["my_vote.csv"]
-    assert "kaggle competitions submit" in said(voted / "vote.ipynb", "write_ensemble(ensemble")
+    assert "kaggle competitions submit" in text_of(voted / "vote.ipynb", "write_ensemble(ensemble")
+    assert "there are 2 and 6" in text_of(voted / "vote.ipynb", "trials_table")  # no search
 
 
-@pytest.mark.parametrize("work", ["voted", "selected"])
-@pytest.mark.parametrize(
-    "figure", ["error_plot", "disagreement_map", "reliability_plot", "class_plot"]
-)
-def test_every_figure_is_there_once_and_nothing_went_wrong(request, work, figure):
-    executed = request.getfixturevalue(work) / "vote.ipynb"
-    drawn = [o for o in outputs(executed, figure) if "image/png" in o.get("data", {})]
-    assert len(drawn) == 1 and len(drawn[0].data["image/png"]) > 5_000
-    code = cells(executed, "code")
-    assert all(cell.execution_count for cell in code)
-    kinds = {o.output_type for cell in code for o in cell.outputs}
-    assert kinds == {"execute_result", "display_data"}  # no warnings, nothing printed in a <pre>
-
-
-def test_without_enough_images_the_notebook_says_what_a_search_lacks(voted):
-    told = said(voted / "vote.ipynb", "trials_table")
-    assert "needs 2 models and 50 images" in told
-    assert "there are 2 and 6:" in told
-
-
-def test_the_search_s_table_and_its_decision_are_shown(selected):
+def test_table_and_decision_of_the_search_are_shown(selected):
     executed = selected / "vote.ipynb"
-    table = as_text(outputs(executed, "trials_table"), "text/html")
-    for method in ("equal", *METHODS, STACKING):
-        assert f">{method}</td>" in table
-    told = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
-    assert told["select"] == "auto" and "is taken" in told["why"]
-    assert said(executed, "trials_table").splitlines() == [
-        told["why"], f"to repeat it: --weights {told['weights']}"
-    ]
-    members = as_text(outputs(executed, "members_table"), "text/html")
-    assert "of 60 wrong" in members and "strong" in members
+    table, text = html_of(executed, "trials_table"), text_of(executed, "trials_table")
+    assert all(f">{method}</td>" in table for method in ("equal", *METHODS, STACKING))
+    record = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
+    assert record["select"] == "auto" and record["why"] in text
+    assert f"--weights {record['weights']}" in text
+    assert "of 60 wrong" in html_of(executed, "members_table")
 
 
-def test_a_misspelt_parameter_stops_the_ensemble_with_one_line(competition_once, tmp_path):
+def test_misspelt_parameter_is_one_line(competition_once, tmp_path):
     done = ensemble_notebook(competition_once, tmp_path, weigths="vit=2")
     assert done.returncode != 0
     assert last_line(done) == "error: unknown parameter 'weigths'; did you mean 'weights'?"
