@@ -1,5 +1,7 @@
 """Trainings small enough for a test, in this process, and what breaks them off."""
 
+import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,15 +127,17 @@ class Stop(Exception):
 
 
 class StopAt(Callback):
-    """Stops in the midst of epoch `number`; counts the batches that are trained."""
+    """Stops, or is killed, in the midst of epoch `number`; counts the batches that are trained."""
 
-    def __init__(self, number=None):
-        self.number, self.trained = number, 0
+    def __init__(self, number=None, kill=False):
+        self.number, self.kill, self.trained = number, kill, 0
 
     def after_batch(self):
         if self.training and hasattr(self.learn, "schedule"):  # not in a search for a rate
             self.trained += 1
             if self.schedule.done == self.number and self.iter == 1:
+                if self.kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
                 raise Stop("here")
 
 

@@ -84,20 +84,23 @@ def _from_parent() -> str:
         words = own.cmdline()[1:]
         # On Windows a launcher with the same arguments stands between.
         parent = next((p for p in own.parents() if p.cmdline()[1:] != words), None)
-        if parent is None or (path := papermill_input(parent.cmdline())):
-            return path if parent else session
-        return "" if parent.environ().get("JPY_SESSION_NAME") == session else session
+        if parent is None:
+            return session
+        if path := papermill_input(parent.cmdline()):
+            return path
+        inherited = parent.environ().get("JPY_SESSION_NAME") == session
+        return "" if inherited else session
     except psutil.Error:  # gone, or another user's
         return ""
 
 
 def papermill_input(words: Sequence[str]) -> str:
     """The notebook that a command line of papermill executes; empty if it is not papermill's."""
-    from papermill.cli import papermill
-
     names = [Path(word).stem for word in words[:3]]  # python, -m, papermill
     if "papermill" not in names:
         return ""
+    from papermill.cli import papermill  # not installed everywhere, and slow
+
     rest = list(words[names.index("papermill") + 1 :])
     context = papermill.make_context("papermill", rest, resilient_parsing=True)
     return context.params["notebook_path"] or "-"  # standard input

@@ -117,9 +117,8 @@ def restore(learn: Learner, state: State) -> None:
     learn.recorder.smooth_loss.count, learn.recorder.smooth_loss.val = count, torch.tensor(value)
     learn.history.search = state["search"]
     for cb in learn.cbs:
-        for name in _resumed(cb):
-            old, value = getattr(cb, name), state["callbacks"][cb.name][name]
-            if isinstance(old, torch.nn.Module):
+        for name, value in state["callbacks"].get(cb.name, {}).items():
+            if isinstance(old := getattr(cb, name), torch.nn.Module):
                 old.load_state_dict(value)
             else:
                 setattr(cb, name, value)

@@ -39,10 +39,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         )
         vision.require_loaded(learn.model[0], weights)
         vision.forget_file(learn.model[0], variant)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # each kind of file fails in its own way
-        if not weights.file:
+        if not weights.file or isinstance(error, torch.OutOfMemoryError):
             raise
         raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in

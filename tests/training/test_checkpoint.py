@@ -35,21 +35,13 @@ EVERYTHING = {
 }
 # Trains in a process of its own, with loader processes, and is killed in its last epoch but one.
 KILLED = """
-import json, os, signal, sys
+import json, sys, torch
 sys.path.insert(0, "tests")
-import torch
 from pathlib import Path
-from fastai.vision.all import Callback
-from small_training import tiny, train
-
-class Kill(Callback):
-    def after_batch(self):
-        if self.schedule.done == 3 and self.training and self.iter == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+from small_training import StopAt, tiny, train
 data, recipe, folder = sys.argv[1:]
 torch.set_num_threads(1)
-train(Path(data), Path(folder), tiny(**json.loads(recipe)), Kill())
+train(Path(data), Path(folder), tiny(**json.loads(recipe)), StopAt(3, kill=True))
 """
 
 

@@ -2,20 +2,25 @@
 
 import json
 import signal
+import sys
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, refusal, run
-from fastai.learner import load_learner
+from fastai.vision.all import Learner, load_learner
 from small_bundles import snapshot
 from small_training import run_of, untrained
+from torch import backends
 
 from src import bundle, competition
 from src.core import UserError, make_variant, sha256
 from src.evidence import blend, read_probs
 from src.training import export, holdout_probs, holdout_table
+from src.training.export import full_precision
 
+LEVELS = backends.cudnn.conv, backends.cuda.matmul
 VARIANT = make_variant(**TINY)
 NAME = VARIANT.name
 
@@ -127,6 +132,37 @@ def test_without_a_hold_out_the_reloaded_model_is_checked_on_training_images(
     monkeypatch.setattr(bundle, "load_pkl", another)
     assert "not the trained one" in refusal(export, learn, variant, {}, here)
     assert snapshot(here.models) == before
+
+
+def precisions() -> list[str]:
+    """The precision in force for convolutions and matrix products."""
+    return [level.fp32_precision for level in LEVELS]
+
+
+@pytest.mark.parametrize("fold", [0, "all"])
+def test_both_sides_are_computed_without_tf32(competition_once, tmp_path, monkeypatch, fold):
+    variant, room, seen = make_variant(**TINY, fold=fold), sys.modules["src.training.export"], []
+
+    def noting(predict):
+        return lambda *args, **kwargs: seen.append(precisions()) or predict(*args, **kwargs)
+
+    learn = untrained(competition_once, tmp_path, variant)
+    monkeypatch.setattr(Learner, "get_preds", noting(Learner.get_preds))
+    tables = holdout_probs(learn, variant)
+    monkeypatch.setattr(room, "predict", noting(room.predict))
+    export(learn, variant, tables, run_of(competition_once, tmp_path, variant))
+    assert seen == [["ieee", "ieee"]] * 2
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_precision_is_restored_afterwards_also_after_an_error(error):
+    before = precisions()
+    assert before[0] == "tf32", "torch's default"
+    with suppress(RuntimeError, KeyboardInterrupt), full_precision():
+        assert precisions() == ["ieee", "ieee"]
+        if error:
+            raise error
+    assert precisions() == before
 
 
 # accidents

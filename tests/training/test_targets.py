@@ -4,11 +4,9 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from fastai.vision.all import Callback, load_learner
-from small_training import exported, flat, tiny, train
+from fastai.vision.all import Callback
+from small_training import flat, tiny, train
 
-from src import bundle
-from src.evidence import read_probs
 from src.training.callbacks import targets
 from src.training.callbacks.targets import encoded
 from src.vision import augment
@@ -96,16 +94,3 @@ def test_one_age_for_all_is_no_trouble(data, tmp_path):
     table.to_csv(data / "train.csv", index=False)
     assert (encoded(data, ALL).age == 0).all()
     assert torch.isfinite(flat(train(data, tmp_path, tiny(targets=ALL)))).all()
-
-
-def test_bundle_opens_by_plain_load_learner_and_knows_the_disease_alone(varied, tmp_path):
-    variant = tiny(targets=ALL)
-    exported(varied, tmp_path, variant)
-    reloaded = load_learner(bundle.pkl_path(tmp_path, variant.name))
-    with reloaded.no_bar():
-        images = sorted((varied / "train_images").rglob("*.jpg"))
-        probs, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(images))
-    assert probs.shape == (30, 3)
-    stored = read_probs(bundle.probs_path(tmp_path, variant.name, "valid"))[0]["plain"]
-    assert list(stored) == list(reloaded.dls.vocab) == ["disease_a", "disease_b", "disease_c"]
-    assert "auxiliary" not in {cb.name for cb in reloaded.cbs}

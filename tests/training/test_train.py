@@ -13,8 +13,9 @@ from torch import nn
 
 from src.evidence import error_cell
 from src.training import fit, get_learner
-from src.training.callbacks import recipe_cbs
-from src.training.callbacks.epochs import EpochLog
+from src.training.callbacks import epochs, recipe_cbs
+from src.vision import augment
+from src.vision import loaders as vision_loaders
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -127,7 +128,7 @@ def test_each_epoch_is_a_line_on_the_terminal_and_a_row_below_the_cell(
     competition_once, tmp_path, monkeypatch, capsys
 ):
     rows = []
-    monkeypatch.setattr(EpochLog, "_row", lambda _, *cells: rows.append(cells))
+    monkeypatch.setattr(epochs.EpochLog, "_row", lambda _, *cells: rows.append(cells))
     learn = train(competition_once, tmp_path, tiny(epochs=2))
     lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
     assert rows[0] == (
@@ -148,3 +149,52 @@ def test_without_a_hold_out_only_the_training_loss_is_shown(competition_once, tm
     assert learn.recorder.values[0][1:] == [None, None]
     last = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
     assert re.search(r"100%.*train_loss=\d.*valid_loss=-, no hold-out", last)
+
+
+# the hold-out is read once, and validated as if it were read in every epoch
+
+
+@pytest.fixture
+def times_read(monkeypatch):
+    """Call it with a Learner: how often its held-out photographs were opened since last time."""
+    opened, original = [], augment.open_image
+    for room in (augment, vision_loaders):
+        monkeypatch.setattr(room, "open_image", lambda *args: opened.append(args[0])
+                            or original(*args))
+
+    def times(learn) -> set[int]:
+        counts = {opened.count(path) for path in learn.dls.valid_ds.items}
+        opened.clear()
+        return counts
+
+    return times
+
+
+@pytest.mark.parametrize(
+    ("recipe", "times"),
+    [
+        ({"epochs": 2, "augment": "fast", "targets": "disease+variety"}, 1),
+        ({"epochs": 4, "sizes": "24,32", "ema": 0.5}, 2),  # once at each size
+    ],
+)
+def test_a_training_reads_its_hold_out_once(
+    competition_once, tmp_path, monkeypatch, times_read, recipe, times
+):
+    learn = train(competition_once, tmp_path / "cached", tiny(**recipe))
+    assert times_read(learn) == {times}
+    monkeypatch.setattr(epochs, "SHARE", 0)
+    anew = train(competition_once, tmp_path / "anew", tiny(**recipe))
+    assert times_read(anew) == {recipe["epochs"]}
+    assert learn.recorder.values == anew.recorder.values
+    assert (flat(learn) == flat(anew)).all()
+
+
+@pytest.mark.parametrize(("share", "times"), [(5, 2), (5.5, 1)])
+def test_a_hold_out_too_large_for_the_free_memory_is_read_in_every_epoch(
+    competition_once, tmp_path, monkeypatch, times_read, share, times
+):
+    # Batches of 4 and 2 images: room for as many as there are, of 4, in a quarter of the memory.
+    floats = 6 * 32 * 32 * 3 * 4
+    monkeypatch.setattr(epochs, "free_memory", lambda: share * floats)
+    learn = train(competition_once, tmp_path, tiny(epochs=2, bs=4))
+    assert times_read(learn) == {times}
