@@ -33,7 +33,7 @@ def run_of(data: Path, models: Path, variant: Variant) -> Run:
 
 
 def loaders(data: Path, models: Path, variant: Variant) -> DataLoaders:
-    """The DataLoaders of `variant`, on the split kept in `models`."""
+    """The DataLoaders of `variant`, on the split saved in `models`."""
     return get_dls(data, get_folds(data, variant.seed, models), variant)
 
 

@@ -87,10 +87,10 @@ def collect(learn: Learner) -> State:
         "callbacks": {cb.name: {name: _plain(getattr(cb, name)) for name in _resumed(cb)}
                       for cb in learn.cbs},
     }
-    if hasattr(learn, "scaler"):
+    if getattr(learn, "scaler", None):
         state["scaler"] = learn.scaler.state_dict()
-    if hasattr(learn, "gradient_accumulation"):  # a step may be half gathered
-        state["gradients"] = [p.grad for p in learn.model.parameters()]
+    if hasattr(learn, "gradient_accumulation") and learn.gradient_accumulation.count:
+        state["gradients"] = [p.grad for p in learn.model.parameters()]  # half a step
     return state
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from conftest import ROOT, TINY, refusal, run
-from fastai.vision.all import Learner, load_learner
+from fastai.vision.all import Learner
 from small_bundles import snapshot
 from small_training import run_of, untrained
 from torch import backends
@@ -54,10 +54,8 @@ def test_export_leaves_a_bundle_and_the_learner_as_it_was(learn, tables, here):
     assert len(learn.dls.valid_ds) == len(tables["plain"])
 
 
-def test_stored_plain_probabilities_are_those_of_the_learner_and_of_a_plain_load_learner(
-    learn, tables, here
-):
-    reloaded = load_learner(export(learn, VARIANT, tables, here))
+def test_stored_plain_probabilities_are_those_of_the_learner(learn, tables, here):
+    export(learn, VARIANT, tables, here)
     stored, meta = read_probs(here.models / f"{NAME}.valid.parquet")
     paths = competition.train_paths(here.folder)
     paths = paths[here.folds.loc[paths.index] == 0]  # the hold-out, sorted by id
@@ -67,8 +65,6 @@ def test_stored_plain_probabilities_are_those_of_the_learner_and_of_a_plain_load
     np.testing.assert_allclose(stored["plain"].to_numpy(), probs.numpy(), atol=1e-6)
     labels = competition.train_table(here.folder).label.loc[paths.index]
     assert [learn.dls.vocab[t] for t in targets] == list(labels)
-    again, _ = reloaded.get_preds(dl=reloaded.dls.test_dl(list(paths)))
-    np.testing.assert_allclose(probs.numpy(), again.numpy(), atol=1e-4)
     assert (meta["split"], meta["model"]) == ("valid", NAME)
     assert meta["sha256"] == bundle.read_card(here.models, NAME)["sha256"]
     assert meta["tta"] == {"tta": "random", "views": 2, "beta": 0.25, "seed": 42}

@@ -57,7 +57,7 @@ def test_head_is_the_one_that_plain_images_would_train_and_they_are_read_once(
     competition_once, tmp_path, monkeypatch, arch
 ):
     recipe = FROZEN | {"arch": arch, "pretrained": saved_weights(tmp_path, arch)}
-    train(competition_once, tmp_path / "kept", tiny(precompute=True, **recipe), ours := Watch())
+    train(competition_once, tmp_path / "cached", tiny(precompute=True, **recipe), ours := Watch())
     once, an_epoch = 3 + 1, 3 + 1  # batches of training images and of the hold-out
     assert ours.runs == once + an_epoch
     monkeypatch.setattr(augment.FastViews, "__call__", always_plain)

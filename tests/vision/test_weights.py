@@ -1,7 +1,5 @@
 """Weights of a file, or random ones; a file that cannot be used is one line."""
 
-import sys
-
 import pytest
 import timm
 import torch
@@ -9,6 +7,7 @@ from conftest import refusal
 from safetensors.torch import save_file
 from small_training import loaders, tiny
 
+from src import vision
 from src.training import get_learner
 from src.vision.weights import find
 
@@ -88,7 +87,6 @@ def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, 
 
 
 def test_bug_without_weights_is_not_taken_for_missing_weights(dls, monkeypatch):
-    room = sys.modules["src.training.fit"]
-    monkeypatch.setattr(room, "create_kwargs", lambda *_: {"nonsense": 1})
+    monkeypatch.setattr(vision, "create_kwargs", lambda *_: {"nonsense": 1})
     with pytest.raises(TypeError):
         get_learner(dls, tiny())
