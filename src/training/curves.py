@@ -1,4 +1,4 @@
-"""Figures of a training, from its recorder and history: losses, schedule, learning-rate search."""
+"""Figures of a training, from its history: losses, schedule, search for a learning rate."""
 
 from itertools import groupby
 
@@ -12,28 +12,22 @@ from src.evidence import BLUE, GREY, ORANGE, PALE, new_figure, show_text
 
 def loss_plot(learn: Learner) -> Figure:
     """The smoothed training loss by batch and the hold-out loss by epoch."""
-    recorder, (fig, ax) = learn.recorder, new_figure(8, 4)
-    losses = [float(loss) for loss in recorder.losses]
-    done = _epochs(np.arange(len(losses)) + 1, recorder.iters)
-    ax.plot(done, losses, color=BLUE, label="training, smoothed")
-    valid = [values[1] for values in recorder.values]
-    if None not in valid:  # with fold=all nothing is held out
-        ax.plot(range(1, len(valid) + 1), valid, "o-", color=ORANGE, label="hold-out")
+    fig, ax = new_figure(8, 4)
+    held_out = learn.history.recorder.values[0][1] is not None  # nothing is with fold=all
+    learn.history.recorder.plot_loss(skip_start=0, with_valid=held_out, ax=ax)
     ax.set(title="Loss", ylabel="loss")
-    ax.legend(frameon=False)
-    _mark_epochs(ax, learn.history.sizes)
+    _mark_sizes(ax, learn)
     return fig
 
 
 def schedule_plot(learn: Learner) -> Figure:
     """Learning rate of the head and momentum by batch, and where the image size changes."""
     fig, axes = new_figure(11, 4, ncols=2)
-    labels = {"lr": ("Learning rate of the head", "learning rate"), "mom": ("Momentum", "momentum")}
-    for ax, (name, (title, label)) in zip(axes, labels.items(), strict=True):
-        values = learn.recorder.hps[name]
-        ax.plot(_epochs(np.arange(len(values)), learn.recorder.iters), values, color=BLUE)
-        ax.set(title=title, ylabel=label)
-        _mark_epochs(ax, learn.history.sizes)
+    names = {"lr": "learning rate of the head", "mom": "momentum"}
+    for ax, (key, name) in zip(axes, names.items(), strict=True):
+        ax.plot(learn.history.recorder.hps[key], color=BLUE)
+        ax.set(title=name.capitalize(), ylabel=name)
+        _mark_sizes(ax, learn)
     return fig
 
 
@@ -52,20 +46,15 @@ def search_plot(learn: Learner) -> Figure | None:
     return fig
 
 
-def _epochs(batches: np.ndarray, ends: list[int]) -> np.ndarray:
-    """Batch numbers as epochs, with fractions; `ends` are the batches at the end of each epoch."""
-    return np.interp(batches, [0, *ends], range(len(ends) + 1))
-
-
-def _mark_epochs(ax: Axes, sizes: list[int | str]) -> None:
-    """Ticks at whole epochs; with several sizes, a line at each change and the sizes above."""
-    ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+def _mark_sizes(ax: Axes, learn: Learner) -> None:
+    """With several image sizes, a line where they change, and the sizes above."""
+    ax.set_xlabel("batch")
     ax.grid(color=PALE)
-    stages = [(size, len(list(epochs))) for size, epochs in groupby(sizes)]
+    stages = [(size, len(list(epochs))) for size, epochs in groupby(learn.history.sizes)]
     if len(stages) < 2:
         return
-    starts = np.cumsum([0, *(epochs for _, epochs in stages)])
+    epochs = np.cumsum([0, *(count for _, count in stages)])
+    starts = np.array([0, *learn.history.recorder.iters])[epochs]
     for start in starts[1:-1]:
         ax.axvline(start, color=GREY, linestyle="--", linewidth=1)
     top = ax.secondary_xaxis("top")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import torch
 from fastai.callback.fp16 import MixedPrecision
+from fastai.learner import Recorder
 from fastai.vision.all import CrossEntropyLossFlat, DataLoaders, Learner, error_rate, set_seed
 from fastai.vision.learner import vision_learner
 
@@ -44,11 +45,9 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             raise
         raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
-    # What the training did, for its figures and card: where the weights are from, the search for
-    # a rate, the image size of each epoch, epochs done and planned, lr, accum, snapshots.
-    learn.history = SimpleNamespace(
-        weights=weights.source, search={}, sizes=[], seconds=0.0, outcome={}
-    )
+    # For figures and card: the source of the weights, the search for a rate, the seconds, and as
+    # outcome epochs, planned, lr, accum, snapshots. `fit` adds recorder and sizes of the epochs.
+    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=0.0, outcome={})
     return learn
 
 
@@ -97,6 +96,8 @@ def _train(
         learn.fit(len(plan) - done, cbs=cbs)
     history, ended = learn.history, plan[: schedule.done]
     history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
+    history.recorder = Recorder()  # a copy: predictions reset that of the Learner
+    vars(history.recorder).update(vars(learn.recorder))
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used}
     if used.snapshots != "none":
         history.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in ended)

@@ -51,7 +51,7 @@ def facts(learn) -> dict:
     return {
         "weights": flat(learn).tolist(), "losses": [float(loss) for loss in recorder.losses],
         "values": [list(values) for values in recorder.values], "iters": recorder.iters,
-        "hps": recorder.hps, "history": vars(learn.history) | {"seconds": 0},
+        "hps": recorder.hps, "history": vars(learn.history) | {"seconds": 0, "recorder": None},
     }
 
 

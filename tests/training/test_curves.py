@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from drawn_texts import overlapping, texts
+from fastai.vision.all import Recorder
 
 from src.training import curves
 
@@ -13,14 +14,14 @@ FOUND = {"lrs": [1e-4, 1e-3, 1e-2, 1e-1], "losses": [2.3, 2.1, 1.2, 3.0], "valle
 
 def learner(sizes, ends=None, valid=True):
     """What a Learner has recorded of one epoch a size, which ended after the batches `ends`."""
-    ends = ends or [4 * number for number in range(1, len(sizes) + 1)]
-    values = [[2.0 / n, 3.0 / n if valid else None, 0.5] for n in range(1, len(sizes) + 1)]
-    recorder = SimpleNamespace(
-        losses=np.linspace(2, 1, ends[-1]), iters=ends, values=values,
-        hps={"lr": list(np.linspace(0.01, 0, ends[-1])), "mom": [0.9] * ends[-1]},
-    )
-    history = SimpleNamespace(sizes=sizes, search=FOUND, outcome={"lr": 0.01})
-    return SimpleNamespace(recorder=recorder, history=history)
+    recorder, numbers = Recorder(), range(1, len(sizes) + 1)
+    recorder.iters = ends or [4 * number for number in numbers]
+    recorder.values = [[2.0 / n, 3.0 / n if valid else None, 0.5] for n in numbers]
+    recorder.metric_names = ["epoch", "train_loss", "valid_loss", "error_rate", "time"]
+    recorder.losses = list(np.linspace(2, 1, recorder.iters[-1]))
+    recorder.hps = {"lr": recorder.losses, "mom": [0.9] * recorder.iters[-1]}
+    history = SimpleNamespace(recorder=recorder, sizes=sizes, search=FOUND)
+    return SimpleNamespace(history=history)
 
 
 def test_every_figure_has_a_title_and_axis_labels_that_can_be_read():
@@ -34,10 +35,10 @@ def test_every_figure_has_a_title_and_axis_labels_that_can_be_read():
 
 @pytest.mark.parametrize(
     ("sizes", "changes"),
-    [([128, 128, "160x128", 192, 192], [2, 3]), (list(range(32, 32 * 9, 32)), range(1, 8))],
+    [([128, 128, "160x128", 192, 192], [6, 9]), (list(range(32, 32 * 9, 32)), range(3, 24, 3))],
 )
 def test_every_size_is_named_and_a_line_stands_where_the_images_grow(sizes, changes):
-    learn = learner(sizes)
+    learn = learner(sizes, [3 * number for number in range(1, len(sizes) + 1)])
     for figure in curves.loss_plot(learn), curves.schedule_plot(learn):
         for ax in figure.axes:
             dashed = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
@@ -47,13 +48,11 @@ def test_every_size_is_named_and_a_line_stands_where_the_images_grow(sizes, chan
         assert overlapping(figure) == ([], [])
 
 
-def test_batches_are_placed_within_their_epochs_however_many_those_have():
+def test_losses_are_drawn_by_batch_and_those_of_the_hold_out_by_epoch():
     learn = learner([64, 64], ends=[2, 6])  # memory did not suffice: the second has twice as many
     training, hold_out = curves.loss_plot(learn).axes[0].lines
-    assert list(training.get_xdata()) == [0.5, 1, 1.25, 1.5, 1.75, 2]  # losses after each batch
-    assert (list(hold_out.get_xdata()), list(hold_out.get_ydata())) == ([1, 2], [3.0, 1.5])
-    (rate,) = curves.schedule_plot(learn).axes[0].lines
-    assert list(rate.get_xdata()) == [0, 0.5, 1, 1.25, 1.5, 1.75]  # rates at its beginning
+    assert list(training.get_ydata()) == learn.history.recorder.losses
+    assert (list(hold_out.get_xdata()), list(hold_out.get_ydata())) == ([2, 6], [3.0, 1.5])
     assert len(curves.loss_plot(learner([64] * 2, valid=False)).axes[0].lines) == 1  # fold=all
 
 
