@@ -28,7 +28,7 @@ def test_size_that_does_not_fit_is_refused_with_those_that_do(data, models):
 
 def test_unreadable_test_images_are_refused_before_training(data, models):
     next((data / "test_images").glob("*.jpg")).write_text("not a picture")
-    assert refusal(begin).startswith("1 unreadable image")
+    assert refusal(begin).startswith("unreadable images (1): ")
     assert list(models.rglob("*.*")) == []
 
 
