@@ -127,7 +127,7 @@ def test_no_function_is_longer_than_40_lines():
 @pytest.mark.parametrize("path", ROOMS, ids=room_id)
 def test_public_functions_are_documented_and_annotated(path):
     for function in functions(tree(path)):
-        if not function.name.startswith(("_", "before_", "after_")):  # fastai's events say when
+        if not function.name.startswith("_"):
             assert function.returns, function.name
             assert ast.get_docstring(function), function.name
 

@@ -54,13 +54,15 @@ class Checkpoint(Callback):
         return self.state
 
     def before_fit(self) -> None:
+        """Restore the state, or write the first one, to retry from with smaller batches."""
         if self.state:
             restore(self.learn, self.state)
             self.state = {}  # free its memory
         else:
-            self.after_epoch()  # to retry from with smaller batches
+            self.after_epoch()
 
     def after_epoch(self) -> None:
+        """Replace the file."""
         state = {"key": self.key, "used": self.used, **collect(self.learn)}
         with atomic_path(self.file) as temporary, torch_writes():
             torch.save(state, temporary)

@@ -44,6 +44,7 @@ def _as_graph(members: Members) -> fx.GraphModule:
 
     class Calls(fx.Tracer):  # local: it is not pickled
         def is_leaf_module(self, *_: Any) -> bool:
+            """Trace no module's own code."""
             return True
 
     return fx.GraphModule(members, Calls().trace(members))

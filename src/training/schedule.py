@@ -97,6 +97,7 @@ class Schedule(Callback):
         self.done, self.seconds, self.hps = 0, 0.0, {"lr": [], "mom": []}
 
     def before_epoch(self) -> None:
+        """Set the loaders, what is frozen, and the seed."""
         self.start = time.perf_counter()
         epoch = self.plan[self.done]
         self.learn.dls = self.loaders(epoch.size)
@@ -105,6 +106,7 @@ class Schedule(Callback):
         seed_epoch(self.seed, self.done, self.dls.train)
 
     def before_batch(self) -> None:
+        """Set the learning rates and the momentum of this batch."""
         phase, number, _ = self.plan[self.done]
         share = (number + self.iter / self.n_iter) / phase.epochs
         above = reversed(range(len(self.opt.param_lists)))
@@ -112,12 +114,15 @@ class Schedule(Callback):
         self.opt.set_hypers(lr=lrs, mom=phase.mom(share))
 
     def after_batch(self) -> None:
+        """Record them, for the figure."""
         for name, values in self.hps.items():
             values.append(self.opt.hypers[-1][name])
 
     def after_epoch(self) -> None:
+        """Count the epoch."""
         self.done += 1
         self.seconds += time.perf_counter() - self.start
 
     def after_fit(self) -> None:
-        self.recorder.hps = self.hps  # where fastai's `plot_sched` reads it
+        """Leave the record where fastai's `plot_sched` reads it."""
+        self.recorder.hps = self.hps

@@ -15,9 +15,11 @@ class Ema(Callback):
         self.decay = decay
 
     def before_fit(self) -> None:
+        """Start with the weights as they are."""
         self.average, self.steps = ModelEmaV3(self.model, self.decay, use_warmup=True), 0
 
     def after_step(self) -> None:
+        """Move the average towards the new weights."""
         self.steps += 1
         self.average.update(self.model, self.steps)
 

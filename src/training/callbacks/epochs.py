@@ -20,18 +20,22 @@ class EpochLog(Callback):
         self.model_name = model_name  # two trainings may share a terminal
 
     def before_fit(self) -> None:
+        """Write the head of the table."""
         self._row("epoch", "train_loss", "valid_loss", f"hold-out error ({INTERVAL})", "time")
 
     def before_epoch(self) -> None:
+        """Open a bar on the terminal."""
         stream, batches = terminal(), len(self.dls.train) + len(self.dls.valid)
         title = f"{self.model_name}: epoch {self.schedule.done + 1}/{len(self.schedule.plan)}"
         interval = 0.2 if stream.isatty() else 30  # seconds; a log file gets few updates
         self.bar = tqdm(total=batches, desc=title, file=stream, mininterval=interval)
 
     def after_batch(self) -> None:
+        """Move the bar."""
         self.bar.update()
 
     def after_epoch(self) -> None:
+        """Write the row of the epoch, and its numbers beside the bar."""
         _, trained, valid, error, took = self.recorder.log
         images = len(self.dls.valid_ds)  # 0 with fold=all: no loss, no error
         trained, valid = f"{trained:.4f}", f"{valid:.4f}" if images else "-"
@@ -56,15 +60,18 @@ class CacheHoldout(Callback):
     order = -1  # before a progress bar wraps the loader
 
     def before_fit(self) -> None:
+        """Cache nothing yet."""
         self.source, self.batches = None, []
 
     def before_validate(self) -> None:
+        """Validate the cached batches if all are there, else begin to cache."""
         if self.dl is self.source and len(self.batches) == len(self.source):
             self.learn.dl = self.batches
         else:
             self.source, self.batches, self.limit = self.dl, [], SHARE * free_memory()
 
     def before_batch(self) -> None:
+        """Cache a batch of the hold-out while there is room."""
         if not self.training and self.dl is self.source:
             batch = to_detach((*self.xb, *self.yb))
             if len(self.dl) * sum(part.nbytes for part in batch) <= self.limit:

@@ -17,6 +17,7 @@ class Precompute(Callback):
     order = 85  # `before_fit` after the Checkpoint has restored, `before_epoch` after the seed
 
     def before_fit(self) -> None:
+        """Compute the features if a frozen epoch comes."""
         self.after_epoch()  # of an epoch that ran out of memory
         coming = self.schedule.plan[self.schedule.done :]
         if coming and coming[0].phase.frozen:
@@ -36,6 +37,7 @@ class Precompute(Callback):
         )
 
     def before_epoch(self) -> None:
+        """In a frozen epoch train on them, and skip the backbone."""
         if not self.schedule.plan[self.schedule.done].phase.frozen:
             self.features = None  # free their memory
             return
@@ -45,6 +47,7 @@ class Precompute(Callback):
             module.forward = noop
 
     def after_epoch(self) -> None:
+        """Use the backbone again."""
         for module in _constant_part(self.model):
             vars(module).pop("forward", None)
 

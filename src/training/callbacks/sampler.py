@@ -20,6 +20,7 @@ class Sampler(Callback):
         self.kind, self.losses = kind, None
 
     def before_train(self) -> None:
+        """Draw the images of the epoch."""
         dl = self.dls.train
         if self.kind == "class":
             labels = torch.tensor([int(label) for label in dl.dataset.tls[1]])
@@ -32,6 +33,7 @@ class Sampler(Callback):
         dl.get_idxs = lambda: torch.multinomial(weights, dl.n, replacement=True).tolist()
 
     def after_loss(self) -> None:
+        """Store the loss of each image of the batch."""
         if self.kind == "hard":
             if self.losses is None:
                 self.losses = torch.full([self.dls.train.n], torch.nan)
@@ -39,6 +41,7 @@ class Sampler(Callback):
             self.losses[batch_images(self.dls.train, self.iter)] = losses.float().cpu()
 
     def after_train(self) -> None:
+        """Restore the loader's own order."""
         vars(self.dls.train).pop("get_idxs", None)
 
 

@@ -39,11 +39,13 @@ class Snapshots(Callback):
         self.kind, self.weights = kind, []
 
     def after_epoch(self) -> None:
+        """Copy the weights where a cycle ends."""
         if self.schedule.plan[self.schedule.done - 1].ends_cycle:
             weights = self.model.state_dict().items()
             self.weights.append({name: w.detach().to("cpu", copy=True) for name, w in weights})
 
     def after_fit(self) -> None:
+        """Make one model of the copies."""
         if self.weights and self.kind == "members":
             models = [deepcopy(self.model) for _ in self.weights]
             for model, weights in zip(models, self.weights, strict=True):

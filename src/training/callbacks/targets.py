@@ -29,10 +29,12 @@ class Auxiliary(Callback):
         self.table, self.diseases = table, diseases
 
     def after_pred(self) -> None:
+        """Split off the outputs of the other targets."""
         self.others = self.pred[:, self.diseases :].float()
         self.learn.pred = self.pred[:, : self.diseases]
 
     def after_loss(self) -> None:
+        """Add their losses to what the gradients are of."""
         if self.training:
             dl = self.dls.train
             names = [dl.dataset.items[n].name for n in batch_images(dl, self.iter)]

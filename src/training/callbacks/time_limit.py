@@ -21,12 +21,15 @@ class TimeLimit(Callback):
         self.variant, self.end, self.validation = variant, end, {}
 
     def before_epoch(self) -> None:
+        """Start the clock of the epoch."""
         self.start = time.monotonic()
 
     def before_validate(self) -> None:
+        """Read it between training and validation."""
         self.middle = time.monotonic()
 
     def after_epoch(self) -> None:
+        """End the training where the next epoch would take too long."""
         plan, done, now = self.schedule.plan, self.schedule.done, time.monotonic()
         last, training, validation = plan[done - 1], self.middle - self.start, now - self.middle
         if last.phase.frozen and self.variant.precompute:  # features are faster than images
