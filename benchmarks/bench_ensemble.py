@@ -1,11 +1,12 @@
 """How long `python -m src.ensemble` takes on finished predictions of the real size.
 
-    python benchmarks/bench_ensemble.py [RUNS]
+    python benchmarks/bench_ensemble.py [--runs 5]
 
 20 models, 3,469 test images, 10 classes. Of each run the seconds by the clock, which a busy machine
 stretches, and those of the processor, which it does not.
 """
 
+import argparse
 import os
 import resource
 import subprocess
@@ -45,4 +46,7 @@ def main(runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    main(parser.parse_args().runs)
