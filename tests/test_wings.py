@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT, run
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -162,3 +163,10 @@ def test_every_command_tells_its_errors_in_one_line(path):
     if any(function.name == "main" for function in functions(tree(path))):
         end = "if __name__ == '__main__':\n    command(main)"
         assert ast.unparse(tree(path).body[-1]) == end
+
+
+def test_the_planted_faults_are_of_the_code_as_it_is():
+    for fault in yaml.safe_load((ROOT / "benchmarks" / "faults.yaml").read_text(encoding="utf-8")):
+        text = (ROOT / "src" / fault["file"]).read_text(encoding="utf-8")
+        assert text.count(fault["old"]) == 1, fault["fault"]
+        assert (ROOT / "tests" / fault["tests"]).is_file(), fault["fault"]
