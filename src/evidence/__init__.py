@@ -8,12 +8,12 @@ from src.evidence.display import (
 )  # fmt: skip
 from src.evidence.phrases import (
     INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,
-    score_in_images, sentence, signed, too_few,
+    score_in_images, sentence, signed,
 )  # fmt: skip
 from src.evidence.probabilities import (
     FLOOR, average, blend, check_probs, is_fresh, join, mean_of, read_probs, write_probs,
 )  # fmt: skip
 from src.evidence.statistics import (
     ALPHA, FEWEST_IMAGES, Comparison, LogLoss, columns_of, compare, compare_repeats,
-    comparison_of, images_right, log_losses, right, same_mix, wilson, wrong_of,
+    comparison_of, images_right, log_losses, right, same_mix, too_few, wilson, wrong_of,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 
 from src.core import load_facts
-from src.evidence.statistics import FEWEST_IMAGES, Comparison, LogLoss, images_right, wilson
+from src.evidence.statistics import Comparison, LogLoss, images_right, wilson
 
 INTERVAL = "95 % interval"
 
@@ -21,17 +21,8 @@ def error_cell(wrong: int, images: int) -> str:
     return error_phrase(wrong, images).replace(f"{INTERVAL} ", "")
 
 
-def too_few(images: int) -> str:
-    """Why members are not compared on so few common images; empty where there are enough."""
-    lacks = f"all members together held out {images} images, a comparison needs {FEWEST_IMAGES}"
-    return "" if images >= FEWEST_IMAGES else lacks
-
-
 def score_in_images(score: float | str, images: int | None = None) -> str:
-    """`2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)` from a leaderboard score.
-
-    Without `images` it is a public score.
-    """
+    """`2,570 of 2,601 right, 31 wrong ± 5.5 (one standard error)`; a public score by default."""
     images = load_facts().public if images is None else images
     count = images_right(score, images)
     wrong, error = images - count, math.sqrt(count * (images - count) / images)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from src.core import UserError, atomic_path
 
-KEYS = ("kind", "split", "model", "sha256", "tta", "images")  # metadata that every file has
+KEYS = {"kind", "split", "model", "sha256", "tta", "images"}  # metadata that every file has
 TOLERANCE = 1e-3  # of a row's sum: the error of a softmax in half precision
 FLOOR = 1e-7  # smaller ones are 0 in half precision; one such 0 must not veto an image
 
@@ -26,19 +26,18 @@ def write_probs(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    meta = {"kind": "probability", **meta}
-    _check_meta(meta, path)
     tables = {"plain": plain} if views is None else {"plain": plain, "views": views}
     for view, table in tables.items():
         check_probs(table, f"{path} ({view})")
     joined = dict(zip(tables, join(list(tables.values())), strict=True))
     stacked = pd.concat(joined, names=["view", "image_id"]).astype(np.float32)
     table = pa.Table.from_pandas(stacked)
-    schema = {**table.schema.metadata, b"paddy": json.dumps(meta).encode()}
+    text = json.dumps({"kind": "probability", **meta})
+    schema = {**table.schema.metadata, b"paddy": text.encode()}
     with atomic_path(path) as temporary:
         # Probabilities neither repeat nor compress; stored plain they are read three times faster.
-        storage = {"use_dictionary": ["view", "image_id"], "compression": "none"}
-        pq.write_table(table.replace_schema_metadata(schema), temporary, **storage)
+        pq.write_table(table.replace_schema_metadata(schema), temporary,
+                       use_dictionary=["view", "image_id"], compression="none")
 
 
 def read_probs(
@@ -120,7 +119,6 @@ def mean_of(
     """Weighted mean (images, classes) of `stack` (models, images, classes); rows sum to 1."""
     if geometric:
         stack = np.log(np.maximum(stack, FLOOR))
-    weights = np.ones(len(stack)) if weights is None else weights
     mean = np.average(stack, axis=0, weights=weights)
     mean = np.exp(mean) if geometric else mean
     return mean / mean.sum(axis=1, keepdims=True)
@@ -137,21 +135,17 @@ def average(
 
 
 def _meta(metadata: Mapping[bytes, bytes] | None, path: Path) -> dict[str, Any]:
-    """The metadata of the file at `path`, refused when it is not the contract's."""
+    """The metadata of the file at `path`, refused when they are not the contract's."""
     try:
         meta = json.loads((metadata or {})[b"paddy"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError):
+        meta = {}
+    if not meta.keys() >= KEYS:
         raise UserError(f"{path} does not say which model and images it belongs to",
-                        f"delete it, then {_remedy(path)}") from error
-    _check_meta(meta, path)
-    return meta
-
-
-def _check_meta(meta: Mapping[str, Any], path: Path) -> None:
-    if missing := [key for key in KEYS if key not in meta]:
-        raise UserError(f"{path}: its metadata lack {', '.join(missing)}", "predict it again")
+                        f"delete it, then {_remedy(path)}")
     if meta["kind"] != "probability":
         raise UserError(f"{path} holds {meta['kind']}, not probabilities", "take the softmax first")
+    return meta
 
 
 def _differing(meta: Mapping[str, Any], expect: Mapping[str, Any]) -> list[str]:

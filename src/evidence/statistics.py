@@ -1,11 +1,5 @@
 """Errors counted in images, and two tables of probabilities compared on the same images.
 
-The gain of an image is how many of its predictions became right, less those that became wrong:
-1, 0 or −1 for one training, whole numbers for several. An exact sign test decides whether every
-gain but 0 has its sign by the toss of a fair coin. The interval holds the sums to be expected of
-the other coins that this test does not reject, so it excludes 0 exactly when p is below `alpha`.
-With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and Pearson's interval.
-
 `scipy.stats` takes half a second to import, so only the functions that need it do.
 """
 
@@ -18,13 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from src.core import UserError, load_facts
+from src.core import UserError
 from src.evidence.probabilities import FLOOR, join
 
 ALPHA = 0.05
 FEWEST_IMAGES = 50  # in common; fewer cannot tell one model, or one weight, from another
-LAST_DIGIT = 1e-5  # scores have five digits
-HALVINGS = 40  # of the interval from 0 to 1: what is left is less than a millionth of an image
 
 
 class Comparison(NamedTuple):
@@ -84,6 +76,11 @@ def wrong_of(probs: pd.DataFrame, labels: pd.Series) -> tuple[int, int]:
     return int((~right(probs, labels)).sum()), len(probs)
 
 
+def too_few(images: int) -> bool:
+    """Whether so few images that all members held out compare nothing."""
+    return images < FEWEST_IMAGES
+
+
 def wilson(wrong: int, images: int) -> tuple[float, float]:
     """95 % interval of an error rate (Wilson 1927), sound for few images and for none wrong."""
     from scipy.stats import binomtest
@@ -95,8 +92,10 @@ def wilson(wrong: int, images: int) -> tuple[float, float]:
 def compare(
     new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, alpha: float = ALPHA
 ) -> Comparison:
-    """`new` against `old` on the images that both and `labels` (image_id → label) have."""
-    return comparison_of(_gains(right, [_common(new, old, labels)], labels), alpha)
+    """`new` against `old` on the images that both have; `labels`: image_id → label."""
+    common = new.index.intersection(old.index)
+    pair = join([new.loc[common], old.loc[common]])
+    return comparison_of(_gains(right, [pair], labels), alpha)
 
 
 def compare_repeats(
@@ -104,8 +103,7 @@ def compare_repeats(
 ) -> tuple[Comparison, LogLoss]:
     """The `pairs` (new, old) of one or more trainings as one comparison, counted in predictions.
 
-    An image held out in several trainings is one piece of evidence: test and intervals take whole
-    images, with all their predictions.
+    Test and intervals take whole images: one held out several times is one piece of evidence.
     """
     joined = [join(pair) for pair in pairs]
     gains, losses = (_gains(score, joined, labels) for score in (right, log_losses))
@@ -113,10 +111,7 @@ def compare_repeats(
 
 
 def comparison_of(gains: pd.Series, alpha: float = ALPHA) -> Comparison:
-    """The comparison that `gains` of predictions, by image, are.
-
-    1 is a prediction that became right, −1 one that became wrong.
-    """
+    """The comparison of predictions that became right (1), wrong (−1) or neither, by image."""
     gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
     by_image = gains if gains.index.is_unique else gains.groupby(level=0).sum()
     tested = sign_test(by_image.to_numpy(dtype=int), alpha)
@@ -141,18 +136,13 @@ def _gains(score: Callable, pairs: Sequence, labels: pd.Series) -> pd.Series:
     )
 
 
-def _common(new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series) -> list[pd.DataFrame]:
-    """Both tables, cut to the images that they and the labels have."""
-    common = new.index.intersection(old.index).intersection(labels.index)
-    if not len(common):
-        raise UserError("no image was held out by both", "compare models of the same folds, seed")
-    return join([new.reindex(common), old.reindex(common)])
-
-
 def sign_test(gains: np.ndarray, alpha: float) -> tuple[float, int, int]:
-    """Two-sided p-value of the whole `gains`, and the whole numbers at the ends of the interval.
+    """The two-sided p-value of `gains`, and the whole numbers at the ends of their interval.
 
-    They lie inside it, so that 0 is between them just when the interval holds it.
+    A gain is how many predictions of an image became right, less those that became wrong. The exact
+    test is whether a fair coin gave every gain its sign; the interval holds the sums expected of
+    the other coins that it does not reject, so it excludes 0 exactly when p is below `alpha`.
+    With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and Pearson's interval.
     """
     sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
     tails = [partial(_tail, sizes, counts, side[side > 0].sum()) for side in (gains, -gains)]
@@ -177,7 +167,7 @@ def _tail(sizes: np.ndarray, counts: np.ndarray, least: int, share: float) -> fl
 def _rejected(tail: Callable[[float], float], level: float) -> float:
     """The greatest share whose `tail` is below `level`; one half is tried first, as p is found."""
     low, high = 0.0, 1.0
-    for _ in range(HALVINGS):
+    for _ in range(40):  # what is left then is less than a millionth of an image
         middle = (low + high) / 2
         low, high = (middle, high) if tail(middle) < level else (low, middle)
     return low
@@ -195,21 +185,15 @@ def same_mix(counts: pd.Series, known: pd.Series) -> float:
     return float(chi2_contingency(table[:, table.any(axis=0)], correction=False).pvalue)
 
 
-def images_right(score: float | str, images: int | None = None) -> int:
-    """How many of `images` (None: of the public score's) a score of five digits stands for."""
-    facts = load_facts()
-    images = facts.public if images is None else images
+def images_right(score: float | str, images: int | None) -> int:
+    """How many of `images` a score of five digits stands for."""
     if not images:
         raise UserError("params.yaml, competition: the images of this score are not known",
                         "give public and private their numbers there")
-    try:
-        value = float(score)
-    except ValueError as error:
-        raise UserError(f"score {score!r} is no number", "give it as Kaggle shows it") from error
+    value = pd.to_numeric(score, errors="coerce")
     count = round(value * images) if 0 <= value <= 1 else -1
     # Kaggle cuts the score off after five digits (2,571 of 2,601 is shown as 0.98846, not 0.98847).
-    if not -LAST_DIGIT / 2 <= count / images - value + 1e-12 < LAST_DIGIT:
+    if not -0.5e-5 <= count / images - value + 1e-12 < 1e-5:
         raise UserError(f"score {score} is no whole number of {images:,} images",
-                        f"give all five digits, and {facts.public:,} images for a public score, "
-                        f"{facts.private:,} for a private one")
+                        "give all five digits, the public score first")
     return count

@@ -6,11 +6,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binomtest
 from small_tables import probs_of
 
 from src.compare import verdict
-from src.core import UserError
 from src.evidence import (
     ALPHA,
     LogLoss,
@@ -33,12 +32,10 @@ def probs(ids, wrong=(), certainty=0.8):
 
 
 def gains_of(gained, lost, unchanged=7):
-    """One image each: 1 where it was gained, −1 where it was lost."""
     return np.repeat([1, -1, 0], [gained, lost, unchanged])
 
 
 def comparison(gained, lost, images=2081, alpha=ALPHA):
-    """A comparison with these counts."""
     return comparison_of(pd.Series(gains_of(gained, lost, images - gained - lost)), alpha)
 
 
@@ -63,14 +60,6 @@ def test_only_images_that_both_held_out_count():
     assert (c.images, c.gained, c.lost) == (4, 0, 2)
 
 
-def test_nothing_in_common_and_other_classes_are_refused():
-    old = probs(IDS[:2])
-    with pytest.raises(UserError, match="no image was held out by both"):
-        compare(old.iloc[:1], old.iloc[1:], LABELS)
-    with pytest.raises(UserError, match="different classes"):
-        compare(old.set_axis(["blast", "hispa"], axis=1), old, LABELS)
-
-
 def test_the_interval_of_a_log_loss_is_about_two_standard_errors_wide_and_repeats():
     differences = pd.Series(np.repeat([0.0, 1.0], 200))
     # standard error 0.5 / sqrt(400) = 0.025
@@ -91,12 +80,6 @@ def test_one_training_is_compared_as_ever_in_any_order_of_rows_and_columns():
     turned = compare_repeats([(new, old.iloc[::-1, ::-1])], LABELS)
     assert turned[0] == compare(new, old, LABELS)
     assert turned == compare_repeats([(new, old)], LABELS)
-
-
-def test_trainings_of_other_images_add_up():
-    halves = IDS[:100], IDS[100:]
-    pairs = [(probs(ids, ids[:2]), probs(ids, ids[2:12])) for ids in halves]
-    assert compare_repeats(pairs, LABELS)[0] == comparison(20, 4, 200)
 
 
 def test_the_same_images_five_times_are_not_five_times_the_evidence():
@@ -124,7 +107,7 @@ def test_an_image_counts_by_its_gain_over_all_trainings():
 
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 6])
 @pytest.mark.parametrize(
-    ("gained", "lost"), [(20, 16), (0, 1), (1, 9), (3, 3), (12, 0), (400, 330), (3000, 2900)]
+    ("gained", "lost"), [(20, 16), (0, 1), (3, 3), (12, 0), (3000, 2900)]
 )
 def test_single_gains_are_tested_as_mcnemar_and_clopper_and_pearson_do(gained, lost, alpha):
     count = gained + lost
@@ -141,41 +124,20 @@ def test_larger_gains_are_tested_by_the_signs_that_fair_coins_give_them():
     assert sign_test(np.array([3, 2, 0, -1]), 0.05)[0] == pytest.approx(2 * 2 / 8)
     # 3 − 2 − 1 = 0: as many ways lead above it as below
     assert sign_test(np.array([3, -2, -1]), 0.05)[0] == 1
-
-
-def random_gains():
-    """Nets of several trainings, many of them with a p close to 0.05."""
-    random = np.random.default_rng(0)
-    for drift in np.linspace(-0.25, 0.25, 30):
-        signs = np.where(random.random(40) < 0.5 + drift, 1, -1)
-        yield signs * random.choice([0, 1, 1, 1, 2, 2, 3, 5], 40)
+    assert sign_test(np.zeros(50, dtype=int), 0.05) == (1.0, 0, 0)  # nothing is proved
 
 
 def test_the_interval_excludes_zero_exactly_when_p_is_below_alpha_and_turns_with_the_signs():
-    grid = [gains_of(*counts) for counts in product(range(0, 25, 2), range(12))]
-    decided = 0
-    for gains in [*grid, *random_gains()]:
+    random, decided = np.random.default_rng(0), 0
+    for drift in np.linspace(-0.25, 0.25, 60):  # of 40 images in several trainings
+        signs = np.where(random.random(40) < 0.5 + drift, 1, -1)
+        gains = signs * random.choice([0, 1, 1, 1, 2, 2, 3, 5], 40)
         p, low, high = sign_test(gains, 0.05)
         assert low <= gains.sum() <= high
         assert (low > 0 or high < 0) == (p < 0.05), (p, low, high)
         assert sign_test(-gains, 0.05) == (pytest.approx(p), -high, -low)
         decided += p < 0.05
-    assert decided > 50
-
-
-def test_the_interval_covers_the_true_sum_of_unequal_gains_often_enough(share=0.75):
-    sizes, counts = (1, 2, 3), (6, 3, 2)
-    truth, covered = round((2 * share - 1) * 18), 0
-    for heads in product(*(range(count + 1) for count in counts)):
-        times = [k for n, count in zip(heads, counts, strict=True) for k in (n, count - n)]
-        gains = np.repeat([sign * size for size in sizes for sign in (1, -1)], times)
-        _, low, high = sign_test(gains, 0.05)
-        covered += binom.pmf(heads, counts, share).prod() * (low <= truth <= high)
-    assert covered >= 0.95
-
-
-def test_no_gain_at_all_has_no_width_and_proves_nothing():
-    assert sign_test(np.zeros(50, dtype=int), 0.05) == (1.0, 0, 0)
+    assert 10 < decided < 50
 
 
 # The sentences
@@ -196,6 +158,7 @@ def test_a_sentence_says_whether_there_is_evidence_and_of_what(counts, text):
 def test_a_table_shows_the_level_of_the_interval():
     assert gain_phrase(comparison(9, 1)) == "+8 (95 % +2 … +9, p 0.021)"
     assert gain_phrase(comparison(9, 1, alpha=ALPHA / 6)) == "+8 (99.2 % −1 … +9, p 0.021)"
+    assert gain_phrase(comparison(42, 25)).endswith("p 0.0498)")  # not 0.05, which is no evidence
     assert gain_phrase(comparison(0, 1204)) == "−1,204 (95 % −1,204 … −1,197, p 0)"
 
 
