@@ -20,7 +20,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from simulated import DESERVING, EQUAL, MIXED, SUBTLE, simulate  # noqa: E402
 
 from src.ensemble import search  # noqa: E402
-from src.ensemble.members import harm_of_tta  # noqa: E402
 from src.ensemble.report import (  # noqa: E402
     as_text,
     disagreement,
@@ -28,7 +27,7 @@ from src.ensemble.report import (  # noqa: E402
     gain_sentence,
 )
 from src.ensemble.weights import WEIGHTS  # noqa: E402
-from src.evidence import average, signed, wrong_of  # noqa: E402
+from src.evidence import average, compare, signed, wrong_of  # noqa: E402
 
 SIZE = 10_407
 FRESH = 1_000_000  # seeds from here on draw images that no search has seen
@@ -44,7 +43,7 @@ def whole_search() -> None:
         "error correlation": lambda: error_correlation(tables, labels),
         "gain": lambda: gain_sentence(tables, labels, average(tables.values())),
         "TTA of 20 models": lambda: [
-            harm_of_tta(tables[a], tables[b], labels, a)
+            compare(tables[a], tables[b], labels)
             for a, b in zip(names, names[1:] + names[:1], strict=True)
         ],
     }

@@ -1,7 +1,4 @@
-"""An ensemble: its members' probabilities, how they are averaged, and the submission it writes.
-
-`python -m src.ensemble` and paddy_ensemble.ipynb are the two ways to use one.
-"""
+"""An ensemble: its members' probabilities, how they are averaged, and the submission it writes."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -13,15 +10,13 @@ import pandas as pd
 from src import competition
 from src.competition import some
 from src.core import UserError, models_dir, nearest
-from src.ensemble.members import Card, Member, counted, find_members, read_members, unmeasured
-from src.ensemble.weights import SELECT, with_temperature
+from src.ensemble.members import Member, counted, find_members, read_members, unmeasured
+from src.ensemble.weights import SELECT, Tables, with_temperature
 from src.evidence import FEWEST_IMAGES, average, error_phrase, wrong_of
 from src.submission import Predicted, labels_of, submit_command, write_submission
 
 # The parameters cell of paddy_ensemble.ipynb.
-PARAMETERS = (
-    "weights", "mean", "temperatures", "select", "data", "models", "notebook", "force",
-)  # fmt: skip
+PARAMETERS = ("weights", "mean", "temperatures", "select", "data", "models", "notebook", "force")
 MEANS = ("arithmetic", "geometric")
 
 
@@ -35,7 +30,7 @@ class Ensemble(NamedTuple):
     labels: pd.Series  # of the training images
     # Of the images that all measured members held out (those of fold=all are not among them): the
     # members' probabilities, and their weighted mean; no rows where there is no such image.
-    tables: dict[str, pd.DataFrame]
+    tables: Tables
     valid: pd.DataFrame
     select: str  # who decides the weights, a word of SELECT
     why: str  # what the search found; empty without one
@@ -53,7 +48,7 @@ def open_ensemble(
     """
     place, folder = models_dir(models), competition.find(data)
     _require_choices(select, mean, weights, temperatures)
-    found, left_out = find_members(place, folder, list(names), notebook)
+    found, left_out = find_members(place, folder, names, notebook)
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "it is empty"
         raise UserError(f"no model in {place} can be used ({why})",
@@ -82,15 +77,12 @@ def _require_choices(select: str, mean: str, weights: str, temperatures: str) ->
     for name, value, known in (("select", select, SELECT), ("mean", mean, MEANS)):
         if value not in known:
             raise UserError(f"{name}={value!r} is no choice", nearest(str(value), known))
-    given = {"weights": weights, "temperatures": temperatures, "mean": mean != MEANS[0]}
-    if select != "equal" and any(given.values()):
-        both = " and ".join([*(name for name, value in given.items() if value), "select"])
-        raise UserError(f"{both} decide the average", "give one of them")
+    if select != "equal" and (weights or temperatures or mean != MEANS[0]):
+        raise UserError(f"select={select} searches for weights, mean and temperatures itself",
+                        "give none of these, or no select")
 
 
-def _by_member(
-    text: str, found: Mapping[str, list[Card]], kind: str, least: float
-) -> dict[str, float]:
+def _by_member(text: str, found: Mapping, kind: str, least: float) -> dict[str, float]:
     """`vit=2` → member name → number, usually 1; a family's counts for each of its members."""
     family_of, given = {name: cards[0]["family"] for name, cards in found.items()}, {}
     known = [*sorted({*family_of.values()}), *found]
@@ -110,23 +102,17 @@ def _by_member(
     return {name: given.get(name, given.get(family_of[name], 1.0)) for name in found}
 
 
-def average_of(
-    members: list[Member], tables: Mapping[str, pd.DataFrame], mean: str
-) -> pd.DataFrame:
-    """The members' `tables`, by name, at their temperatures, as one weighted `mean`.
-
-    A member without a table is left out: on the hold-out, one that held nothing out.
-    """
-    used = [m for m in counted(members) if m.name in tables]
-    own = [_at_temperature(tables[m.name], m.temperature) for m in used]
+def average_of(members: list[Member], tables: Tables, mean: str) -> pd.DataFrame:
+    """The weighted `mean` of the `tables` of the members, at their temperatures."""
+    used = [m for m in counted(members) if m.name in tables]  # not those that held nothing out
+    own = []
+    for m in used:
+        table = tables[m.name]
+        if m.temperature != 1:
+            values = with_temperature(table.to_numpy(dtype=float), m.temperature)
+            table = pd.DataFrame(values, table.index, table.columns)
+        own.append(table)
     return average(own, [m.weight for m in used], geometric=mean == "geometric")
-
-
-def _at_temperature(table: pd.DataFrame, temperature: float) -> pd.DataFrame:
-    if temperature == 1:
-        return table
-    values = with_temperature(table.to_numpy(dtype=float), temperature)
-    return pd.DataFrame(values, table.index, table.columns)
 
 
 def lacking(ensemble: Ensemble, models: int = 2) -> str:
@@ -134,15 +120,13 @@ def lacking(ensemble: Ensemble, models: int = 2) -> str:
     images = len(ensemble.valid)
     if len(ensemble.tables) >= models and images >= FEWEST_IMAGES:
         return ""
-    measured = [member for member in ensemble.members if member.name in ensemble.tables]
-    who = some([_held_out(member) for member in measured], 5) or "all trained on all images"
+    who = [_held_out(member) for member in ensemble.members if member.name in ensemble.tables]
     return (f"a comparison needs {models} models and {FEWEST_IMAGES} images that all of them held "
-            f"out; there are {len(measured)} and {images}: {who}; train another model for a fold "
-            "that all of them hold out")
+            f"out; there are {len(who)} and {images}: {some(who, 5) or 'all trained on all images'}"
+            "; train another model for a fold that all of them hold out")
 
 
 def _held_out(member: Member) -> str:
-    """`vit_small_squish_224 held out fold 0 of seed 42, stratified`."""
     variant = member.models[0]["variant"]
     folds = ", ".join(str(card["variant"]["fold"]) for card in member.models)
     return f"{member.title} held out fold {folds} of seed {variant['seed']}, {variant['split']}"
@@ -150,11 +134,10 @@ def _held_out(member: Member) -> str:
 
 def typed(ensemble: Ensemble) -> dict[str, str]:
     """How the members are averaged, as --weights, --mean and --temperatures take it."""
-    weights = [f"{m.name}={m.weight:g}" for m in ensemble.members]
-    others = [f"{m.name}={m.temperature:g}" for m in ensemble.members if m.temperature != 1]
-    return {
-        "weights": " ".join(weights), "mean": ensemble.mean, "temperatures": " ".join(others),
-    }  # fmt: skip
+    weights = " ".join(f"{m.name}={m.weight:g}" for m in ensemble.members)
+    temperatures = " ".join(f"{m.name}={m.temperature:g}" for m in ensemble.members
+                            if m.temperature != 1)
+    return {"weights": weights, "mean": ensemble.mean, "temperatures": temperatures}
 
 
 def ensemble_probs(ensemble: Ensemble) -> pd.DataFrame:
@@ -163,18 +146,14 @@ def ensemble_probs(ensemble: Ensemble) -> pd.DataFrame:
 
 
 def provenance(ensemble: Ensemble) -> dict[str, Any]:
-    """The members and their weights, who chose these, the error on the hold-out.
-
-    `expected` is for the guard: how often each label is predicted there, and how often the same as
-    by each member's plain view.
-    """
+    """The members and their weights, who chose these, the error on the hold-out."""
     used, (wrong, images) = counted(ensemble.members), wrong_of(ensemble.valid, ensemble.labels)
     expected: dict[str, Any] = {"images": images}
-    if images:
+    if images:  # the guard expects the mix of labels, and the agreement with each plain member
         picks = labels_of(ensemble.valid)
         expected["labels"] = picks.value_counts().sort_index().to_dict()
-        expected["agree"] = {m.name: int((labels_of(m.plain_valid).reindex(picks.index)
-                                          == picks).sum()) for m in used}
+        plain = {m.name: labels_of(m.plain_valid).reindex(picks.index) for m in used}
+        expected["agree"] = {name: int((labels == picks).sum()) for name, labels in plain.items()}
     return {
         "members": [_origin(m) for m in used],
         "select": ensemble.select, "why": ensemble.why, **typed(ensemble),
@@ -184,12 +163,10 @@ def provenance(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def _origin(member: Member) -> dict[str, Any]:
-    """A member in the provenance of a submission."""
-    why, variant = member.without_tta, member.models[0]["variant"]
-    tta = {"tta": "none", "why": why} if why else {"tta": variant["tta"]}
     models = {c["name"]: {key: c[key] for key in ("sha256", "commit")} for c in member.models}
-    known = {"name": member.name, "family": member.family, "weight": member.weight}
-    return {**known, **tta, "models": models}
+    origin = {"name": member.name, "family": member.family, "weight": member.weight,
+              "tta": member.models[0]["variant"]["tta"], "models": models}
+    return origin | ({"tta": "none", "why": member.without_tta} if member.without_tta else {})
 
 
 def write_ensemble(
@@ -199,8 +176,9 @@ def write_ensemble(
     probs, facts, folder = ensemble_probs(ensemble), provenance(ensemble), ensemble.folder
     used = [Predicted(m.name, m.plain_valid, m.plain_test) for m in counted(ensemble.members)]
     path = write_submission(probs, folder, ensemble.notebook, facts, good, force, used)
-    held = facts["holdout"]
-    error = f"{'hold-out ' * bool(held['images'])}{error_phrase(held['wrong'], held['images'])}"
+    error = error_phrase(**facts["holdout"])
+    if len(ensemble.valid):
+        error = f"hold-out {error}"
     print(f"\nwritten: {path}")
     if competition.is_drawn(folder):
         print("not for Kaggle: the competition is drawn, nobody there knows its images")

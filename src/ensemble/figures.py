@@ -1,7 +1,4 @@
-"""Figures about an ensemble, made from numbers alone; they are returned, not shown.
-
-matplotlib is imported by `new_figure` alone, since most commands draw nothing.
-"""
+"""Figures about an ensemble, made from numbers alone; they are returned, not shown."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,6 @@ from src.ensemble.report import ENSEMBLE, calibrated, confidence_bins, disagreem
 from src.evidence import BLUE, GREY, ORANGE, PALE, new_figure, wilson, wrong_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -33,7 +29,7 @@ def error_plot(ensemble: Ensemble) -> "Figure":
     return fig
 
 
-def _shares(ax: "Axes", counts: Mapping[Any, int], images: int, what: str = "") -> None:
+def _shares(ax: Any, counts: Mapping[Any, int], images: int, what: str = "") -> None:
     """A dot with its 95 % interval for each of `counts`, in % of `images`, the first on top."""
     for row, (name, count) in enumerate(counts.items()):
         low, high = (100 * bound for bound in wilson(count, images))
@@ -47,7 +43,7 @@ def _shares(ax: "Axes", counts: Mapping[Any, int], images: int, what: str = "") 
 
 
 def disagreement_map(ensemble: Ensemble) -> "Figure":
-    """How many images every two members predict differently: the lower triangle, with names."""
+    """How many images every two members predict differently, as a lower triangle."""
     if why := lacking(ensemble):
         return _note(why)
     table = disagreement(ensemble.tables)

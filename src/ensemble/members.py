@@ -3,7 +3,7 @@
 The folds of one variant are one member, under the name of fold 0.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,19 +20,15 @@ TWICE = "name it once (a variant stands for all of its folds); --weights NAME=2 
 
 
 class Member(NamedTuple):
-    """A member as its models predict; `average_of` applies weight and temperature.
-
-    Folds of one variant have their hold-outs put together and their test probabilities averaged.
-    The plain tables, without TTA, are what the guard compares a submission with.
-    """
+    """A member as its models predict; `average_of` applies weight and temperature."""
 
     name: str
     models: list[Card]
     weight: float
     temperature: float
-    valid: pd.DataFrame  # no rows when nothing was held out
-    test: pd.DataFrame
-    plain_valid: pd.DataFrame
+    valid: pd.DataFrame  # of all folds together; no rows when nothing was held out
+    test: pd.DataFrame  # the mean of the folds
+    plain_valid: pd.DataFrame  # without TTA: the guard compares submissions with these
     plain_test: pd.DataFrame
     without_tta: str = ""  # why `valid` and `test` are the plain ones; empty when they have TTA
 
@@ -43,23 +39,23 @@ class Member(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Its name for a reader: `vit_small_squish_224 (5 folds)`."""
+        """`vit_small_squish_224 (5 folds)`."""
         folds = len(self.models)
         return self.name if folds == 1 else f"{self.name} ({folds} folds)"
 
 
 def find_members(
-    models: Path, folder: Path, names: list[str], notebook: str
+    models: Path, folder: Path, names: Sequence[str], notebook: str
 ) -> tuple[dict[str, list[Card]], dict[str, str]]:
     """Member name → the cards of its models, by fold; and model name → why it is left out.
 
-    Without `names` the members are all finished models of one notebook that were trained on these
-    classes and images. UserError if one is damaged: leaving it out would change the ensemble.
+    Without `names` all finished models of one notebook, these classes and images are members; a
+    damaged one is refused, since leaving it out would change the ensemble.
     """
     finished, damaged = bundle.read_cards(models)
     if damaged and not names:
-        others = f" (damaged, too: {some([*damaged][1:], 3)})" * (len(damaged) > 1)
-        raise UserError(f"{next(iter(damaged.values()))}{others}; or name the models to average")
+        first = next(iter(damaged.values()))
+        raise UserError(f"{first} (damaged: {some(damaged, 4)}); or name the models to average")
     data, classes = competition.train_fingerprint(folder), competition.classes(folder)
     left_out = {name: why for name, c in finished.items() if (why := _foreign(c, data, classes))}
     cards = [_completed(card) for name, card in finished.items() if name not in left_out]
@@ -137,10 +133,7 @@ def _odd_folds(cards: list[Card]) -> dict[str, str]:
 
 
 def _grouped_twins(cards: list[Card]) -> dict[str, str]:
-    """Models of grouped folds whose recipe is a member with the usual folds: name → reason.
-
-    A recipe counts once, so the same one on other folds may not double its weight.
-    """
+    """Models of grouped folds whose recipe is a member already, and counts once: name → reason."""
     ignored = ("fold", "split", "split digest", *bundle.TTA_FIELDS)
     usual = [card for card in cards if card["variant"]["split"] != "grouped"]
     return {
@@ -157,12 +150,11 @@ def read_members(
     images = competition.test_fingerprint(folder)
     names = [card["name"] for cards in found.values() for card in cards]
     known = {name: bundle.read_card(models, name, trust) for name in names}
-    stale = [n for n, card in known.items() if bundle.stale(models, card, images)]
-    if stale:
+    if any(bundle.stale(models, card, images) for card in known.values()):
         from src.predict import predict_bundles  # the only branch that needs torch
 
-        predict_bundles(dict.fromkeys(stale, {}), models, folder, trust)
-        known |= {name: bundle.read_card(models, name, trust) for name in stale}
+        predict_bundles(dict.fromkeys(names, {}), models, folder, trust)
+        known = {name: bundle.read_card(models, name, trust) for name in names}
     return [
         _read_member(models, name, [_completed(known[c["name"]]) for c in cards], images, labels)
         for name, cards in found.items()
@@ -173,28 +165,23 @@ def _read_member(
     models: Path, name: str, cards: list[Card], images: str, labels: pd.Series
 ) -> Member:
     """A member from its models' files, with TTA unless its hold-out proves that it hurts."""
-    def _read(card: Card, split: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-        tables = bundle.read_predictions(models, card, split, images)
-        return tables["plain"], blend(tables, card["variant"]["beta"])
-
-    tests = zip(*(_read(card, "test") for card in cards), strict=True)
-    plain_test, test = (average(tables) for tables in tests)
-    valids = [_read(card, "valid") for card in cards if "valid" in bundle.splits(card)]
-    valids = map(pd.concat, zip(*valids, strict=True)) if valids else [plain_test.iloc[:0]] * 2
-    plain_valid, valid = valids
+    tests, valids = (
+        [bundle.read_predictions(models, card, split, images)
+         for card in cards if split in bundle.splits(card)] for split in ("test", "valid")
+    )
+    beta = cards[0]["variant"]["beta"]  # the same for all folds, see _odd_folds
+    plain_test, test = average(t["plain"] for t in tests), average(blend(t, beta) for t in tests)
+    plain_valid = valid = plain_test.iloc[:0]
+    if valids:
+        plain_valid = pd.concat([tables["plain"] for tables in valids])
+        valid = pd.concat([blend(tables, beta) for tables in valids])
     for table in (plain_test, test, plain_valid, valid):
         table.attrs["model"] = name
-    measurable = len(valid) and cards[0]["variant"]["tta"] != "none"
-    why = harm_of_tta(plain_valid, valid, labels, name) if measurable else ""
-    if why:
-        valid, test = plain_valid, plain_test
-    return Member(name, cards, 1.0, 1.0, valid, test, plain_valid, plain_test, why)
-
-
-def harm_of_tta(plain: pd.DataFrame, tta: pd.DataFrame, labels: pd.Series, name: str) -> str:
-    """The evidence that TTA hurts the model `name` on its hold-out; empty where there is none."""
-    found = compare(tta, plain, labels)
-    return sentence(found, "TTA", name) if found.high < 0 else ""
+    found = compare(valid, plain_valid, labels)
+    if found.high >= 0:
+        return Member(name, cards, 1.0, 1.0, valid, test, plain_valid, plain_test)
+    why = sentence(found, "TTA", name)
+    return Member(name, cards, 1.0, 1.0, plain_valid, plain_test, plain_valid, plain_test, why)
 
 
 def counted(members: list[Member]) -> list[Member]:

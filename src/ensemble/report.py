@@ -1,7 +1,6 @@
 """What is printed of an ensemble: its members, their errors, what each one contributes."""
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,12 +10,10 @@ from src.competition import some
 from src.ensemble.ensemble import Ensemble, lacking
 from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
-from src.ensemble.weights import gather, temperatures
+from src.ensemble.weights import Tables, gather, temperatures
 from src.evidence import FEWEST_IMAGES, INTERVAL, average, error_cell, wrong_of
 
-BINS = 10  # of the reliability diagram
 ENSEMBLE = "ensemble"  # the row beside the models'
-Tables = Mapping[str, pd.DataFrame]  # hold-out probabilities of the same images, by model
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -30,8 +27,7 @@ def as_text(table: pd.DataFrame) -> str:
 def members_table(ensemble: Ensemble) -> pd.DataFrame:
     """The members for a reader: hold-out errors plain and with TTA, weight, temperature if any.
 
-    Where they held out different images, also the error on those that all did, if there are
-    enough: it alone compares.
+    Where they held out different images, also the error on those that all did: it alone compares.
     """
     members, images, labels = ensemble.members, ensemble.valid.index, ensemble.labels
     differ = any(len(m.valid) not in (0, len(images)) for m in members)
@@ -44,8 +40,8 @@ def members_table(ensemble: Ensemble) -> pd.DataFrame:
         row[f"hold-out error ({INTERVAL})"] = error_cell(plain, count)
         row["with TTA"] = error_cell(tta, count) if count else ""
         if differ and len(images) >= FEWEST_IMAGES:
-            seen = m.valid.loc[m.valid.index.intersection(images)]
-            common = error_cell(*wrong_of(seen, labels)) if len(seen) else ""
+            seen = ensemble.tables.get(m.name)
+            common = "" if seen is None else error_cell(*wrong_of(seen, labels))
             row[f"on the {len(images):,} common images"] = common
         row["weight"] = f"{m.weight:g}"
         if any(member.temperature != 1 for member in members):
@@ -57,12 +53,12 @@ def members_table(ensemble: Ensemble) -> pd.DataFrame:
 def members_sentence(ensemble: Ensemble) -> str:
     """How many members of each family, which without TTA, and why other models are left out."""
     members, used = ensemble.members, counted(ensemble.members)
-    counts = Counter(member.family for member in used)
-    kinds = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    counts = sorted(Counter(member.family for member in used).items())
+    kinds = ", ".join(f"{count} {name}" for name, count in counts)
     lines = [f"average of {len(used)} of {len(members)} models: {kinds}"]
     lines += [f"without TTA: {m.without_tta}" for m in used if m.without_tta]
-    return "\n".join([*lines, *(f"left out: {name}: {why}"
-                                for name, why in ensemble.left_out.items())])
+    lines += [f"left out: {name}: {why}" for name, why in ensemble.left_out.items()]
+    return "\n".join(lines)
 
 
 def holdout_text(ensemble: Ensemble) -> str:
@@ -86,10 +82,7 @@ def holdout_text(ensemble: Ensemble) -> str:
 
 
 def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> str:
-    """The `ensemble` against the best single model, in one line.
-
-    The best one is picked by these very images, so the ensemble rather gains more.
-    """
+    """The `ensemble` against the best single model, which these very images flatter."""
     wrong = (~right_by_model(tables, labels)).sum().sort_index()
     best = wrong.idxmin()
     found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
@@ -108,11 +101,7 @@ def _compared(
 
 
 def contributions(ensemble: Ensemble) -> pd.DataFrame:
-    """What each family of several models and each model adds to the equal mean, in images.
-
-    No rows where too few images were held out. An ensemble of one family has nothing left without
-    it, hence no such row.
-    """
+    """What each family of several models, and each model, adds to the equal mean, in images."""
     if lacking(ensemble):
         return pd.DataFrame()
     family_of = {member.name: member.family for member in ensemble.members}
@@ -146,10 +135,8 @@ def error_correlation(tables: Tables, labels: pd.Series) -> pd.DataFrame:
 
 def right_by_model(tables: Tables, labels: pd.Series) -> pd.DataFrame:
     """Image x model: whether it is right."""
-    joined = evidence.join(list(tables.values()))
-    truth = evidence.columns_of(joined[0], labels)
-    right = [table.to_numpy().argmax(axis=1) == truth for table in joined]
-    return pd.DataFrame(np.transpose(right), joined[0].index, list(tables))
+    return pd.DataFrame({name: pd.Series(evidence.right(table, labels), table.index)
+                         for name, table in tables.items()})
 
 
 def agreement(ensemble: Ensemble) -> str:
@@ -162,10 +149,9 @@ def agreement(ensemble: Ensemble) -> str:
     line = (f"two members disagree on {differ.min():,} … {differ.max():,} of "
             f"{len(ensemble.valid):,} images, {closest} least")
     errors = error_correlation(ensemble.tables, ensemble.labels).to_numpy()[pairs]
-    errors = errors[~np.isnan(errors)]
-    if not len(errors):
+    if np.isnan(errors).all():
         return line
-    low, high = (evidence.signed(value, ".2f") for value in (errors.min(), errors.max()))
+    low, high = (evidence.signed(edge(errors), ".2f") for edge in (np.nanmin, np.nanmax))
     return f"{line}; their errors correlate {low} … {high}"
 
 
@@ -180,7 +166,7 @@ def confidence_bins(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     """Images by their confidence: how many, mean confidence, share right and its interval."""
     sure = probs.to_numpy(dtype=float).max(axis=1)
     table = pd.DataFrame({"sure": sure, "right": evidence.right(probs, labels)})
-    groups = table.groupby(np.minimum((sure * BINS).astype(int), BINS - 1))
+    groups = table.groupby(np.minimum((sure * 10).astype(int), 9))
     bins = groups.agg(images=("right", "size"), sure=("sure", "mean"), right=("right", "mean"))
     counts = zip((bins.images * bins.right).round().astype(int), bins.images, strict=True)
     bins[["low", "high"]] = [evidence.wilson(count, images) for count, images in counts]

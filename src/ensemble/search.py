@@ -16,12 +16,11 @@ from src.competition import some
 from src.core import UserError
 from src.ensemble.ensemble import Ensemble, lacking, typed
 from src.ensemble.members import unmeasured
-from src.ensemble.weights import METHODS, Blend, Holdout, Method, apply, gather
-from src.evidence import ALPHA, FLOOR, INTERVAL, average, compare, error_cell, wrong_of
+from src.ensemble.weights import METHODS, Blend, Holdout, Method, Tables, apply, gather
+from src.evidence import ALPHA, FLOOR, INTERVAL, compare, error_cell, mean_of, wrong_of
 
-PARTS, REPEATS = 5, 3
+PARTS = 5
 STACKING = "stacking"  # a yardstick only: no weights of members repeat it
-STRENGTH = 1e-3  # of stacking, scikit-learn's C: the log-loss on other images is worse at 1e-2
 # All methods are compared on the same images, so the best of them must be surer than one alone
 # (Bonferroni, valid however correlated they are); intervals and verdicts are of this level, too.
 STRICT = ALPHA / len(METHODS)
@@ -46,75 +45,64 @@ def find_trials(ensemble: Ensemble) -> dict[str, Trial]:
 
 
 def search(
-    tables: Mapping[str, pd.DataFrame],
-    families: Mapping[str, str],
-    labels: pd.Series,
-    methods: Iterable[str] = (*METHODS, STACKING),
-    repeats: int = REPEATS,
-    seed: int = 0,
+    tables: Tables, families: Mapping[str, str], labels: pd.Series,
+    methods: Iterable[str] = (*METHODS, STACKING), repeats: int = 3,
 ) -> dict[str, Trial]:
-    """Method → its trial, "equal" first, for `tables` (model → hold-out probabilities).
-
-    The tables hold the same images; `families` is model → family, `labels` image_id → label.
-    """
+    """Method → its trial, "equal" first; `families`: model → family, `labels`: image_id → label."""
     from threadpoolctl import threadpool_limits  # most ensembles need no search
 
     held = gather(tables, families, labels)
-    incumbent = average(tables[name].loc[held.images, held.classes] for name in held.models)
+    incumbent = pd.DataFrame(mean_of(held.stack), held.images, held.classes)
     trials = {"equal": Trial(incumbent, None, dict.fromkeys(held.models, 1.0))}
     with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
         for name in methods:
             if name == STACKING:
-                probs, learnt = stacking(held, seed), (None,)
+                probs, learnt = stacking(held), (None,)
             else:
-                probs, blend = nested(METHODS[name], held, repeats, seed)
+                probs, blend = nested(METHODS[name], held, repeats)
                 learnt = _by_name(held.models, blend)
-            probs = pd.DataFrame(probs, index=held.images, columns=held.classes)
+            probs = pd.DataFrame(probs, held.images, held.classes)
             trials[name] = Trial(probs, compare(probs, incumbent, labels, STRICT), *learnt)
     return trials
 
 
-def nested(
-    method: Method, held: Holdout, repeats: int = 1, seed: int = 0
-) -> tuple[np.ndarray, Blend]:
-    """Probabilities (images, classes) of parts not learnt from, and the mean of all fits.
-
-    That mean is what the ensemble uses: fits like it were judged, and it is steadier than one.
-    """
+def nested(method: Method, held: Holdout, repeats: int = 1) -> tuple[np.ndarray, Blend]:
+    """Probabilities (images, classes) of parts not learnt from; the mean of all fits, to use."""
     total, fits = np.zeros(held.stack.shape[1:]), []
-    for part in _parts(held.truth, repeats, seed):
+    for part in _parts(held.truth, repeats):
         fits.append(method(held, np.flatnonzero(~part)))
         total[part] += apply(fits[-1], held.stack[:, part])
-    weights, temperatures, (geometric, *_) = zip(*fits, strict=True)
-    mean = None if temperatures[0] is None else np.mean(temperatures, axis=0)
-    return total / repeats, Blend(np.mean(weights, axis=0), mean, geometric)
+    mean = fits[0]._replace(weights=np.mean([fit.weights for fit in fits], axis=0))
+    if mean.temperatures is not None:
+        mean = mean._replace(temperatures=np.mean([fit.temperatures for fit in fits], axis=0))
+    return total / repeats, mean
 
 
-def stacking(held: Holdout, seed: int = 0) -> np.ndarray:
+def stacking(held: Holdout) -> np.ndarray:
     """Nested probabilities (images, classes) by a logistic regression on all members' logarithms.
 
     It has a weight for every pair of classes of every model, hence the strong regularization.
     """
     from sklearn.linear_model import LogisticRegression
 
-    features = np.log(np.maximum(held.stack, FLOOR)).transpose(1, 0, 2)  # images, models, classes
-    features = features - features.mean(axis=2, keepdims=True)
-    features = features.reshape(len(held.truth), -1).astype(np.float32)
+    features = np.log(np.maximum(held.stack, FLOOR))
+    features -= features.mean(axis=2, keepdims=True)
+    features = np.concatenate(features, axis=1).astype(np.float32)  # (images, models x classes)
     probs = np.zeros(held.stack.shape[1:])
-    for part in _parts(held.truth, 1, seed):
-        model = LogisticRegression(C=STRENGTH, tol=1e-3)
+    for part in _parts(held.truth):
+        model = LogisticRegression(C=1e-3, tol=1e-3)  # on other images C=1e-2 has more log-loss
         model.fit(features[~part], held.truth[~part])
         probs[np.ix_(part, model.classes_)] = model.predict_proba(features[part])
     return probs
 
 
-def _parts(truth: np.ndarray, repeats: int, seed: int) -> Iterator[np.ndarray]:
+def _parts(truth: np.ndarray, repeats: int = 1) -> Iterator[np.ndarray]:
     """Masks (images,) of the parts to predict; every class is dealt out evenly, each time anew.
 
     scikit-learn's StratifiedKFold refuses or warns of classes that are rarer than the parts.
     """
     for repeat in range(repeats):
-        order = np.random.default_rng([seed, repeat]).permutation(len(truth))
+        order = np.random.default_rng([0, repeat]).permutation(len(truth))
         order = order[np.argsort(truth[order], kind="stable")]
         part = np.empty(len(truth), dtype=int)
         part[order] = np.arange(len(truth)) % PARTS
@@ -147,9 +135,8 @@ def _sentence(method: str, trial: Trial) -> str:
 
 
 def reweigh(ensemble: Ensemble, trials: Mapping[str, Trial]) -> Ensemble:
-    """The ensemble with the weights, temperatures and mean that its `select` takes from the search.
+    """The ensemble with what its `select` takes from the search, and the nested probabilities.
 
-    Its hold-out probabilities are then the nested ones: each image by fits that never saw it.
     A member that held nothing out was not searched with and weighs 1, the mean of the others.
     """
     if ensemble.select == "equal":
@@ -157,10 +144,10 @@ def reweigh(ensemble: Ensemble, trials: Mapping[str, Trial]) -> Ensemble:
     if not trials:
         raise UserError(f"select={ensemble.select}: {lacking(ensemble)}")
     method, why = choose(trials, ensemble.select)
-    trial, members = trials[method], []
-    for m in ensemble.members:
-        weight, temperature = trial.weights.get(m.name, 1.0), trial.temperatures.get(m.name, 1.0)
-        members.append(m._replace(weight=weight, temperature=temperature))
+    trial = trials[method]
+    members = [m._replace(weight=trial.weights.get(m.name, 1.0),
+                          temperature=trial.temperatures.get(m.name, 1.0))
+               for m in ensemble.members]
     if names := unmeasured(ensemble.members):
         why = f"{why}; held nothing out, so of weight 1, the others' mean: {some(names, 3)}"
     return ensemble._replace(members=members, valid=trial.probs, why=why, mean=trial.mean)
@@ -181,17 +168,18 @@ def trials_table(trials: Mapping[str, Trial], labels: pd.Series) -> pd.DataFrame
     """The search for a reader, a method a row, in images."""
     rows = []
     for name, trial in trials.items():
-        gain = evidence.gain_phrase(trial.comparison) if trial.comparison else ""
+        error = error_cell(*wrong_of(trial.probs, labels))
         loss = f"{evidence.log_losses(trial.probs, labels).mean():.4f}"
-        rows.append([name, error_cell(*wrong_of(trial.probs, labels)), gain, loss, _verdict(trial)])
+        gain, verdict = "", "the incumbent"
+        if trial.comparison:
+            gain, verdict = evidence.gain_phrase(trial.comparison), _verdict(trial)
+        rows.append([name, error, gain, loss, verdict])
     error = f"nested hold-out error ({INTERVAL})"
     columns = ["method", error, "more right than equal", "log-loss", "verdict"]
-    return pd.DataFrame(rows, columns=columns if rows else None)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _verdict(trial: Trial) -> str:
-    if trial.comparison is None:
-        return "the incumbent"
     low, high = trial.comparison.low, trial.comparison.high
     found = "better" if low > 0 else "worse" if high < 0 else "no evidence"
     return found if trial.weights else f"{found}; a yardstick, no weights of members repeat it"

@@ -1,6 +1,5 @@
 """The ways to average the members: how much each one counts, which mean, which temperatures.
 
-Arrays, not tables: `stack` (models, images, classes), `truth` (images,) the column of each label.
 A method takes the hold-out and the rows to learn from, and returns a `Blend`. SciPy's optimisers
 are imported by the functions that minimise: an average needs none.
 """
@@ -13,8 +12,8 @@ import pandas as pd
 
 from src.evidence import FLOOR, columns_of, join, mean_of
 
-BAGS, PICKS = 20, 25  # of the greedy selection
-LOWEST, HIGHEST = 0.1, 10.0  # temperatures
+Tables = Mapping[str, pd.DataFrame]  # hold-out probabilities of the same images, by model
+PICKS = 25  # of a bag of the greedy selection
 
 
 class Holdout(NamedTuple):
@@ -25,7 +24,7 @@ class Holdout(NamedTuple):
     images: pd.Index
     classes: pd.Index
     stack: np.ndarray  # (models, images, classes)
-    truth: np.ndarray  # (images,)
+    truth: np.ndarray  # (images,), the column of each label
 
 
 class Blend(NamedTuple):
@@ -36,16 +35,14 @@ class Blend(NamedTuple):
     geometric: bool = False
 
 
-def gather(
-    tables: Mapping[str, pd.DataFrame], families: Mapping[str, str], labels: pd.Series
-) -> Holdout:
-    """The `tables` (model → probabilities) as one stack, whatever the order they come in."""
+def gather(tables: Tables, families: Mapping[str, str], labels: pd.Series) -> Holdout:
+    """The `tables` as one stack, whatever the order they come in; `families`: model → family."""
     models = sorted(tables)
     first = tables[models[0]].sort_index().sort_index(axis=1)
     joined = join([first, *(tables[name] for name in models[1:])])
     stack = np.stack([table.to_numpy(dtype=np.float64) for table in joined])
-    kinds = [families[name] for name in models]
-    return Holdout(models, kinds, first.index, first.columns, stack, columns_of(first, labels))
+    truth, kinds = columns_of(first, labels), [families[name] for name in models]
+    return Holdout(models, kinds, first.index, first.columns, stack, truth)
 
 
 def apply(blend: Blend, stack: np.ndarray) -> np.ndarray:
@@ -121,7 +118,7 @@ def greedy(held: Holdout, rows: np.ndarray) -> Blend:
         return equal(held, rows)
     random, models = np.random.default_rng(0), len(held.models)
     counts = np.zeros(models)
-    for _ in range(BAGS):
+    for _ in range(20):
         bag = random.choice(models, (models + 1) // 2, replace=False)
         picks = forward(held.stack[np.ix_(bag, rows)], held.truth[rows])
         counts += np.bincount(bag[picks], minlength=models)
@@ -129,10 +126,7 @@ def greedy(held: Holdout, rows: np.ndarray) -> Blend:
 
 
 def forward(stack: np.ndarray, truth: np.ndarray) -> list[int]:
-    """The members of `stack` picked one by one, with replacement.
-
-    Each pick leaves most images right, and among equals the least log-loss.
-    """
+    """Members of `stack`, picked one by one for most images right and then the least log-loss."""
     total, picks = np.zeros_like(stack[0]), []
     for _ in range(PICKS):
         sums = total + stack
@@ -163,15 +157,12 @@ def fit_temperature(probs: np.ndarray, truth: np.ndarray) -> float:
     def _loss(log_temperature: float) -> float:
         return np.log(np.exp(logits * np.exp(-log_temperature)).sum(axis=0)).mean()
 
-    bounds = np.log([LOWEST, HIGHEST])
-    return float(np.exp(minimize_scalar(_loss, bounds=bounds, options={"xatol": 0.01}).x))
+    found = minimize_scalar(_loss, bounds=np.log([0.1, 10]), options={"xatol": 0.01})
+    return float(np.exp(found.x))
 
 
 Method = Callable[[Holdout, np.ndarray], Blend]
-# The choices of --select that are searched, in order of what they learn. The first three find
-# weights alone, for --weights; the last two also set --mean or --temperatures.
-WEIGHTS: dict[str, Method] = {
-    "families": family_weights, "simplex": model_weights, "greedy": greedy,
-}  # fmt: skip
+WEIGHTS: dict[str, Method] = {"families": family_weights, "simplex": model_weights,
+                              "greedy": greedy}  # they find weights alone
 METHODS: dict[str, Method] = WEIGHTS | {"geometric": geometric, "temperature": temperatures}
 SELECT = ("auto", "equal", *METHODS)  # the choices of --select

@@ -119,6 +119,7 @@ def mean_of(
     """Weighted mean (images, classes) of `stack` (models, images, classes); rows sum to 1."""
     if geometric:
         stack = np.log(np.maximum(stack, FLOOR))
+    weights = np.ones(len(stack)) if weights is None else weights
     mean = np.average(stack, axis=0, weights=weights)
     mean = np.exp(mean) if geometric else mean
     return mean / mean.sum(axis=1, keepdims=True)

@@ -1,8 +1,7 @@
 """A variant that holds nothing out, from its notebook to the submission: no error is claimed."""
 
-import nbformat
 import pytest
-from conftest import train_notebook
+from conftest import cells, train_notebook
 from small_bundles import (
     bundle_in,
     call,
@@ -17,7 +16,6 @@ from small_bundles import (
 from src import bundle, competition
 from src.core import make_variant
 from src.ensemble import find_trials, open_ensemble, reweigh, write_ensemble
-from src.ensemble.__main__ import main as ensemble
 from src.evidence import read_probs
 from src.predict.__main__ import main as predict
 
@@ -36,25 +34,17 @@ def trained(competition_once, tmp_path_factory):
 
 @pytest.fixture
 def models(trained, competition_once, monkeypatch):
-    """Its models folder, named by PADDY_WORK."""
     monkeypatch.setenv("PADDY_WORK", str(trained))
     monkeypatch.setenv("PADDY_DATA", str(competition_once))
     return trained / "models"
 
 
-def printed_by(work, fragment: str) -> str:
-    """What the code cell with `fragment` printed."""
-    nb = nbformat.read(work / "executed.ipynb", as_version=4)
-    (cell,) = [c for c in nb.cells if c.cell_type == "code" and fragment in c.source]
-    return "".join(o.text for o in cell.outputs if o.output_type == "stream")
-
-
 def test_the_notebook_says_so_where_it_would_show_an_error(trained):
-    assert UNKNOWN in printed_by(trained, "holdout_table")
-    assert "nothing was held out" in printed_by(trained, "plot_mistakes")
-    nb = nbformat.read(trained / "executed.ipynb", as_version=4)
-    assert not any("warn" in o.text.lower() for c in nb.cells if c.cell_type == "code"
-                   for o in c.outputs if o.output_type == "stream")
+    printed = {cell.source: "".join(o.text for o in cell.outputs if o.output_type == "stream")
+               for cell in cells(trained / "executed.ipynb", "code")}
+    for fragment, text in (("holdout_table", UNKNOWN), ("plot_mistakes", "nothing was held out")):
+        assert [text in out for source, out in printed.items() if fragment in source] == [True]
+    assert not any("warn" in out.lower() for out in printed.values())
 
 
 def test_the_bundle_has_no_hold_out_and_is_finished(models, competition_once):
@@ -64,7 +54,6 @@ def test_the_bundle_has_no_hold_out_and_is_finished(models, competition_once):
     assert card["holdout"] == {
         "images": 0, "wrong_plain": 0, "wrong_tta": 0, "error_plain": None, "error_tta": None,
     }
-    assert bundle.holdout_line(card) == UNKNOWN
     variant = make_variant(**card["variant"])
     assert variant.fold == "all" and variant.name == NAME
     assert bundle.is_done(variant, models, competition.train_fingerprint(competition_once))
@@ -80,15 +69,6 @@ def test_only_its_test_images_are_predicted_also_when_it_is_asked_another_way(mo
         assert call(predict, NAME, *words).stdout == f"{NAME}: up to date\n"
         assert snapshot(models) == before
     assert not bundle.probs_path(models, NAME, "valid").exists()
-
-
-def test_it_is_a_member_and_its_error_is_unknown_by_name(models):
-    done = call(ensemble, "--force")
-    assert done.returncode == 0, done.stderr
-    assert UNKNOWN in done.stdout
-    written = record(models)
-    assert written["holdout"] == {"wrong": None, "images": 0}
-    assert [member["name"] for member in written["members"]] == [NAME]
 
 
 def test_a_search_leaves_those_that_held_nothing_out_a_weight_of_1(sixty):

@@ -9,25 +9,24 @@ from simulated import DESERVING, EQUAL, few, holdout, simulate
 from small_tables import table
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from src.core import UserError
 from src.ensemble import search, weights
 from src.ensemble.report import as_text, error_correlation
-from src.ensemble.search import STACKING, STRICT, Trial, choose, nested, trials_table
+from src.ensemble.search import STRICT, Trial, choose, nested, trials_table
 from src.ensemble.weights import METHODS, WEIGHTS, Holdout
 from src.evidence import average, comparison_of, wrong_of
 
 # The claim, at full size: 20 models, 10,407 images, 10 classes
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_equal_weights_are_kept_where_they_are_right(seed):
     tables, families, labels = simulate(seed, EQUAL)
     trials = search.search(tables, families, labels, WEIGHTS, repeats=1)
     assert choose(trials)[0] == "equal"
-    assert set(trials["equal"].weights.values()) == {1.0}
+    assert trials["equal"].weights == dict.fromkeys(sorted(tables), 1.0)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_family_that_deserves_more_gets_more_and_it_pays(seed):
     tables, families, labels = simulate(seed, DESERVING)
     if seed == 0:  # the simulation is as hard as the competition
@@ -56,18 +55,18 @@ def test_nested_predictions_come_from_fits_that_did_not_see_the_image():
         seen.append(rows)
         return weights.equal(held, rows)
 
-    nested(spy, held, repeats=2, seed=0)
+    nested(spy, held, repeats=2)
     assert len(seen) == 2 * search.PARTS
     everything = np.arange(len(held.images))
     for repeat in (seen[: search.PARTS], seen[search.PARTS :]):
         predicted = np.concatenate([np.setdiff1d(everything, rows) for rows in repeat])
         assert sorted(predicted) == everything.tolist()
-    assert any(set(a) != set(b) for a, b in zip(*np.split(np.array(seen, object), 2), strict=True))
+    assert set(seen[0]) != set(seen[search.PARTS])  # each time other parts
 
 
 def test_each_part_has_its_share_of_each_class():
     truth = np.repeat([0, 1, 2], [50, 20, 7])
-    for part in search._parts(truth, 2, seed=0):
+    for part in search._parts(truth, 2):
         assert np.abs(np.bincount(truth[part], minlength=3) - [10, 4, 1.4]).max() < 1
 
 
@@ -75,7 +74,7 @@ def test_weights_that_only_remember_do_not_look_better():
     # Many models on few images: what greedy finds on these images is not there on others.
     held = holdout(images=400, models=30)
     fitted = weights.apply(weights.greedy(held, np.arange(400)), held.stack)
-    probs, _ = nested(weights.greedy, held, repeats=3, seed=0)
+    probs, _ = nested(weights.greedy, held, repeats=3)
     wrong = [(probs.argmax(axis=1) != held.truth).sum() for probs in (fitted, probs)]
     assert wrong[0] < wrong[1]
 
@@ -98,22 +97,6 @@ def test_equal_weights_predict_what_the_ensemble_predicts_on_one_thread(monkeypa
     assert trials["same"].comparison.alpha == STRICT == 0.05 / 5
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_what_is_passed_back_predicts_what_was_judged(name):
-    tables, families, labels = few()
-    held = weights.gather(tables, families, labels)
-    trial = search.search(tables, families, labels, [name], repeats=1)[name]
-    _, blend = nested(METHODS[name], held)
-    temperatures = np.array([trial.temperatures.get(model, 1.0) for model in held.models])
-    passed = weights.Blend(np.array([trial.weights[model] for model in held.models]),
-                           temperatures, trial.mean == "geometric")
-    again = weights.apply(passed, held.stack)
-    assert np.abs(again - weights.apply(blend, held.stack)).max() < 1e-3
-    assert (trial.mean == "geometric") == (name == "geometric")
-    assert (1 not in temperatures) == (name == "temperature")
-    assert blend.weights.min() >= 0 and blend.weights.sum() == pytest.approx(1)
-
-
 def test_the_order_of_models_images_and_classes_changes_nothing():
     tables, families, labels = few(200, 4)
     turned = {name: tables[name].iloc[::-1, ::-1] for name in reversed(tables)}
@@ -124,27 +107,12 @@ def test_the_order_of_models_images_and_classes_changes_nothing():
         assert ours[name].weights == pytest.approx(theirs[name].weights, abs=1e-3)
 
 
-def test_one_model_keeps_its_one_weight():
-    tables, families, labels = few(200, models=1)
-    trials = search.search(tables, families, labels, repeats=1)
-    assert list(trials) == ["equal", *METHODS, STACKING]
-    assert all(trials[name].weights == {"family0_0": 1.0} for name in METHODS)
-    assert trials[STACKING].weights is None
-    assert choose(trials)[0] == "equal"
-
-
 def test_models_that_are_never_wrong_are_weighed_equally():
     right = table([[0.9, 0.1], [0.2, 0.8]] * 30)
     labels = pd.Series(["a", "b"] * 30, index=right.index)
     both = {"one": right, "other": right}
     trials = search.search(both, {"one": "x", "other": "y"}, labels, ["greedy"], repeats=1)
     assert trials["greedy"].weights == {"one": 1.0, "other": 1.0}
-
-
-def test_a_label_that_is_no_class_is_refused():
-    tables, families, labels = few(60, 2)
-    with pytest.raises(UserError, match="no class"):
-        search.search(tables, families, labels.replace(labels.iloc[0], "weeds"))
 
 
 # The yardstick
@@ -181,17 +149,13 @@ def test_stacking_does_not_learn_from_the_image_it_predicts():
 # The choice
 
 
-def compared(gained, lost):
-    """A comparison of 1,000 images at the level that a search wants."""
-    gains = np.repeat([1, -1, 0], [gained, lost, 1000 - gained - lost])
-    return comparison_of(pd.Series(gains), STRICT)
-
-
-def trials_of(**comparisons):
-    """Trials as a search returns them, with these comparisons."""
-    probs = table([[0.9, 0.1]])
-    trials = {"equal": Trial(probs, None, {"m": 1.0})}
-    return trials | {name: Trial(probs, c, {"m": 1.0}) for name, c in comparisons.items()}
+def trials_of(**counts):
+    """Trials as a search returns them, method → images (gained, lost) of 1,000."""
+    trials = {"equal": Trial(table([[0.9, 0.1]]), None, {"m": 1.0})}
+    for name, (gained, lost) in counts.items():
+        gains = pd.Series(np.repeat([1, -1, 0], [gained, lost, 1000 - gained - lost]))
+        trials[name] = trials["equal"]._replace(comparison=comparison_of(gains, STRICT))
+    return trials
 
 
 def rows_of(trials):
@@ -208,14 +172,14 @@ def rows_of(trials):
     ],
 )
 def test_the_largest_proven_gain_is_taken_or_equal_weights(counts, chosen):
-    name, why = choose(trials_of(**{name: compared(*c) for name, c in counts.items()}))
+    name, why = choose(trials_of(**counts))
     assert name == chosen and ("is taken: " in why) == (chosen != "equal")
     assert "(99 % " in why and "best of 5 needs p below 0.05 / 5" in why
 
 
 def test_no_verdict_contradicts_the_interval_beside_it():
     for lost in range(31):
-        trials = trials_of(families=compared(10, lost))
+        trials = trials_of(families=(10, lost))
         texts = [choose(trials, select)[1] for select in ("auto", "families")]
         for text in (rows_of(trials)[-1], *texts):
             low, high = re.search(r"99 % (\S+) … ([^,]+),", text).groups()
@@ -225,7 +189,7 @@ def test_no_verdict_contradicts_the_interval_beside_it():
 
 
 def test_what_no_weights_express_is_never_chosen_and_a_choice_of_the_user_always():
-    trials = trials_of(families=compared(3, 3), stacking=compared(50, 0))
+    trials = trials_of(families=(3, 3), stacking=(50, 0))
     trials["stacking"] = trials["stacking"]._replace(weights=None)
     assert choose(trials)[0] == "equal" and choose(trials, "families")[0] == "families"
     first, _, last = rows_of(trials)

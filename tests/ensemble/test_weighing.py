@@ -3,28 +3,18 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from simulated import DESERVING, few, holdout, simulate
+from simulated import holdout, simulate
 
 from src.ensemble import weights
-from src.evidence import average
-
-
-def test_simplex_weights_cannot_be_bettered():
-    held = weights.gather(*simulate(0, DESERVING, images=2_000))
-    likelihood = weights.label_probs(held, np.arange(2_000))
-    found = weights.simplex(likelihood)
-    assert found.min() == 0 and found.sum() == pytest.approx(1)
-    # No step towards any one model lowers the loss: the condition of optimality on the simplex.
-    assert (likelihood @ (1 / (found @ likelihood)) / 2_000).max() < 1 + 1e-3
 
 
 def test_simplex_weights_by_hand():
     # Of four images one is known to the first only, three to the second only: 1/4 and 3/4.
-    likelihood = np.array([[1, 1e-7, 1e-7, 1e-7], [1e-7, 1, 1, 1]])
-    assert weights.simplex(likelihood) == pytest.approx([0.25, 0.75], abs=1e-3)
+    likelihood = np.array([[1, 1e-7, 1e-7, 1e-7], [1e-7, 1, 1, 1], [0.1, 0.1, 0.1, 0.1]])
+    assert weights.simplex(likelihood) == pytest.approx([0.25, 0.75, 0], abs=1e-3)
 
 
-def test_models_of_a_family_share_its_weight_alike():
+def test_models_of_a_family_share_its_weight_equally():
     tables, families, labels = simulate(0, {"a": (2, 0, 0.4, 0.5), "b": (1, 0, 0.9, 0.5)}, 1000)
     held = weights.gather(tables, families, labels)
     found = weights.family_weights(held, np.arange(1000)).weights
@@ -49,13 +39,6 @@ def test_greedy_wants_images_right_before_log_loss():
     assert weights.forward(stack[:, :2], np.zeros(2, dtype=int))[0] == 1  # but for the loss
 
 
-def test_geometric_is_the_mean_of_logarithms():
-    tables, families, labels = few(50, 3)
-    held = weights.gather(tables, families, labels)
-    probs = weights.apply(weights.geometric(held, np.arange(50)), held.stack)
-    assert np.abs(probs - average(tables.values(), geometric=True).to_numpy()).max() < 1e-12
-
-
 def test_a_temperature_makes_up_for_logits_that_were_doubled():
     random = np.random.default_rng(0)
     probs = softmax(random.normal(0, 2, (20_000, 5)), axis=1)
@@ -63,13 +46,11 @@ def test_a_temperature_makes_up_for_logits_that_were_doubled():
     assert weights.fit_temperature(probs, truth) == pytest.approx(1, abs=0.05)
     doubled = weights.with_temperature(probs, 0.5)
     assert weights.fit_temperature(doubled, truth) == pytest.approx(2, abs=0.1)
-    assert (weights.with_temperature(probs, 3).argmax(axis=1) == probs.argmax(axis=1)).all()
 
 
-def test_each_member_has_its_own_temperature():
-    held = holdout(3_000, 2)
+def test_each_member_has_its_own_temperature_fitted_on_the_rows_to_learn_from():
+    held, rows = holdout(1_000, 2), np.arange(900)
     held.stack[1] = weights.with_temperature(held.stack[1], 0.5)
-    found = weights.temperatures(held, np.arange(3_000)).temperatures
-    assert found[1] > 1.5 * found[0]
-    fitted = [weights.fit_temperature(probs, held.truth) for probs in held.stack]
-    assert found == pytest.approx(fitted)
+    fitted = [weights.fit_temperature(probs[:900], held.truth[:900]) for probs in held.stack]
+    assert weights.temperatures(held, rows).temperatures == pytest.approx(fitted)
+    assert fitted[1] > 1.3 * fitted[0]
