@@ -158,13 +158,10 @@ def _differing(meta: Mapping[str, Any], expect: Mapping[str, Any]) -> list[str]:
 def _views(table: Any, path: Path, model: str) -> dict[str, pd.DataFrame]:
     """The arrow `table` as one checked DataFrame per view."""
     classes = [name for name in table.column_names if name not in ("view", "image_id")]
-    view = table["view"].to_numpy() if len(classes) + 2 == table.num_columns else np.array([])
-    if "plain" not in view:
-        raise UserError(f"{path} has no plain view by image_id", f"delete it, then {_remedy(path)}")
     values = np.column_stack([table[name].to_numpy() for name in classes])
     ids, tables = pd.Index(table["image_id"].to_pandas(), name="image_id"), {}
     for name in ("plain", "views"):
-        rows = view == name
+        rows = table["view"].to_numpy() == name
         if rows.any():
             tables[name] = pd.DataFrame(values[rows], index=ids[rows], columns=classes)
             tables[name].attrs = {"model": model}

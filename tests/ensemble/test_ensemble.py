@@ -4,7 +4,6 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from conftest import refusal
@@ -31,18 +30,6 @@ from src.ensemble.__main__ import main
 from src.evidence import wrong_of
 
 # Weights that are typed
-
-
-def test_a_family_weight_of_two_equals_listing_every_model_of_it_twice(family, data):
-    assert call(main, "--weights", "vit=2", "--notebook", "weighted").returncode == 0
-    weighted = probabilities(family, "weighted")
-    for seed, name in enumerate(("vit_one", "vit_two")):
-        bundle_in(family, data, f"{name}_again", "vit", test=random_table(data, seed))
-    assert call(main, "--notebook", "listed").returncode == 0
-    assert len(record(family, "listed")["members"]) == 5
-    pd.testing.assert_frame_equal(weighted, probabilities(family, "listed"), atol=1e-7)
-    assert call(main, "--notebook", "other", "vit_one", "vit_two", "resnet_one").returncode == 0
-    assert not np.allclose(weighted, probabilities(family, "other"), atol=1e-3)
 
 
 def test_a_model_s_own_weight_goes_before_its_family_s(family):
