@@ -161,7 +161,6 @@ def strong_and_weak_in(models: Path, data: Path) -> None:
 
 
 def record(models: Path, name: str = "paddy_train") -> dict:
-    """The provenance of a submission."""
     return json.loads((models.parent / "submissions" / f"{name}.json").read_text())
 
 
@@ -176,7 +175,6 @@ def probabilities(models: Path, name: str = "paddy_train") -> pd.DataFrame:
 
 
 def weights_of(models: Path) -> dict[str, float]:
-    """Member → weight in the provenance."""
     return {member["name"]: member["weight"] for member in record(models)["members"]}
 
 
@@ -209,5 +207,4 @@ def variant(name: str, **changes: object) -> Variant:
 
 
 def settings(tta: str = "random", views: int = 2) -> dict:
-    """The settings of the inference in a file's metadata."""
     return {"tta": tta, "views": views, "beta": 0.25, "seed": 42}

@@ -15,10 +15,11 @@ from small_bundles import (
     refused,
     snapshot,
     spoil,
+    strong_and_weak_in,
     weights_of,
 )  # fmt: skip
 
-from src import bundle
+from src import bundle, competition
 from src.ensemble.__main__ import main
 
 
@@ -30,13 +31,6 @@ def test_members_are_printed_with_their_errors_and_weights(family):
         ("resnet_one", "resnet", "1.5"), ("vit_one", "vit", "1"), ("vit_two", "vit", "1")
     ]
     assert all("0 of 6 wrong: 0.00 %" in line for line in lines[1:4])
-
-
-def test_the_models_named_on_the_command_line_are_averaged_and_no_others(family):
-    assert call(main, "vit_two", "vit_one").returncode == 0
-    assert weights_of(family) == {"vit_two": 1.0, "vit_one": 1.0}
-    line = refused(call(main, "vit_three"))
-    assert "vit_three" in line and "resnet_one, vit_one, vit_two" in line
 
 
 def test_members_of_several_notebooks_need_a_name(family, data):
@@ -72,6 +66,8 @@ def test_a_damaged_model_stops_an_ensemble_of_all_but_not_of_those_named(family,
     assert "no_pkl.pkl is missing" in refused(call(main, "vit_one", "no_pkl"))
     assert snapshot(family.parent) == before
     assert call(main, "vit_one", "vit_two").returncode == 0
+    assert weights_of(family) == {"vit_one": 1.0, "vit_two": 1.0}
+    assert "resnet_one, vit_one, vit_two" in refused(call(main, "vit_three"))
 
 
 def test_where_there_is_no_model_at_all_the_command_to_train_is_named(models):
@@ -121,9 +117,9 @@ def test_rows_shuffled_and_columns_reversed_in_a_file_change_nothing(family):
     assert record(family, "before")["holdout"] == record(family, "after")["holdout"]
 
 
-def test_finished_models_need_no_torch(family, data):
-    places = {"PADDY_WORK": str(family.parent), "PADDY_DATA": str(data)}
-    done = run("-X", "importtime", "-m", "src.ensemble", "--weights", "vit=2", **places)
+def test_finished_models_need_no_torch(sixty):
+    strong_and_weak_in(sixty, competition.find(""))
+    done = run("-X", "importtime", "-m", "src.ensemble", "--weights", "vit=2")
     assert done.returncode == 0, done.stderr[-2000:]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"pandas", "pyarrow", "scipy.stats"} <= imported
