@@ -83,11 +83,11 @@ def holdout_text(ensemble: Ensemble) -> str:
 
 def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> str:
     """The `ensemble` against the best single model, which these very images flatter."""
-    wrong = (~right_by_model(tables, labels)).sum().sort_index()
-    best = wrong.idxmin()
+    wrong = {name: wrong_of(table, labels)[0] for name, table in tables.items()}
+    best = min(sorted(wrong), key=wrong.__getitem__)
     found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
                       f"{best} alone, the best single model")
-    alone = evidence.error_phrase(int(wrong[best]), len(ensemble))
+    alone = evidence.error_phrase(wrong[best], len(ensemble))
     return f"gain of the ensemble: {found}; alone {alone}"
 
 
@@ -130,13 +130,9 @@ def disagreement(tables: Tables) -> pd.DataFrame:
 
 def error_correlation(tables: Tables, labels: pd.Series) -> pd.DataFrame:
     """Model x model: the correlation of being wrong; NaN where a model is never wrong."""
-    return right_by_model(tables, labels).astype(float).corr()
-
-
-def right_by_model(tables: Tables, labels: pd.Series) -> pd.DataFrame:
-    """Image x model: whether it is right."""
-    return pd.DataFrame({name: pd.Series(evidence.right(table, labels), table.index)
-                         for name, table in tables.items()})
+    right = {name: pd.Series(evidence.right(table, labels) * 1.0, table.index)
+             for name, table in tables.items()}
+    return pd.DataFrame(right).corr()
 
 
 def agreement(ensemble: Ensemble) -> str:

@@ -31,7 +31,7 @@ class Trial(NamedTuple):
 
     probs: pd.DataFrame  # of the hold-out, each image by fits that did not see it
     comparison: evidence.Comparison | None  # with the equal mean; None for the equal mean itself
-    weights: dict[str, float] | None  # model → weight, 1 on average; None for stacking
+    weights: dict[str, float]  # model → weight, 1 on average; none for stacking
     temperatures: Mapping[str, float] = MappingProxyType({})  # model → temperature if not 1
     mean: str = "arithmetic"  # or geometric
 
@@ -57,7 +57,7 @@ def search(
     with threadpool_limits(1):  # the matrices are thin; threads only wait for each other
         for name in methods:
             if name == STACKING:
-                probs, learnt = stacking(held), (None,)
+                probs, learnt = stacking(held), ({},)
             else:
                 probs, blend = nested(METHODS[name], held, repeats)
                 learnt = _by_name(held.models, blend)

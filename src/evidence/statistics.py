@@ -113,8 +113,7 @@ def compare_repeats(
 def comparison_of(gains: pd.Series, alpha: float = ALPHA) -> Comparison:
     """The comparison of predictions that became right (1), wrong (−1) or neither, by image."""
     gained, lost = int((gains == 1).sum()), int((gains == -1).sum())
-    by_image = gains if gains.index.is_unique else gains.groupby(level=0).sum()
-    tested = sign_test(by_image.to_numpy(dtype=int), alpha)
+    tested = sign_test(gains.groupby(level=0).sum().to_numpy(dtype=int), alpha)
     return Comparison(len(gains), gained, lost, *tested, alpha)
 
 

@@ -174,7 +174,7 @@ def test_the_largest_proven_gain_is_taken_or_equal_weights(counts, chosen):
 
 def test_what_no_weights_express_is_never_chosen_and_a_choice_of_the_user_always():
     trials = trials_of(families=(3, 3), greedy=(2, 16), stacking=(50, 0))
-    trials["stacking"] = trials["stacking"]._replace(weights=None)
+    trials["stacking"] = trials["stacking"]._replace(weights={})
     assert choose(trials)[0] == "equal" and choose(trials, "greedy")[0] == "greedy"
     rows = trials_table(trials, pd.Series({"0.jpg": "a"}))
     assert [text.partition(";")[0] for text in rows.verdict] == [
