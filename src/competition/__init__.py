@@ -5,7 +5,7 @@ Only tables and image files; never torch.
 
 from src.competition.corrections import digests, file_of, read_corrections
 from src.competition.dataset import (
-    candidates, classes, find, is_drawn, missing_parts, places, sample, solution, test_fingerprint,
+    candidates, classes, find, is_drawn, missing_parts, sample, solution, test_fingerprint,
     test_paths, train_fingerprint, train_paths, train_table,
 )  # fmt: skip
 from src.competition.folds import digest, folds_path, get_folds, holdout_digest

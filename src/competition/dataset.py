@@ -8,23 +8,19 @@ import pandas as pd
 
 from src.competition import mounts
 from src.competition.tables import as_lines, internal_names, read_csv, some, table_faults
-from src.core import DEMO_MARKER, ROOT, SAMPLE, Facts, UserError, entries, load_facts, sha256_lines
+from src.core import DEMO_MARKER, ROOT, SAMPLE, UserError, entries, load_facts, sha256_lines
 
 AGAIN = "unpack the competition's zip again (or draw the demo again)"
 FIX = f"{AGAIN}, or fix the table; python -m src.competition check lists everything"
 SOLUTION = "solution.csv"  # only the demo has it
 
 
-def places() -> list[Path]:
-    """Where the competition is looked for when nothing names its folder."""
-    slug, kaggle = load_facts().slug, mounts.KAGGLE_INPUT
-    return [kaggle / slug, kaggle / "competitions" / slug, ROOT / "data" / slug]
-
-
 def candidates(data: str | Path = "") -> list[Path]:
     """Where the competition may be: the folder that is named, alone, else the usual places."""
-    named = data or os.environ.get("PADDY_DATA")
-    return [Path(str(named)).expanduser().resolve()] if named else places()
+    if named := data or os.environ.get("PADDY_DATA"):
+        return [Path(str(named)).expanduser().resolve()]
+    slug, kaggle = load_facts().slug, mounts.KAGGLE_INPUT
+    return [kaggle / slug, kaggle / "competitions" / slug, ROOT / "data" / slug]
 
 
 def missing_parts(folder: Path) -> list[str]:
@@ -75,14 +71,14 @@ def _refuse(folder: Path, faults: dict[str, list[str]]) -> None:
 
 def train_table(folder: Path) -> pd.DataFrame:
     """The training table sorted by image_id, the index: label; variety and age (days) if known."""
-    facts = load_facts()
-    path = folder / facts.table
+    path = folder / load_facts().table
     stat = path.stat() if path.exists() else None
-    return _train_table(path, facts, stat and (stat.st_mtime_ns, stat.st_size)).copy()
+    return _train_table(path, stat and (stat.st_mtime_ns, stat.st_size)).copy()
 
 
 @lru_cache(maxsize=1)  # one command needs it several times
-def _train_table(path: Path, facts: Facts, version: tuple[int, int] | None) -> pd.DataFrame:
+def _train_table(path: Path, version: tuple[int, int] | None) -> pd.DataFrame:
+    facts = load_facts()
     table = read_csv(path, [*facts.columns, *facts.other], AGAIN)
     _refuse(path.parent, table_faults(table, facts.table))
     table = internal_names(table).set_index("image_id").sort_index()

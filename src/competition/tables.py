@@ -15,14 +15,11 @@ from src.core import UserError, load_facts
 
 def some(names: Iterable[object], shown: int = 10, joint: str = ", ") -> str:
     """The first `names` as a list on one line, and how many more there are."""
-    names = list(names)
+    names = list(map(str, names))
+    # What a terminal would not print is escaped.
+    visible = [name if name.isprintable() else repr(name)[1:-1] for name in names[:shown]]
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return joint.join(_visible(str(name)) for name in names[:shown]) + more
-
-
-def _visible(name: str) -> str:
-    r"""`name` with what a terminal would not print as an escape: Icon\r, a\nb.jpg."""
-    return name if name.isprintable() else repr(name)[1:-1]
+    return joint.join(visible) + more
 
 
 def as_lines(faults: dict[str, list[str]]) -> list[str]:

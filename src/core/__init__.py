@@ -7,7 +7,7 @@ from src.core.config import (
     DEMO_MARKER, PLACES, ROOT, UserError, cache_dir, command, load_params, models_dir, nearest,
     require_once, runs_dir, submissions_dir, work,
 )  # fmt: skip
-from src.core.facts import SAMPLE, Facts, load_facts
+from src.core.facts import SAMPLE, load_facts
 from src.core.files import (
     atomic_path, commit, entries, ignored, is_empty, is_left_by_system, is_plain_name,
     put_in_place, require_writable, sha256, sha256_lines, torch_writes, write_json, write_text,
@@ -16,6 +16,6 @@ from src.core.output import terminal
 from src.core.parameters import check_names, notebook_name, read_flag, read_variant
 from src.core.resources import SHARED, cores, free_memory, shared_memory
 from src.core.variant import (
-    CHOICES, DEFAULT_SEED, FEWEST, FIND, Variant, find_variants, height_width, load_variants,
+    CHOICES, FEWEST, FIND, Variant, find_variants, height_width, load_variants,
     make_variant, split_sizes, yes_or_no,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -52,13 +53,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(known)}"
 
 
-def require_once(names: Iterable[str], remedy: str = "name it once", what: str = "") -> None:
+def require_once(names: Iterable[str], remedy: str = "name it once") -> None:
     """Refuse the first of `names` that is given twice: what the user meant is not known."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise UserError(f"{what}{name} is given twice", remedy)
-        seen.add(name)
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise UserError(f"{name} is given twice", remedy)
 
 
 def work() -> Path:
@@ -88,7 +87,7 @@ def runs_dir() -> Path:
 
 @cache
 def load_params() -> dict[str, Any]:
-    """params.yaml as it stands, read once: the defaults `train` and `predict`, rows `variants`."""
+    """params.yaml as it stands, read once; UserError unless its sections are all there."""
     try:
         loader = yaml.SafeLoader((ROOT / "params.yaml").read_text(encoding="utf-8"))
         _refuse_doubles(node := loader.get_single_node())
@@ -96,9 +95,9 @@ def load_params() -> dict[str, Any]:
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"params.yaml is no readable YAML ({problem}); fix that line") from error
-    for table in ("train", "predict", "variants", "demo"):
-        if not isinstance(params, dict) or not isinstance(params.get(table), dict):
-            raise UserError(f"params.yaml has no rows under {table!r}; write them there")
+    for name in ("train", "predict", "variants", "demo", "competition"):
+        if not isinstance(params, dict) or not isinstance(params.get(name), dict):
+            raise UserError(f"params.yaml has no section {name!r}; write it there")
     for key, row in (params["variants"] | params["demo"]).items():
         if not isinstance(row, dict):
             raise UserError(f"params.yaml: row {key!r} has no fields; write {{arch: vit_small}}")

@@ -3,19 +3,17 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from src.core.config import UserError, load_params, nearest
 
 OTHER = ("variety", "age")  # the further columns that a recipe can use
 SAMPLE = "sample_submission.csv"
-KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/false",
-         tuple: "a list"}  # to a reader
+KINDS = {int: "a whole number", float: "a number", str: "text", bool: "true/false", list: "a list"}
 Rules = Iterable[tuple[bool, str]]  # what must hold, and the line if it does not
-Record = TypeVar("Record")
 
 
-def make_record(kind: type[Record], sections: Mapping[str, dict[str, Any]]) -> Record:
+def make_record(kind: type, sections: Mapping[str, dict[str, Any]]) -> Any:
     """The dataclass `kind` from `sections`, the last ones first; their keys say where they stand.
 
     UserError names a field that `kind` does not have, and those that no section gives.
@@ -53,7 +51,7 @@ class Facts:
     table: str
     id: str
     label: str
-    other: tuple
+    other: list
     train: str
     test: str
     class_folders: bool
@@ -94,11 +92,7 @@ class Facts:
 
 def load_facts() -> Facts:
     """The section `competition` of params.yaml; UserError names the first field that is wrong."""
-    section = load_params().get("competition")
-    section = dict(section) if isinstance(section, dict) else {}
-    if isinstance(section.get("other"), list):
-        section["other"] = tuple(section["other"])  # hashable: tables are cached by these facts
     try:
-        return make_record(Facts, {"": section})
+        return make_record(Facts, {"": load_params()["competition"]})
     except UserError as error:
         raise UserError(f"params.yaml, competition: {error}") from None

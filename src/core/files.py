@@ -16,8 +16,6 @@ import psutil
 
 from src.core.config import ROOT, UserError
 
-# What the runs themselves write changes nothing in what they would do again.
-CODE = ("--", ".", ":!submissions", ":!models", ":!dvc.lock")
 # In lower case; Windows, macOS, Linux and network drives put them into any folder, macOS into zips.
 LEFT_BY_SYSTEMS = frozenset({
     "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",
@@ -68,8 +66,8 @@ def require_writable(folder: Path) -> None:
 
 def is_plain_name(name: str) -> bool:
     """Whether `name` can be a file's name on every system, without folder and extension."""
-    plain = re.fullmatch(r"\w([\w .+-]*[\w+-])?", name)
-    return bool(plain) and not name.endswith((".csv", ".ipynb"))
+    plain = re.fullmatch(r"\w([\w .+-]*[\w+-])?", name) is not None
+    return plain and not name.endswith((".csv", ".ipynb"))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -105,11 +103,12 @@ def sha256_lines(lines: list[str]) -> str:
 
 def commit() -> dict[str, Any]:
     """`commit` and `dirty` of the repository the code runs from; `commit` is empty outside git."""
+    # What the runs themselves write changes nothing in what they would do again.
+    code = ("--", ".", ":!submissions", ":!models", ":!dvc.lock")
     git = ["git", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True)
-        changes = [*git, "status", "--porcelain", *CODE]
-        status = subprocess.run(changes, capture_output=True)
+        status = subprocess.run([*git, "status", "--porcelain", *code], capture_output=True)
     except FileNotFoundError:
         return {"commit": "", "dirty": True}
     dirty = bool(status.stdout.strip() or head.returncode)
@@ -146,7 +145,6 @@ def is_empty(folder: Path) -> bool:
 
 def put_in_place(new: Path, folder: Path) -> None:
     """Rename the folder `new` to `folder`, which is empty or not there."""
-    for name in filter(is_left_by_system, os.listdir(folder) if folder.is_dir() else []):
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if folder.is_dir() and is_empty(folder):
+        shutil.rmtree(folder)
     new.rename(folder)

@@ -28,7 +28,6 @@ RANGES = {
 }  # fmt: skip
 FIND = "find"  # instead of a learning rate: look for one
 FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
-DEFAULT_SEED = 42
 
 
 def height_width(size: int | str) -> tuple[int, int]:
@@ -108,11 +107,12 @@ class Variant:
     @property
     def name(self) -> str:
         """`<arch>_<desc>`; split, fold and seed are added when they are not the usual ones."""
-        parts = [self.arch.replace(".", "_"), self.desc or f"{self.resize}_{self.size}"]
-        parts += [self.split] * (self.split != "stratified")
-        parts += ["all" if self.fold == "all" else f"fold{self.fold}"] * (self.fold != 0)
-        parts += [f"seed{self.seed}"] * (self.seed != DEFAULT_SEED)
-        return "_".join(parts)
+        name = f"{self.arch.replace('.', '_')}_{self.desc or f'{self.resize}_{self.size}'}"
+        if self.split != "stratified":
+            name += f"_{self.split}"
+        if self.fold != 0:
+            name += "_all" if self.fold == "all" else f"_fold{self.fold}"
+        return name if self.seed == 42 else f"{name}_seed{self.seed}"
 
     @property
     def scheduled(self) -> int:
@@ -209,5 +209,5 @@ def find_variants(names: list[str]) -> list[Variant]:
     rows = load_variants()
     for name in names:
         if name not in rows:
-            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, list(rows))}")
+            raise UserError(f"params.yaml has no row {name!r}; {nearest(name, rows)}")
     return [rows[name] for name in names]

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-from dataclasses import asdict, dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -21,9 +20,6 @@ from src.core import UserError, load_facts
 from src.demo.leaves import photograph
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
-SIZE = (480, 640)  # width, height
-TURNED = 4  # photographs of the competition that are landscape, as in the real one
-QUALITY = 88
 SHARES = {
     "normal": 0.170, "blast": 0.167, "hispa": 0.153, "dead_heart": 0.139, "tungro": 0.104,
     "brown_spot": 0.093, "downy_mildew": 0.060, "bacterial_leaf_blight": 0.046,
@@ -42,31 +38,24 @@ FIELDS = {  # variety → share of the photographs, ages in days
 LEAST = 30  # below it the test set cannot hold all ten labels
 
 
-@dataclass(frozen=True)
-class Demo:
-    """What decides every byte of a demo competition; its fields are the marker's."""
-
-    images: int
-    seed: int
-    tests: int
-    version: int = VERSION
-
-
 def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
     """Draw `images` training photographs and a third as many for the test into a new `folder`.
 
     Returns False when they are already there. The folder appears when it is complete; a killed
     drawing stays beside it as .<folder>.<…>.part and is continued by the next call.
     """
-    folder, demo = Path(folder).expanduser().resolve(), Demo(images, seed, images // 3)
-    if _is_there(folder, demo):
+    if images < LEAST or seed < 0:
+        raise UserError(f"a demo needs --images {LEAST} or more and --seed 0 or more")
+    folder = Path(folder).expanduser().resolve()
+    marker = {"images": images, "seed": seed, "tests": images // 3, "version": VERSION}
+    if _is_there(folder, marker):
         return False
     part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
-    drawn = tables(demo)
+    drawn = tables(images, seed)
     try:
         _draw_images(part, drawn, seed)
         _write_tables(part, drawn)
-        core.write_json(part / core.DEMO_MARKER, asdict(demo))
+        core.write_json(part / core.DEMO_MARKER, marker)
         core.put_in_place(part, folder)
     except OSError as error:
         problem = f"cannot write {folder}: {error.strerror or error}"
@@ -74,34 +63,33 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
     return True
 
 
-def _is_there(folder: Path, demo: Demo) -> bool:
-    """Whether `folder` holds this very `demo`; anything else in it is left alone."""
-    if demo.images < LEAST or demo.seed < 0:
-        raise UserError(f"a demo needs --images {LEAST} or more and --seed 0 or more")
+def _is_there(folder: Path, marker: dict[str, int]) -> bool:
+    """Whether `folder` holds the demo of this `marker`; anything else in it is left alone."""
     if not folder.exists() or (folder.is_dir() and core.is_empty(folder)):
         return False
-    marker = folder / core.DEMO_MARKER
-    if not marker.is_file() or json.loads(marker.read_text(encoding="utf-8")) != asdict(demo):
+    file = folder / core.DEMO_MARKER
+    if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != marker:
         raise UserError(f"{folder} holds something else; remove it, or name a new folder")
-    if len([*folder.rglob("[12]0*.*")]) != demo.images + demo.tests:  # the images, by their ids
+    images = [*folder.rglob("[12]0*.*")]  # by their ids
+    if len(images) != marker["images"] + marker["tests"]:
         raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
     return True
 
 
-def tables(demo: Demo) -> tuple[pd.DataFrame, pd.DataFrame]:
+def tables(images: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training and test rows: image_id, label, path below the folder, whether it is turned."""
     facts = load_facts()
-    rng = np.random.default_rng([VERSION, demo.seed])
-    train = _labels(rng, demo.images, 100001, least=2)
-    test = _labels(rng, demo.tests, 200001, least=1)
+    rng = np.random.default_rng([VERSION, seed])
+    train = _labels(rng, images, 100001, least=2)
+    test = _labels(rng, images // 3, 200001, least=1)
     train = train.join(_sessions(rng, train.label))
     train = train.sort_values(["label", "variety", "age", "image_id"], ignore_index=True)
     test = test.sort_values("image_id", ignore_index=True)
     in_class = train.label + "/" if facts.class_folders else ""
     train["path"] = facts.train + "/" + in_class + train.image_id
     test["path"] = facts.test + "/" + test.image_id
-    turned = rng.permutation(demo.images + demo.tests) < TURNED
-    train["turned"], test["turned"] = turned[: demo.images], turned[demo.images :]
+    turned = rng.permutation(images + images // 3) < 4  # four are landscape, as in the real one
+    train["turned"], test["turned"] = turned[:images], turned[images:]
     return train, test
 
 
@@ -138,7 +126,7 @@ def _write_tables(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame]) -> None:
 
 
 def _draw_images(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
-    """Every photograph of the tables that `part` lacks, on all core.cores this process may use."""
+    """Every photograph of the tables that `part` lacks, on all cores this process may use."""
     rows = pd.concat(drawn)
     for folder in {Path(path).parent for path in rows.path} | {Path("unfinished")}:
         (part / folder).mkdir(parents=True, exist_ok=True)
@@ -153,7 +141,8 @@ def _draw_images(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int
 def _draw_image(job: tuple[Path, str, str, bool, list[int]]) -> None:
     """One photograph, from its own seed: whichever process draws it, the bytes are the same."""
     part, path, label, turned, seed = job
-    image = photograph(label, np.random.default_rng(seed), SIZE[::-1] if turned else SIZE)
+    size = (640, 480) if turned else (480, 640)
+    image = photograph(label, np.random.default_rng(seed), size)
     temporary = part / "unfinished" / f"{os.getpid()}.jpg"
-    image.save(temporary, quality=QUALITY)
+    image.save(temporary, quality=88)
     os.replace(temporary, part / path)

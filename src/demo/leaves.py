@@ -30,7 +30,9 @@ def photograph(label: str, rng: Rng, size: tuple[int, int] = (480, 640)) -> Imag
     """Draw one photograph of `label`; `size` is width, height as in PIL."""
     drawn = size[0] * 3 // 4, size[1] * 3 // 4
     strength = rng.uniform(0.4, 1.0)
-    green = _mix(GREENS, rng) * rng.uniform(0.85, 1.15)
+    green, other = GREENS[rng.choice(len(GREENS), 2, replace=False)]
+    green += (other - green) * np.float32(rng.random())  # a random colour between two
+    green *= rng.uniform(0.85, 1.15)
     canvas = _field(rng, drawn, green, DAMAGE.get(label))
     foot = drawn[0] * rng.uniform(0.35, 0.65)
     fan = label == "dead_heart" or rng.random() < 0.3
@@ -49,12 +51,6 @@ def photograph(label: str, rng: Rng, size: tuple[int, int] = (480, 640)) -> Imag
     elif rng.random() < 0.06:
         panicle(canvas, rng, 0)
     return _expose(canvas, rng, size)
-
-
-def _mix(colours: Array, rng: Rng) -> Array:
-    """A random colour between two of `colours`."""
-    one, other = colours[rng.choice(len(colours), 2, replace=False)]
-    return one + (other - one) * np.float32(rng.random())
 
 
 def _enlarge(canvas: Array, size: tuple[int, int], blur: float) -> Array:
@@ -168,8 +164,10 @@ def _lay(canvas: Array, strip: Array, blade: Blade) -> None:
     off = x * cos + y[:, None] * sin - centre.take(row, mode="clip")
     reach = half.take(row, mode="clip")
     edge = reach - np.abs(off)
-    box = canvas[:, down, across]
-    _shade(box, np.clip(1 + edge / (0.8 * np.maximum(reach, 0) + 2), 0, 1), blade.width // 4 + 1)
+    shadow = np.clip(1 + edge / (0.8 * np.maximum(reach, 0) + 2), 0, 1)
+    drop = blade.width // 4 + 1  # pixels down and to the right
+    cast = np.pad(shadow, ((drop, 0), (drop, 0)), "edge")[:-drop, :-drop]
+    canvas[:, down, across] *= 1 - 0.4 * cast
     on = np.flatnonzero(edge > 0)
     row, off, reach, edge = (values.ravel()[on] for values in (row, off, reach, edge))
     column = ((off / reach + 1) * ((blade.width - 1) / 2)).astype(np.intp)
@@ -194,12 +192,6 @@ def _span(foot: float, path: Array, margin: int, limit: int) -> tuple[Array, sli
     first = int(np.clip(foot + path.min() - margin, 0, limit))
     last = int(np.clip(foot + path.max() + margin, 0, limit))
     return np.arange(first, last, dtype=np.float32) - foot, slice(first, last)
-
-
-def _shade(box: Array, shadow: Array, drop: int) -> None:
-    """Darken `box` by `shadow` (h, w), cast `drop` pixels down and to the right."""
-    cast = np.pad(shadow, ((drop, 0), (drop, 0)), "edge")[:-drop, :-drop]
-    box *= 1 - 0.4 * cast
 
 
 def _dead_shoot(canvas: Array, rng: Rng, foot: float, strength: float) -> None:

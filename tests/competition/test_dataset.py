@@ -66,7 +66,7 @@ def test_argument_then_environment_then_kaggle_then_data(data, tmp_path, monkeyp
 
 def test_nothing_found_names_the_places_and_the_two_ways_out(tmp_path):
     line = refusal(competition.find)
-    for part in (*map(str, competition.places()), "src.kaggle_api download", "make demo"):
+    for part in (*map(str, competition.candidates()), "src.kaggle_api download", "make demo"):
         assert part in line
     done = call(main, "check", tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (1, "")

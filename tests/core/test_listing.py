@@ -9,11 +9,10 @@ from zipfile import ZipFile
 import pytest
 from conftest import ROOT, draw_competition
 from PIL import Image
-from small_bundles import bundle_in
 
 from src import bundle, competition
 from src.competition.check import check
-from src.core import ignored, is_left_by_system, load_facts, put_in_place
+from src.core import load_facts, put_in_place
 from src.demo import draw as demo
 from src.kaggle_api import download as archive
 
@@ -33,11 +32,6 @@ def litter(folder: Path) -> Path:
     return folder
 
 
-def test_names_are_told_apart_whatever_their_case():
-    assert all(map(is_left_by_system, [*FILES, *FOLDERS]))
-    assert not any(map(is_left_by_system, ["100001.jpg", "Thumbs.jpg", "icon", "MACOSX", ".x.jpg"]))
-
-
 def test_a_competition_stays_the_same_with_them(data, tmp_path):
     def seen() -> list:
         marks = competition.train_fingerprint(data), competition.test_fingerprint(data)
@@ -55,8 +49,6 @@ def test_the_check_names_them_on_one_line_and_lets_training_start(data):
     assert obstacles == []
     (line,) = [line for line in lines if "Thumbs.db" in line]
     assert re.search(r"^ignored, .* 44: .*, Icon\\r, .* and 34 more$", line)
-    (data / "train_images" / "disease_b" / "Thumbs.db").touch()
-    assert ignored(data / "train_images" / "disease_b") == ["Thumbs.db"]
 
 
 def test_they_are_not_unpacked_and_do_not_fill_an_empty_folder(tmp_path):
@@ -87,16 +79,13 @@ def test_a_demo_is_complete_with_them_and_may_be_drawn_beside_them(tmp_path, mon
     monkeypatch.setattr(demo, "photograph", lambda *_: Image.new("RGB", (4, 3)))
     (tmp_path / ".DS_Store").touch()
     assert demo.draw(tmp_path, 30) is True
-    for place in (tmp_path, tmp_path / "train_images/blast", tmp_path / "test_images"):
-        (place / "Thumbs.db").touch()
+    (tmp_path / "train_images/blast/Thumbs.db").touch()
     assert demo.draw(tmp_path, 30) is False
 
 
-def test_no_bundle_is_seen_in_them(models, data):
-    bundle_in(models, data, "vit_one")
-    for name in ("._vit_one.json", "._vit_one.pkl", "._vit_one.test.parquet", "Thumbs.db"):
-        (models / name).write_bytes(b"left")
-    assert bundle.names(models) == ["vit_one"]
+def test_no_bundle_is_seen_in_them(tmp_path):
+    (tmp_path / "._vit_one.json").write_bytes(b"left")
+    assert bundle.names(tmp_path) == []
 
 
 def test_no_stage_of_dvc_depends_on_them():

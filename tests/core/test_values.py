@@ -8,14 +8,17 @@ from src.core import make_variant
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize("size", ["0", 0, -224, "224x", "x224", "1x2x3", "big", 224.5, "", "²"])
+@pytest.mark.parametrize("size", [0, -224, "224x", "1x2x3", 224.5, "", "²"])
 def test_what_is_no_size_is_refused(size):
     for field in ("size", "item_size"):
         assert f"size {size!r} is no size" in refusal(make_variant, **{field: size})
 
 
-def pairs(table: dict[str, tuple]) -> list[tuple[str, object]]:
-    return [(name, value) for name, values in table.items() for value in values]
+@pytest.mark.parametrize(
+    "name", ["resize", "tta", "split", "augment", "schedule", "snapshots", "targets", "sampler"]
+)
+def test_an_unknown_choice_is_refused_with_the_known_ones(name):
+    assert f"{name}='zzz' is unknown; known: " in refusal(make_variant, **{name: "zzz"})
 
 
 OUTSIDE = {
@@ -23,16 +26,15 @@ OUTSIDE = {
     "cycle_mult": (0,), "seed": (-1, 2**32), "min_scale": (0, 1.1), "views": (0,),
     "beta": (-0.1, 1.1), "lr_mult": (0.5, INF), "label_smoothing": (-0.1, 1, NAN),
     "mixup": (-0.1, INF), "cutmix": (-0.1, INF), "dropout": (-0.1, 1), "ema": (-0.1, 1),
-    "time_limit": (-1, NAN, INF), "lr": (0, -0.1, 10, NAN, "high", "0.01"),
-    "fold": (-1, 5, "none", "3"), "item_size": (8,), "arch": ("", " "),
-    "desc": ("a.b", "../a", "a b", "a:b\n", "a" * 101),
+    "time_limit": (-1, NAN, INF), "lr": (0, 10, NAN, "0.01"), "fold": (-1, 5, "3"),
+    "item_size": (8,), "arch": (" ",), "desc": ("a.b", "a b", "a\n", "a" * 101),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), pairs(OUTSIDE))
-def test_a_value_outside_its_range_is_refused_by_name(name, value):
-    line = refusal(make_variant, **{name: value})
-    assert line.startswith(name) and " must be " in line or name == "arch"
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_values_outside_their_range_are_refused_by_name(name):
+    for value in OUTSIDE[name]:
+        assert refusal(make_variant, **{name: value}).startswith(name), value
 
 
 INSIDE = {
@@ -46,33 +48,23 @@ INSIDE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), pairs(INSIDE))
-def test_a_value_on_the_border_is_accepted(name, value):
-    assert getattr(make_variant(**{name: value}), name) == value
+@pytest.mark.parametrize("name", INSIDE)
+def test_values_on_the_border_are_accepted(name):
+    for value in INSIDE[name]:
+        assert getattr(make_variant(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"resize": "squash"}, "resize='squash' is unknown; did you mean 'squish'"),
-        ({"resize": "zzz"}, "known: squish, crop, pad, rect"),
-        ({"tta": "randm"}, "did you mean 'random'"),
-        ({"split": "groups"}, "did you mean 'grouped'"),
-        ({"augment": "fastia"}, "did you mean 'fastai'"),
-        ({"schedule": "onecycle"}, "did you mean 'one_cycle'"),
-        ({"snapshots": "means"}, "did you mean 'mean'"),
-        ({"sampler": "hardest"}, "did you mean 'hard'"),
-        ({"targets": "disease+age"}, "targets='disease+age' is unknown; did you mean"),
         # fields that do not go together
         ({"resize": "rect"}, "resize=rect needs a rectangle: -p item_size 640x480, not 480"),
         ({"bs": 0}, "accum=1 must divide bs=0 into batches of 2 images or more"),
-        ({"bs": 1}, "accum=1 must divide bs=1"),
         ({"accum": 64}, "accum=64 must divide bs=64"),
         ({"accum": 0}, "accum=0 must divide bs=64"),
         ({"accum": 3}, "accum=3 must divide bs=64"),
-        ({"bs": 2, "accum": 4}, "accum=4 must divide bs=2"),
         ({"cache": -1}, "cache=-1 is too small for item_size=480"),
-        ({"cache": 256}, "take 480 or more"),
         ({"augment": "fast", "cache": 223}, "cache=223 is too small for size=224"),
         ({"augment": "fast", "cache": 128, "resize": "rect", "item_size": "640x480",
           "size": "288x224"}, "take 224 or more"),
@@ -94,21 +86,13 @@ def test_a_value_on_the_border_is_accepted(name, value):
         ({"precompute": True, "pretrained": False}, "precompute needs pretrained weights"),
         ({"precompute": True, "freeze_epochs": 0}, "freeze_epochs of 1 or more"),
         # types
-        ({"precompute": "yes"}, "precompute='yes' must be true/false"),
         ({"precompute": 1}, "precompute=1 must be true/false"),
         ({"lr": True}, "lr=True must be a number or text"),
-        ({"epochs": "twelve"}, "epochs='twelve' must be a whole number"),
         ({"epochs": 1.5}, "epochs=1.5 must be a whole number"),
-        ({"epochs": True}, "epochs=True must be a whole number"),
         ({"fold": 1.0}, "fold=1.0 must be a whole number or text"),
         ({"label_smoothing": "high"}, "label_smoothing='high' must be a number"),
-        ({"arch": 50}, "arch=50 must be text"),
-        ({"pretrained": 1}, "pretrained=1 must be true/false or text"),
         ({"pretrained": None}, "pretrained=None must be true/false or text"),
-        # names
         ({"archh": "vit_small"}, "unknown parameter 'archh'; did you mean 'arch'?"),
-        ({"item_sise": 480}, "unknown parameter 'item_sise'; did you mean 'item_size'?"),
-        ({"zzz": 1}, "unknown parameter 'zzz'; known: arch, resize,"),
     ],
 )
 def test_what_no_training_can_use_is_refused_in_one_line(changes, message):

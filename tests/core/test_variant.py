@@ -22,18 +22,14 @@ def test_parameters_cell_and_params_yaml_have_the_fields_their_types_and_the_sam
     assert {name: facts["inferred_type_name"] for name, facts in cell.items()} == hints
     defaults = {name: ast.literal_eval(cell[name]["default"]) for name in FIELDS}
     given = load_params()["train"] | load_params()["predict"]
-    assert given == defaults
-    assert {name: type(value) for name, value in given.items()} == {
-        name: type(value) for name, value in defaults.items()}
-    assert all(isinstance(defaults[name], kind) for name, kind in FIELDS.items())
-    assert make_variant() == Variant(**defaults)
+    assert {name: (type(value), value) for name, value in given.items()} == {
+        name: (type(value), value) for name, value in defaults.items()}
+    assert make_variant().recipe == defaults
 
 
-def test_variant_is_frozen_and_its_recipe_makes_it_again():
-    variant = make_variant(arch="vit_small")
+def test_variant_is_frozen():
     with pytest.raises(FrozenInstanceError):
-        variant.arch = "vit_large"
-    assert Variant(**variant.recipe) == variant
+        make_variant().arch = "vit_large"
 
 
 # the table
@@ -49,16 +45,16 @@ def test_every_key_of_params_yaml_is_the_name_its_row_derives():
     assert not any(row.pretrained for row in demo)
 
 
-@pytest.mark.parametrize("arch", ["convnext", "vit", "swin", "swinv2"])
-@pytest.mark.parametrize("extent", ["small", "large"])
-def test_published_recipe_is_in_the_table(arch, extent):
-    if (arch, extent) == ("swinv2", "small"):
-        extent = "base"  # timm has no small swinv2 at 192
+@pytest.mark.parametrize("arch", [
+    "convnext_small", "convnext_large", "vit_small", "vit_large", "swin_small", "swin_large",
+    "swinv2_base", "swinv2_large",
+])  # fmt: skip
+def test_published_recipe_is_in_the_table(arch):
     rows = [make_variant(**row) for row in load_params()["variants"].values()]
-    rows = [row for row in rows if row.arch == f"{arch}_{extent}"]
-    size = 192 if arch == "swinv2" else 224
+    rows = [row for row in rows if row.arch == arch]
+    size = 192 if arch.startswith("swinv2") else 224
     published = {("squish", 480, size), ("crop", 480, size), ("pad", 640, size)}
-    if arch == "convnext":
+    if arch.startswith("convnext"):
         published |= {("rect", "640x480", "288x224"), ("rect", "640x480", "320x240")}
     assert {(row.resize, row.item_size, row.size) for row in rows} >= published
     shared = {(row.epochs, row.lr, row.bs, row.min_scale, row.pretrained) for row in rows}
@@ -85,14 +81,12 @@ def test_a_mistake_in_a_row_is_refused_with_its_row(own_params, old, new, messag
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "convnext_small_squish_224"),
         ({"arch": "vit_small", "resize": "pad", "item_size": 640}, "vit_small_pad_224"),
         ({"resize": "rect", "item_size": "640x480", "size": "288x224"},
          "convnext_small_rect_288x224"),
         # timm's dots would break file stems and dvc
         ({"arch": "vit_small_patch16_224.augreg_in1k"},
          "vit_small_patch16_224_augreg_in1k_squish_224"),
-        ({"desc": "long"}, "convnext_small_long"),
         # only what is unusual shows
         ({"fold": 1, "seed": 7, "desc": "long"}, "convnext_small_long_fold1_seed7"),
         ({"fold": "all"}, "convnext_small_squish_224_all"),
@@ -106,8 +100,7 @@ def test_name_is_derived_from_the_facts(changes, name):
 @pytest.mark.parametrize(
     ("name", "given", "stored"),
     [
-        ("size", 224, 224), ("size", "224", 224), ("size", "224x224", 224),
-        ("size", "288X224", "288x224"),
+        ("size", "224", 224), ("size", "224x224", 224), ("size", "288X224", "288x224"),
         ("sizes", "128, 224x224", "128,224"), ("sizes", 224, "224"), ("sizes", "", ""),
         ("sizes", "160x128,224", "160x128,224"),
         ("pretrained", "true", True), ("pretrained", "False", False),

@@ -52,11 +52,11 @@ def test_tables_and_photographs_are_those_of_the_competition_and_nothing_else(dr
 
 
 def test_class_shares_are_the_real_ones_and_seeds_differ():
-    train, test = demo.tables(demo.Demo(600, 0, 200))
+    train, test = demo.tables(600, 0)
     for table in (train, test):
         shares = table.label.value_counts(normalize=True)
         assert shares.to_dict() == pytest.approx(demo.SHARES, abs=0.02)
-    assert not train.equals(demo.tables(demo.Demo(600, 1, 200))[0])
+    assert not train.equals(demo.tables(600, 1)[0])
 
 
 def test_photographs_differ_weigh_what_a_real_one_weighs_and_four_lie_on_their_side(drawn):
@@ -84,7 +84,7 @@ def test_a_killed_drawing_leaves_no_competition_and_is_continued_to_the_same_byt
 
 
 def test_one_process_draws_the_same_bytes_as_many(drawn, tmp_path, monkeypatch):
-    train, test = demo.tables(demo.Demo(IMAGES, 3, TESTS))
+    train, test = demo.tables(IMAGES, 3)
     monkeypatch.setattr(demo.core, "cores", lambda: 1)
     demo._draw_images(tmp_path, (train.iloc[::9], test.iloc[::5]), seed=3)
     alone = contents(tmp_path)
