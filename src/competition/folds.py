@@ -20,11 +20,8 @@ from src.core import UserError, load_facts, sha256_lines, write_text
 
 FOLDS = 5
 TRIES = 20  # of which a grouped split is the most even one
-REMEDIES = {  # of a damaged file
-    "stratified": "delete it, the same split is made again",
-    # Older versions split sessions in another way.
-    "grouped": "restore the one that models were trained with, or delete it and train them again",
-}
+# Older versions split sessions in another way.
+REMEDY = "restore it, or delete it: the same is made again, unless it is an old grouped one"
 Members = Mapping[str, Counter]  # how many images of each label a group has
 
 
@@ -41,7 +38,7 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
         else:
             folds = assign_folds(table.label, groups, seed)
         write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
-    return _read_folds(path, table.index, REMEDIES[split])
+    return _read_folds(path, table.index)
 
 
 def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
@@ -50,11 +47,11 @@ def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
     return models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
 
 
-def _read_folds(path: Path, ids: pd.Index, remedy: str) -> pd.Series:
+def _read_folds(path: Path, ids: pd.Index) -> pd.Series:
     """The saved split, refused unless it gives each of the `ids` one fold from 0 to 4."""
-    table = read_csv(path, ["image_id", "fold"], remedy)
+    table = read_csv(path, ["image_id", "fold"], REMEDY)
     if sorted(table.image_id) != sorted(ids) or {*table.fold} != {*map(str, range(FOLDS))}:
-        raise UserError(f"{path} does not give each training image one of {FOLDS} folds", remedy)
+        raise UserError(f"{path} does not give each training image one of {FOLDS} folds", REMEDY)
     return table.astype({"fold": "int64"}).set_index("image_id").fold.sort_index()
 
 

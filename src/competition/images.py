@@ -63,17 +63,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode.startswith("I;16"):
         image = _from_greys(np.asarray(image) / 65535)
     elif image.mode in ("I", "F"):
-        image = _from_greys(_own_range(np.asarray(image, np.float64)))
+        values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("holds values that are no finite numbers")
+        low, high = values.min(), values.max()
+        image = _from_greys((values - low) / ((high - low) or 1))
     image.info.pop("transparency", None)  # of a palette: Pillow would warn that it is dropped
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _own_range(values: np.ndarray) -> np.ndarray:
-    """`values` moved and scaled to 0 … 1; zeros where all are equal."""
-    if not np.isfinite(values).all():
-        raise ValueError("holds values that are no finite numbers")
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.zeros_like(values)
 
 
 def _from_greys(shares: np.ndarray) -> Image.Image:

