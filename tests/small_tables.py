@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 COUNTS = {"blast": 23, "hispa": 11, "normal": 37, "tungro": 5}
+SIX = [f"10000{n}.jpg,{('blast', 'normal')[n // 3]},ADT45,{45 + n}" for n in range(6)]
 
 
 def name(label: str, n: int) -> str:

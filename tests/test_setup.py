@@ -17,41 +17,31 @@ WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 
 
-def locked() -> dict[str, Requirement]:
-    """Canonical name → pin of every line of the lock."""
-    pins = [Requirement(line) for line in LOCK]
-    return {canonicalize_name(pin.name): pin for pin in pins}
-
-
-# the environment
+PINS = {canonicalize_name(pin.name): pin for pin in map(Requirement, LOCK)}
 
 
 def test_lock_has_exact_versions_and_no_addresses():
     pin = re.compile(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.!+]*(; [a-z_]+ == \"[a-z0-9]+\")?")
     assert [line for line in LOCK if not pin.fullmatch(line)] == []
-
-
-def test_lock_names_nothing_twice():
-    assert len(locked()) == len(LOCK)
+    assert len(PINS) == len(LOCK)
 
 
 @pytest.mark.parametrize("wanted", WANTED)
 def test_every_dependency_is_locked_within_its_range(wanted):
     wanted = Requirement(wanted)
-    (pin,) = locked()[canonicalize_name(wanted.name)].specifier
-    assert pin.operator == "=="
+    (pin,) = PINS[canonicalize_name(wanted.name)].specifier
     assert wanted.specifier.contains(pin.version)
 
 
 def test_what_the_dependencies_need_is_locked_too():
-    pins, missing = locked(), []
-    for name in pins:
+    missing = []
+    for name in PINS:
         try:
             needs = map(Requirement, requires(name) or [])
         except PackageNotFoundError:  # for another system
             continue
         for need in needs:
-            pin = pins.get(canonicalize_name(need.name))
+            pin = PINS.get(canonicalize_name(need.name))
             if need.marker and not Marker(str(need.marker)).evaluate({"extra": ""}):
                 continue
             version = next(iter(pin.specifier)).version if pin else "0"
@@ -63,14 +53,12 @@ def test_what_the_dependencies_need_is_locked_too():
 def test_conda_environment_has_the_pins_of_the_lock():
     conda = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, pinned = conda["dependencies"]
-    version = python.removeprefix("python=")
-    assert pip == "pip" and version in ("3.11", "3.12", "3.13")
-    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(version)
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert pip == "pip" and python in ("python=3.11", "python=3.12", "python=3.13")
     assert pinned == {"pip": [*LOCK, "--editable ."]}
 
 
-def test_python_and_licence_are_those_promised():
-    assert PROJECT["requires-python"] == ">=3.11"
+def test_the_licence_is_the_one_promised():
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
 

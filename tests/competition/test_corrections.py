@@ -46,12 +46,11 @@ def test_images_are_excluded_and_relabelled_in_training_only(competition_once, t
 
 
 def test_corrections_are_in_the_card_and_changing_them_is_another_recipe(
-    data, tmp_path, monkeypatch, write
+    competition_once, tmp_path, write
 ):
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
-    variant = tiny(exclude=write("exclude", "100001.jpg"),
+    variant = tiny(epochs=1, exclude=write("exclude", "100001.jpg"),
                    relabel=write("relabel", "100002.jpg,disease_a"))
-    run = start(variant, "", "", "paddy_train", False)
+    run = run_of(competition_once, tmp_path, variant)
     learn = fit(begun(run, variant), variant, run)
     export(learn, variant, holdout_probs(learn, variant), run)
     card = bundle.read_card(run.models, variant.name)
@@ -93,13 +92,9 @@ def test_digest_is_of_what_the_file_says(competition_once, write):
     ("field", "lines", "message"),
     [
         ("exclude", ["100001.jpg", "7.jpg", "8.jpg"], "7.jpg, 8.jpg: no image of train.csv"),
-        ("exclude", ["200001.jpg"], "200001.jpg: no image of train.csv"),  # a test image
-        ("exclude", ["100001.jpg", "100001.jpg"], "100001.jpg: named twice"),
-        ("exclude", [], "no rows"),
         ("exclude", None, "no such file or directory; fix exclude"),
         ("relabel", ["7.jpg,disease_a"], "7.jpg: no image of train.csv"),
         ("relabel", ["100001.jpg,rust"], "rust: no class; those are disease_a, disease_b"),
-        ("relabel", ["100001.jpg"], "1 fields instead of 2"),
         ("relabel", ["100001.jpg,disease_a", "100001.jpg,disease_b"], "100001.jpg: named twice"),
     ],
 )

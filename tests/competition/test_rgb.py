@@ -9,16 +9,11 @@ from PIL import Image, ImageCms
 from src.competition import to_rgb
 from src.competition.images import inspect
 
-
-def picture() -> Image.Image:
-    """Soft colours between a black and a white corner, so that its greys span 0 … 255."""
-    rows, columns = np.mgrid[0:32, 0:24]
-    colours = np.stack([rows * 8, columns * 10, 255 - rows * 4 - columns * 4], axis=2)
-    colours[:4, :4], colours[-4:, -4:] = 0, 255
-    return Image.fromarray(colours.astype(np.uint8))
-
-
-PICTURE = picture()
+# Soft colours between a black and a white corner: the greys span 0 … 255.
+ROWS, COLUMNS = np.mgrid[0:32, 0:24]
+COLOURS = np.stack([ROWS * 8, COLUMNS * 10, 255 - ROWS * 4 - COLUMNS * 4], axis=2)
+COLOURS[:4, :4], COLOURS[-4:, -4:] = 0, 255
+PICTURE = Image.fromarray(COLOURS.astype(np.uint8))
 GREY = PICTURE.convert("L")
 GREYS = np.asarray(GREY)
 PALETTE = PICTURE.convert("P", palette=Image.Palette.ADAPTIVE)
@@ -64,27 +59,23 @@ MODES = {  # name → the picture in a mode, what it shows, how far off it may b
     "LA": (with_alpha("LA"), GREY, 0),
     "La": (with_alpha("LA").convert("La"), GREY, 1),
     "I;16": (deep("I;16", "<u2"), GREY, 0),
-    "I;16L": (deep("I;16L", "<u2"), GREY, 0),
     "I;16B": (deep("I;16B", ">u2"), GREY, 0),
-    "I;16N": (deep("I;16N", "=u2"), GREY, 0),
     "I": (Image.fromarray(GREYS.astype(np.int32) * 65537 - 9), GREY, 0),
-    "I of bytes": (GREY.convert("I"), GREY, 0),
     "F": (Image.fromarray(GREYS.astype(np.float32) / 255 + 100), GREY, 0.01),
-    "F of bytes": (GREY.convert("F"), GREY, 0),
 }
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_picture_of_every_mode_is_the_one_it_was_made_from(name):
     image, shown, allowed = MODES[name]
-    assert image.mode == name.split()[0]
+    assert image.mode == name
     assert difference(to_rgb(image), shown) <= allowed
 
 
 FILES = {  # name of a file → the picture it is saved from; the mode it is opened in is the key's
     "1.png": "1", "LA.png": "LA", "P.png": "P", "RGBA.png": "RGBA", "I;16.png": "I;16",
-    "I;16.tif": "I;16", "I;16B.tif": "I;16B", "I.tif": "I", "I.pgm": "I;16", "F.tif": "F",
-    "F.pfm": "F", "CMYK.tif": "CMYK", "LAB.tif": "LAB", "PA.tif": "PA",
+    "I;16B.tif": "I;16B", "I.tif": "I", "I.pgm": "I;16", "F.tif": "F", "CMYK.tif": "CMYK",
+    "LAB.tif": "LAB", "PA.tif": "PA",
 }  # fmt: skip
 
 
@@ -110,7 +101,5 @@ def test_a_picture_of_a_single_value_is_black_and_values_not_finite_are_refused(
     for value in (np.nan, np.inf):
         values = GREYS.astype(np.float32)
         values[3, 3] = value
-        with pytest.raises(ValueError, match="no finite numbers"):
-            to_rgb(Image.fromarray(values))
         Image.fromarray(values).save(tmp_path / "a.tif")
         assert "no finite numbers" in inspect(tmp_path / "a.tif").problem
