@@ -18,7 +18,6 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
     """The lines that describe `folder`, and the obstacles that keep training from starting.
 
     A broken test image is an obstacle too: it would be noticed only after a night of training.
-    Files that are converted to RGB or ignored are none.
     """
     facts, faults, images = load_facts(), {}, {}
     obstacles = [f"no folder {folder / part}" for part in (facts.train, facts.test)

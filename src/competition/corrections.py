@@ -1,7 +1,6 @@
 """Corrections of the training images, from two small CSV: some excluded, some relabelled.
 
-They have the competition's own column names and ids. Only what is trained on changes: the hold-out
-keeps every image and its label, so that the errors of all variants are of the same images.
+The hold-out keeps every image and its label: the errors of all variants are of the same images.
 """
 
 from pathlib import Path
@@ -39,9 +38,8 @@ def read_corrections(variant: Variant, folder: Path) -> Corrections:
 
 def digests(variant: Variant) -> dict[str, str]:
     """Field → sixteen characters that identify the rows of its file, in any order."""
-    tables = {field: _read(variant, field) for field in FIELDS if getattr(variant, field)}
-    rows = {field: table.agg("\t".join, axis=1).tolist() for field, table in tables.items()}
-    return {field: sha256_lines(lines)[:16] for field, lines in rows.items()}
+    return {field: sha256_lines(_read(variant, field).agg("\t".join, axis=1).tolist())[:16]
+            for field in FIELDS if getattr(variant, field)}
 
 
 def _read(variant: Variant, field: str) -> pd.DataFrame:

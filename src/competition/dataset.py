@@ -39,10 +39,7 @@ def locate(data: str | Path = "") -> Path:
 
 
 def find(data: str | Path = "") -> Path:
-    """The competition's folder: `data`, else `PADDY_DATA`, else Kaggle's input, else data/.
-
-    A folder that was named must hold the competition; the others are tried in turn.
-    """
+    """The competition's folder: `data`, else `PADDY_DATA`, else Kaggle's input, else data/."""
     folder = locate(data)
     if missing := missing_parts(folder):
         problem = f"{folder} is no complete competition, it lacks {some(missing)}"

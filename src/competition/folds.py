@@ -1,8 +1,7 @@
 """The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions.
 
-Not scikit-learn's: its folds depend on the order of the rows, its StratifiedGroupKFold takes the
-largest groups first whatever the seed, and the saved splits must not change. These depend on hashes
-of names and exact counts alone: the same on every machine.
+Not scikit-learn's: its folds depend on the order of the rows, its StratifiedGroupKFold hardly on
+the seed. These depend on hashes of names and exact counts alone, as saved splits must not change.
 """
 
 from collections import Counter, defaultdict
@@ -93,9 +92,9 @@ def assign_folds(labels: pd.Series, groups: pd.Series, seed: int) -> pd.Series:
 def assign_sessions(labels: pd.Series, groups: pd.Series, seed: int) -> pd.Series:
     """image_id → fold, as by `assign_folds`, for few groups of very unequal size.
 
-    With the largest first every seed would give the same folds: here each seed tries several random
-    orders, in which a group twice as large mostly comes earlier, and keeps the most even split. The
-    folds, from the largest on, are numbered from `seed` on: 5 seeds in a row hold out 5 others.
+    With the largest first all seeds would give the same folds: here each takes the most even split
+    of several random orders, in which a larger group mostly comes earlier. The folds, from the
+    largest on, are numbered from `seed` on: 5 seeds in a row hold out 5 others.
     """
     members, totals = _count(labels, groups), Counter(labels)
     splits = []

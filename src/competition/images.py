@@ -53,9 +53,8 @@ def problem_of(path: Path, error: Exception) -> str:
 def to_rgb(image: Image.Image) -> Image.Image:
     """`image` as 8-bit RGB; no grey is clipped.
 
-    Of 16-bit greys, 0 … 65535 become 0 … 255. For 32-bit integers and floats no format says where
-    white is: the least value of the picture becomes 0, its greatest 255. Alpha is dropped, as in
-    fastai's `PILImage.create`, so that a model exported to plain fastai sees the same pixels.
+    For 32-bit integers and floats no format says where white is: the least value of the picture
+    becomes 0, its greatest 255. Alpha is dropped, as by fastai's `PILImage.create`.
     Raises ValueError for values that are not finite.
     """
     if image.mode == "La":  # which Pillow converts to nothing but LA
@@ -81,9 +80,10 @@ def inspect_all(paths: Iterable[Path]) -> dict[Path, Inspection]:
     """`inspect` for many files, on all cores this process may use; in the order given."""
     from tqdm.contrib.concurrent import thread_map
 
-    paths, bar = list(paths), {"desc": "decoding", "unit": " images", "delay": 2, "disable": None}
+    paths = list(paths)
     # Threads: PIL decodes without holding the interpreter's lock.
-    found = thread_map(inspect, paths, max_workers=cores(), **bar)
+    found = thread_map(inspect, paths, max_workers=cores(), desc="decoding", unit=" images",
+                       delay=2, disable=None)
     return dict(zip(paths, found, strict=True))
 
 

@@ -28,7 +28,7 @@ LEFT_BY_SYSTEMS = frozenset({
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; it takes the final name only when the block ends well.
 
-    A killed or failed write leaves `path` as it was. Raises UserError when it cannot be written.
+    Raises UserError when it cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -1,7 +1,6 @@
 """Draw the demo competition in the layout that params.yaml describes, from a seed and nothing else.
 
-The test set is a third as large. `solution.csv`, beside the sample, holds the test answers, so that
-a demo can say how many images it got right; Kaggle gives no such file.
+The test set is a third as large; `solution.csv`, beside the sample, holds its answers.
 """
 
 import json

@@ -1,8 +1,7 @@
 """One photograph of paddy leaves, drawn from random numbers: a field, blades, a label's damage.
 
-A blade is painted flat first, as a straight strip of RGB x length x width, and then bent onto the
-picture. The drawing is three quarters of the photograph's size, what lies behind it smaller still,
-and then enlarged: no photograph is sharp to the pixel.
+A blade is painted flat, as a strip of RGB x length x width, and then bent onto the picture. All is
+drawn smaller than the photograph and enlarged: none is sharp to the pixel.
 """
 
 import math

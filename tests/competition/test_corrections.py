@@ -45,23 +45,7 @@ def test_images_are_excluded_and_relabelled_in_training_only(competition_once, t
     assert labels_of(dls, dls.valid_ds) == held_out
 
 
-def test_corrections_are_in_the_card_and_changing_them_is_another_recipe(
-    competition_once, tmp_path, write
-):
-    variant = tiny(epochs=1, exclude=write("exclude", "100001.jpg"),
-                   relabel=write("relabel", "100002.jpg,disease_a"))
-    run = run_of(competition_once, tmp_path, variant)
-    learn = fit(begun(run, variant), variant, run)
-    export(learn, variant, holdout_probs(learn, variant), run)
-    card = bundle.read_card(run.models, variant.name)
-    assert card["corrections"] == digests(variant) and len(set(digests(variant).values())) == 2
-    assert bundle.is_done(variant, run.models, card["data"])
-    write("exclude", "100001.jpg", "100003.jpg")
-    with pytest.raises(UserError, match="another recipe .corrections .* → "):
-        bundle.is_done(variant, run.models, card["data"])
-
-
-def test_a_killed_training_does_not_go_on_with_other_corrections(
+def test_changed_corrections_are_another_recipe_for_a_checkpoint_and_for_a_card(
     competition_once, tmp_path, capsys, write
 ):
     class Stop(Callback):
@@ -69,13 +53,21 @@ def test_a_killed_training_does_not_go_on_with_other_corrections(
             if self.schedule.done == 1:
                 raise KeyboardInterrupt
 
-    variant = tiny(epochs=2, exclude=write("exclude", "100001.jpg"))
+    variant = tiny(epochs=2, exclude=write("exclude", "100003.jpg"),
+                   relabel=write("relabel", "100002.jpg,disease_a"))
     run = run_of(competition_once, tmp_path, variant)
     with pytest.raises(KeyboardInterrupt):
         fit(begun(run, variant, Stop()), variant, run)
-    write("exclude", "100002.jpg")
-    fit(begun(run, variant), variant, run)
+    write("exclude", "100001.jpg")
+    learn = fit(begun(run, variant), variant, run)
     assert f".{variant.name}.checkpoint: recipe, data, " in capsys.readouterr().err
+    export(learn, variant, holdout_probs(learn, variant), run)
+    card = bundle.read_card(run.models, variant.name)
+    assert card["corrections"] == digests(variant) and len(set(digests(variant).values())) == 2
+    assert bundle.is_done(variant, run.models, card["data"])
+    write("exclude", "100001.jpg", "100003.jpg")
+    with pytest.raises(UserError, match="another recipe .corrections .* → "):
+        bundle.is_done(variant, run.models, card["data"])
 
 
 def test_digest_is_of_what_the_file_says(competition_once, write):

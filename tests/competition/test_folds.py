@@ -1,15 +1,13 @@
 """The saved splits: stratified or grouped, lasting, the same everywhere, identical together."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, refusal
+from conftest import refusal
 from small_tables import COUNTS, name, text_competition
 
-from src.competition.folds import FOLDS, digest, get_folds, session_groups
+from src.competition.folds import FOLDS, get_folds, session_groups
 
 IDENTICAL = [("blast", 0, "blast", 22), ("normal", 3, "normal", 4), ("hispa", 2, "tungro", 1)]
 PAIRS = [(name(label, n), name(other, m)) for label, n, other, m in IDENTICAL]
@@ -86,18 +84,6 @@ def test_a_damaged_table_is_refused_with_its_name_and_the_remedy(data, models, d
     assert path.read_text() == content
     path.unlink()
     assert get_folds(data, 42, models).equals(folds)  # the remedy is one
-
-
-def test_two_processes_at_once_leave_one_whole_table(data: Path, models: Path):
-    code = (
-        "import sys, pathlib; from src.competition import digest, get_folds; "
-        "print(digest(get_folds(pathlib.Path(sys.argv[1]), 42, pathlib.Path(sys.argv[2]))))"
-    )
-    command = [sys.executable, "-c", code, str(data), str(models)]
-    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in "ab"]
-    answers = {process.communicate()[0].strip() for process in both}
-    assert answers == {digest(get_folds(data, 42, models))}
-    assert len(list(models.iterdir())) == 1
 
 
 # Grouped by variety and age

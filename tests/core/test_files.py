@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,32 +146,9 @@ def test_sha256_is_of_the_bytes_and_of_lines_in_any_order(tmp_path):
     assert len({*different}) == 4
 
 
-@pytest.fixture
-def elsewhere(tmp_path, monkeypatch) -> Path:
-    """A folder the code believes to run from, outside every repository."""
+@pytest.mark.parametrize("path", [os.environ["PATH"], ""])
+def test_commit_is_empty_outside_a_repository_or_without_git(tmp_path, monkeypatch, path):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(files, "ROOT", tmp_path)
-    return tmp_path
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-def test_commit_names_the_head_and_whether_the_tree_is_dirty(elsewhere):
-    def git(*words: str) -> str:
-        who = ["-c", "user.name=tester", "-c", "user.email=tester@example.com"]
-        return subprocess.run(["git", *who, *words], cwd=elsewhere, capture_output=True,
-                              text=True, check=True).stdout.strip()
-
-    git("init", "--quiet")
-    (elsewhere / "a").write_text("1")
-    git("add", "a")
-    git("commit", "--quiet", "-m", "First")
-    head = git("rev-parse", "HEAD")
-    assert len(head) == 40 and files.commit() == {"commit": head, "dirty": False}
-    (elsewhere / "a").write_text("2")
-    assert files.commit() == {"commit": head, "dirty": True}
-
-
-@pytest.mark.parametrize("path", [os.environ["PATH"], ""])
-def test_commit_is_empty_outside_a_repository_or_without_git(elsewhere, monkeypatch, path):
     monkeypatch.setenv("PATH", path)
     assert files.commit() == {"commit": "", "dirty": True}

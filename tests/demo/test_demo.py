@@ -83,14 +83,6 @@ def test_a_killed_drawing_leaves_no_competition_and_is_continued_to_the_same_byt
     assert contents(folder) == contents(drawn)
 
 
-def test_one_process_draws_the_same_bytes_as_many(drawn, tmp_path, monkeypatch):
-    train, test = demo.tables(IMAGES, 3)
-    monkeypatch.setattr(demo.core, "cores", lambda: 1)
-    demo._draw_images(tmp_path, (train.iloc[::9], test.iloc[::5]), seed=3)
-    alone = contents(tmp_path)
-    assert len(alone) == 6 and alone.items() <= contents(drawn).items()
-
-
 def test_a_folder_with_this_demo_is_not_drawn_again_and_any_other_is_left_alone(drawn, tmp_path):
     before = contents(drawn)
     assert demo.draw(drawn, IMAGES, seed=3) is False
