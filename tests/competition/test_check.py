@@ -72,9 +72,6 @@ def test_what_is_no_8_bit_photograph_is_named(data: Path):
     assert value(data, "converted to 8-bit RGB") == names
 
 
-# What forbids training
-
-
 def test_unreadable_files_are_named_and_the_command_fails(data: Path):
     truncate(data / "train_images/blast/100001.jpg")
     (data / "test_images/200000.jpg").write_text("no photograph")

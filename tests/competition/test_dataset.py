@@ -34,9 +34,6 @@ def reverse_rows(path: Path) -> None:
     path.write_text("\n".join([header, *rows[::-1]]))
 
 
-# Finding
-
-
 @pytest.mark.parametrize("place", ["input", "input/competitions", "root/data"])
 def test_the_usual_places_are_tried_and_an_incomplete_one_hides_no_other(data, tmp_path, place):
     (tmp_path / "input" / SLUG).mkdir(parents=True)
@@ -74,9 +71,6 @@ def test_a_folder_that_lacks_a_part_is_refused_and_the_part_named(data: Path, pa
     assert f"lacks {part};" in refusal(competition.find, data)
 
 
-# Tables
-
-
 def test_tables_are_read_as_they_are_meant(data: Path):
     table = competition.train_table(data)
     assert table.index.name == "image_id"
@@ -110,9 +104,6 @@ def test_the_demo_has_answers_and_the_real_competition_has_none(data: Path):
     assert list(answers.items()) == [("200001.jpg", "normal"), ("200000.jpg", "blast")]
     (data / "solution.csv").write_text("image_id,label\n200000.jpg,blast\n300000.jpg,normal\n")
     assert "solution.csv has other images" in refusal(competition.solution, data)
-
-
-# Tables against folders
 
 
 def test_paths_lead_to_the_photographs(data: Path):

@@ -58,7 +58,6 @@ def test_values_on_the_border_are_accepted(name):
     ("changes", "message"),
     [
         ({"resize": "squash"}, "resize='squash' is unknown; did you mean 'squish'"),
-        # fields that do not go together
         ({"resize": "rect"}, "resize=rect needs a rectangle: -p item_size 640x480, not 480"),
         ({"bs": 0}, "accum=1 must divide bs=0 into batches of 2 images or more"),
         ({"accum": 64}, "accum=64 must divide bs=64"),
@@ -78,14 +77,11 @@ def test_values_on_the_border_are_accepted(name):
         ({"precompute": True, "mixup": 0.4}, "precompute needs whole images"),
         ({"targets": "disease+variety", "cutmix": 1}, "targets=disease+variety needs"),
         ({"sizes": "128,192"}, "sizes=128,192 must grow from each to the next and end with"),
-        ({"sizes": "256,224"}, "sizes=256,224 must grow"),
         ({"sizes": "224,224"}, "sizes=224,224 must grow"),
         ({"sizes": "128,,224"}, "size '' is no size in pixels"),
-        ({"sizes": "128,192,224", "epochs": 2}, "are more than the 2 epochs"),
         ({"sizes": "128,192,224", "cycles": 1, "schedule": "sgdr"}, "are more than the 1 epochs"),
         ({"precompute": True, "pretrained": False}, "precompute needs pretrained weights"),
         ({"precompute": True, "freeze_epochs": 0}, "freeze_epochs of 1 or more"),
-        # types
         ({"precompute": 1}, "precompute=1 must be true/false"),
         ({"lr": True}, "lr=True must be a number or text"),
         ({"epochs": 1.5}, "epochs=1.5 must be a whole number"),

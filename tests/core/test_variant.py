@@ -32,9 +32,6 @@ def test_variant_is_frozen():
         make_variant().arch = "vit_large"
 
 
-# the table
-
-
 def test_every_key_of_params_yaml_is_the_name_its_row_derives():
     variants = load_variants()
     assert [variant.name for variant in variants.values()] == list(variants)
@@ -64,8 +61,7 @@ def test_published_recipe_is_in_the_table(arch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  vit_small_squish_224:", "  vit_small:",
-         "row 'vit_small' describes 'vit_small_squish_224'"),
+        ("vit_small_squish_224:", "vit_small:", "'vit_small' describes 'vit_small_squish_224'"),
         ("{arch: vit_small, resize: pad,", "{arch: vit_small, resiz: pad,",
          "row 'vit_small_pad_224': unknown parameter 'resiz'"),
     ],
@@ -73,9 +69,6 @@ def test_published_recipe_is_in_the_table(arch):
 def test_a_mistake_in_a_row_is_refused_with_its_row(own_params, old, new, message):
     own_params(PARAMS.replace(old, new))
     assert message in refusal(load_variants)
-
-
-# names and sizes
 
 
 @pytest.mark.parametrize(
