@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import refusal
 from PIL import ExifTags, Image
 from small_bundles import call
 from small_pictures import picture, truncate
 from small_tables import SIX, text_competition
 
+from src.competition import find
 from src.competition.__main__ import main
 from src.competition.check import check
 from src.core import load_facts
@@ -93,8 +95,9 @@ def test_ids_that_occur_twice_and_names_of_any_letters_are_one_line_each(data: P
 
 
 @pytest.mark.parametrize("part", load_facts().layout)
-def test_what_there_is_is_printed_though_a_part_is_missing(data: Path, part: str):
+def test_a_missing_part_is_refused_by_name_and_what_there_is_is_printed(data: Path, part: str):
     (data / part).rename(data / "away")
+    assert f"lacks {part};" in refusal(find, data)
     lines, obstacles = check(data)
     assert any(part in obstacle for obstacle in obstacles)
     assert lines[-1] == "verdict: training may not start"
