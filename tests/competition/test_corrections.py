@@ -2,14 +2,12 @@
 
 import pytest
 from conftest import ROOT, refusal
-from fastai.vision.all import Callback
-from small_training import begun, run_of, tiny
+from small_training import exported, interrupted, loaders, tiny
 
 from src import bundle, competition
 from src.competition import corrections, digests, read_corrections
 from src.core import UserError
-from src.training import export, fit, holdout_probs, start
-from src.vision import get_dls
+from src.training import start
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
@@ -32,14 +30,13 @@ def labels_of(dls, dataset) -> dict[str, str]:
 
 
 def test_images_are_excluded_and_relabelled_in_training_only(competition_once, tmp_path, write):
-    run = run_of(competition_once, tmp_path, tiny())
-    plain = get_dls(run.folder, run.folds, tiny())
+    plain = loaders(competition_once, tmp_path, tiny())
     before, held_out = labels_of(plain, plain.train_ds), labels_of(plain, plain.valid_ds)
     (out, other, *_), (valid, wrong, *_) = before, held_out
     new = "disease_a" if before[other] != "disease_a" else "disease_b"
     variant = tiny(exclude=write("exclude", out, valid),
                    relabel=write("relabel", f"{other},{new}", f"{wrong},disease_a"))
-    dls = get_dls(run.folder, run.folds, variant)
+    dls = loaders(competition_once, tmp_path, variant)
     wanted = {name: label for name, label in before.items() if name != out} | {other: new}
     assert labels_of(dls, dls.train_ds) == wanted
     assert labels_of(dls, dls.valid_ds) == held_out
@@ -48,26 +45,18 @@ def test_images_are_excluded_and_relabelled_in_training_only(competition_once, t
 def test_changed_corrections_are_another_recipe_for_a_checkpoint_and_for_a_card(
     competition_once, tmp_path, capsys, write
 ):
-    class Stop(Callback):
-        def after_batch(self):
-            if self.schedule.done == 1:
-                raise KeyboardInterrupt
-
     variant = tiny(epochs=2, exclude=write("exclude", "100003.jpg"),
                    relabel=write("relabel", "100002.jpg,disease_a"))
-    run = run_of(competition_once, tmp_path, variant)
-    with pytest.raises(KeyboardInterrupt):
-        fit(begun(run, variant, Stop()), variant, run)
+    interrupted(competition_once, tmp_path, variant, 1)
     write("exclude", "100001.jpg")
-    learn = fit(begun(run, variant), variant, run)
+    exported(competition_once, tmp_path, variant)
     assert f".{variant.name}.checkpoint: recipe, data, " in capsys.readouterr().err
-    export(learn, variant, holdout_probs(learn, variant), run)
-    card = bundle.read_card(run.models, variant.name)
+    card = bundle.read_card(tmp_path, variant.name)
     assert card["corrections"] == digests(variant) and len(set(digests(variant).values())) == 2
-    assert bundle.is_done(variant, run.models, card["data"])
+    assert bundle.is_done(variant, tmp_path, card["data"])
     write("exclude", "100001.jpg", "100003.jpg")
     with pytest.raises(UserError, match="another recipe .corrections .* → "):
-        bundle.is_done(variant, run.models, card["data"])
+        bundle.is_done(variant, tmp_path, card["data"])
 
 
 def test_digest_is_of_what_the_file_says(competition_once, write):

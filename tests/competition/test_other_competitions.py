@@ -10,7 +10,7 @@ import yaml
 from conftest import ROOT, TINY, refusal
 from PIL import Image
 from small_bundles import bundle_in, call
-from small_training import begun, run_of
+from small_training import exported, loaders
 
 from src import competition
 from src.competition.__main__ import main as competition_main
@@ -19,8 +19,6 @@ from src.demo import draw as demo
 from src.ensemble.__main__ import main as ensemble_main
 from src.predict import predict_bundles
 from src.submission.__main__ import main as submission_main
-from src.training import export, fit, holdout_probs
-from src.vision import get_dls
 
 PAGE = (ROOT / "docs/other-competitions.md").read_text(encoding="utf-8")
 SECTIONS = {section["competition"]["label"]: section
@@ -80,9 +78,7 @@ def test_dog_breeds_go_from_check_to_a_submission_with_their_own_columns(switch,
 def test_cassava_is_trained_predicted_and_voted_with_numeric_labels(switch, tmp_path):
     folder, models = switch(CASSAVA), tmp_path / "work" / "models"
     variant = make_variant(**TINY | {"bs": 4})
-    run = run_of(folder, models, variant)
-    learn = fit(begun(run, variant), variant, run)
-    export(learn, variant, holdout_probs(learn, variant), run)
+    exported(folder, models, variant)
     predict_bundles({variant.name: {}}, models, folder)
     rows, answers = vote_and_check(tmp_path / "work"), read(folder / "solution.csv")
     assert rows[0] == ["image_id", "label"]
@@ -99,8 +95,7 @@ def test_images_of_a_flat_folder_have_the_labels_of_the_table_and_its_correction
     (tmp_path / "relabel.csv").write_text(f"id,breed\n{ids[1]},breed_007\n")
     variant = make_variant(**TINY | {"fold": "all", "exclude": str(tmp_path / "exclude.csv"),
                                      "relabel": str(tmp_path / "relabel.csv")})
-    folds = competition.get_folds(folder, 42, tmp_path / "models")
-    dataset = get_dls(folder, folds, variant).train.dataset
+    dataset = loaders(folder, tmp_path / "models", variant).train.dataset
     seen = zip(dataset.items, dataset.tls[1], strict=True)
     assert {path.stem: dataset.vocab[int(label)] for path, label in seen} == dict(
         read(folder / "labels.csv")[2:]) | {ids[1]: "breed_007"}
