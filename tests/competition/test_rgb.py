@@ -85,6 +85,7 @@ def test_a_transparent_palette_gives_its_colours_and_no_warning(tmp_path):
         assert difference(to_rgb(image), PALETTE) == 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_picture_of_a_single_value_is_black_and_values_not_finite_are_refused(tmp_path):
     assert to_rgb(Image.fromarray(np.full((2, 3), 7, np.float32))).getextrema() == ((0, 0),) * 3
     for value in (np.nan, np.inf):
