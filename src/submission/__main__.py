@@ -16,14 +16,13 @@ from src.submission.sent import read_provenance
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m src.submission", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="check")
-    checker = commands.add_parser("check", help="check a CSV", description=check.__doc__)
-    checker.add_argument("file", type=Path, help="the CSV to be sent")
-    checker.add_argument(
+    parser.add_argument("command", choices=["check"])
+    parser.add_argument("file", type=Path, help="the CSV to be sent")
+    parser.add_argument(
         "--good", nargs="+", type=Path, metavar="FILE",
         help="CSVs known to be good (default: the best public score of submissions/ledger.csv)",
     )
-    checker.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
+    parser.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
     args = parser.parse_args()
     folder = find(args.data)
     findings = check(args.file, folder, args.good)

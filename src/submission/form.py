@@ -22,7 +22,7 @@ MOVED = 0.1
 class Finding(NamedTuple):
     """One line about a submission."""
 
-    kind: str  # one of KINDS; only an error refuses the file
+    kind: str  # one of KINDS
     text: str
     rows: Sequence[str] = ()  # what changed against a known good file, one line per image
 
@@ -40,16 +40,13 @@ def read_submission(path: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
 
 
 def _header_findings(raw: bytes, columns: list[str]) -> Iterator[Finding]:
-    """What is odd about the header and the bytes of a CSV that has the `columns`."""
     header, wanted = next(csv.reader(raw.decode("utf-8-sig").splitlines())), ",".join(columns)
-    if stray := [name for name in header if name not in columns]:
-        names = some(map(repr, stray), 3)
-        yield Finding("error", f"stray column {names}; write only {wanted} (index=False)")
+    if stray := [repr(name) for name in header if name not in columns]:
+        yield Finding("error", f"stray column {some(stray, 3)}; write only {wanted} (index=False)")
     elif header != columns:
         yield Finding("remark", f"columns are not in the usual order {wanted}")
     if raw.startswith(codecs.BOM_UTF8):
-        yield Finding("error", "begins with a byte order mark, which becomes part of the first "
-                               "column's name; save it as UTF-8 without BOM")
+        yield Finding("error", "begins with a byte order mark; save it as UTF-8 without BOM")
     if b"\r\n" in raw:
         yield Finding("remark", "has CRLF line ends; Kaggle takes them, ours are LF")
 
@@ -76,8 +73,8 @@ def row_findings(table: pd.DataFrame, ids: Sequence[str]) -> list[Finding]:
     ]  # fmt: skip
     if not findings and not images.equals(sample):
         row = int((images != sample).argmax())
-        text = f"rows are not in the sample's order from row {row + 1:,} on ({images[row]} instead"
-        findings = [Finding("error", f"{text} of {sample[row]}); sort them as the sample is")]
+        text = f"rows are not in the sample's order from row {row + 1:,} on ({images[row]})"
+        return [Finding("error", f"{text}; sort them as the sample is")]
     return findings
 
 
@@ -103,7 +100,8 @@ def label_findings(
     counts = labels.value_counts().reindex(known.index, fill_value=0)
     p, source = max((same_mix(counts, mix), source) for source, mix in mixes.items())
     mix = mixes[source]
-    return [*_missing_classes(counts, mix, source), *_other_mix(counts, mix, source, p)]
+    findings = [*_missing_classes(counts, mix, source)]
+    return findings if p >= REMARK else [*findings, _other_mix(counts, mix, source, p)]
 
 
 def _missing_classes(counts: pd.Series, mix: pd.Series, source: str) -> Iterator[Finding]:
@@ -116,15 +114,12 @@ def _missing_classes(counts: pd.Series, mix: pd.Series, source: str) -> Iterator
         yield Finding("error" if p < REFUSE else "remark", f"{text}; {remedy}")
 
 
-def _other_mix(counts: pd.Series, mix: pd.Series, source: str, p: float) -> Iterator[Finding]:
-    """Another mix of classes than expected, by the chi-square test's `p`."""
-    if p >= REMARK:
-        return
+def _other_mix(counts: pd.Series, mix: pd.Series, source: str, p: float) -> Finding:
     excess = counts - mix / mix.sum() * counts.sum()
     moved = excess.clip(lower=0).sum() / counts.sum()
     most, least = (f"{c} {signed(round(excess[c]))}" for c in (excess.idxmax(), excess.idxmin()))
-    kind, remedy = "remark", ""
-    if p < REFUSE and moved > MOVED:
-        kind, remedy = "error", "; see whether class names were exchanged"
     text = f"class mix differs from {source} (chi-square p = {p:.1g}, {moved:.0%} of the rows)"
-    yield Finding(kind, f"{text}: {most}, {least}{remedy}")
+    text += f": {most}, {least}"
+    if p < REFUSE and moved > MOVED:
+        return Finding("error", f"{text}; see whether class names were exchanged")
+    return Finding("remark", text)

@@ -1,7 +1,6 @@
 """The members of a submission: what each predicts by itself, and how well the labels agree.
 
-Their predictions are joined by image id, so they do not share what went wrong with the rows of a
-CSV. How often they should agree is known from the hold-out.
+Their predictions are joined by image id; how often they should agree, the hold-out tells.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,30 +39,32 @@ def read_members(origin: Mapping[str, Any], folder: Path) -> tuple[list[Predicte
 
     The findings say why a missing, damaged or stale file is not used.
     """
-    models, unread = models_dir(), []
+    models, labels, images = models_dir(), train_table(folder).label, ""
+    tables, unread = [], []
     wanted = {m["name"]: m["models"] for m in origin.get("members") or [] if "models" in m}
     if not wanted:
         there = sorted(path.name.removesuffix(TEST) for path in models.glob(f"[!.]*{TEST}"))
         wanted, instead = {name: {name: {}} for name in there}, some(there, 3) or "nothing"
         unread = [f"with its own members (its .json names none); {models} has {instead}"]
-    tables = []
     for name, parts in wanted.items():
         try:
-            tables.append(_read(name, parts, models, folder))
+            images = images or test_fingerprint(folder)  # once for all: it lists every image
+            tables.append(_read(name, parts, images, labels))
         except UserError as error:
             unread.append(f"with {name}: {error}")
     return tables, [Finding("not compared", text) for text in unread]
 
 
-def _read(name: str, parts: Mapping[str, Mapping], models: Path, folder: Path) -> Predicted:
+def _read(name: str, parts: Mapping[str, Mapping], images: str, labels: pd.Series) -> Predicted:
     """A member from the files of its models; `parts` has, where it is known, their sha256."""
-    tests, holdouts, labels = [], [], train_table(folder).label
+    tests, holdouts = [], []
     for model, facts in parts.items():
-        known = {key: facts[key] for key in facts if key == "sha256"}
-        wanted = {"model": model, **known, "split": "test", "images": test_fingerprint(folder)}
-        tables, meta = read_probs(models / f"{model}{TEST}", wanted)
+        wanted = {"model": model, "split": "test", "images": images}
+        if "sha256" in facts:
+            wanted["sha256"] = facts["sha256"]
+        tables, meta = read_probs(models_dir() / f"{model}{TEST}", wanted)
         tests.append(tables["plain"])
-        valid = models / f"{model}.valid.parquet"
+        valid = models_dir() / f"{model}.valid.parquet"
         if valid.exists():  # else it held nothing out
             wanted = {"model": model, "split": "valid", "sha256": meta["sha256"]}
             holdouts.append(read_probs(valid, wanted)[0]["plain"])
@@ -98,9 +99,8 @@ def member_findings(
         return []
     together = labels_of(average([member.test.loc[labels.index] for member in members]))
     if what := misalignment(labels, together):
-        names, remedy = some((m.name for m in members), 3), "join labels by image_id"
-        return [Finding("error", f"{what}, beside what {names} predicts; {remedy}, name them by "
-                                 "the model's own classes")]
+        text = f"{what}, beside what {some((m.name for m in members), 3)} predicts"
+        return [Finding("error", f"{text}; join by image_id, name them by the model's classes")]
     agree, low, blind = [], [], []
     for member in members:
         same, chance, least = _agreement(labels, member, origin, truth)
@@ -112,14 +112,17 @@ def member_findings(
             low.append(line)
         else:
             agree.append(line)
-    remedy = "rows are in another order than the images: join labels by image_id"
-    findings = [
-        ("error", "only ", low, f": {remedy}, or predict this member again"),
-        ("compared", f"with {len(agree)} members, image by image: ", agree, ""),
-        ("not compared", "with ", blind, ", too weak or on too few images to tell from chance"),
-    ]
-    return [Finding(kind, f"{start}{some(what, 3)}{end}") for kind, start, what, end in findings
-            if what]
+    findings = []
+    if low:
+        remedy = "rows are in another order than the images: join labels by image_id, or predict"
+        findings.append(Finding("error", f"only {some(low, 3)}: {remedy} this member again"))
+    if agree:
+        text = f"with {len(agree)} members, image by image: {some(agree, 3)}"
+        findings.append(Finding("compared", text))
+    if blind:
+        text = f"with {some(blind, 3)}, too weak or on too few images to tell from chance"
+        findings.append(Finding("not compared", text))
+    return findings
 
 
 def _agreement(

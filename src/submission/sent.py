@@ -1,9 +1,8 @@
 """submissions/sent/: every CSV that was sent, byte for byte and read-only, with its provenance.
 
-A copy is <time>_<digest>_<file>: the UTC time it was sent at, as 20260501T120000Z, the first 8
-digits of its sha256, and the name it was sent under. It is made before the upload, and of what the
-next ensemble replaces, which the plain client may have sent; its .json gets `submitted`, `ref`
-(Kaggle's number) and `sent` (Kaggle's time) when Kaggle's list shows it, else the copy is removed.
+A copy, <UTC time>_<8 digits of its sha256>_<file>, is made before the upload, and of what the next
+ensemble replaces, for the plain client may have sent it. When Kaggle's list shows it, its .json
+gets `submitted`, `ref` (Kaggle's number) and `sent` (Kaggle's time), else the copy is removed.
 """
 
 import json
@@ -28,7 +27,7 @@ COLUMNS = [  # of the ledger
 
 
 def ledger_path() -> Path:
-    """Where the ledger is stored."""
+    """submissions/ledger.csv."""
     return submissions_dir() / "ledger.csv"
 
 
@@ -41,7 +40,7 @@ def read_ledger() -> pd.DataFrame:
 
 
 def sent_dir() -> Path:
-    """Where the copies are."""
+    """submissions/sent/, where the copies are."""
     return submissions_dir() / "sent"
 
 
@@ -141,10 +140,7 @@ def adopt(entries: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _adopt(entry: Mapping[str, Any]) -> None:
-    """Join an entry that has no copy yet to the file that was sent, if that is still here.
-
-    Of several that could be it, the latest of those made before it was sent.
-    """
+    """Of the files that could be the entry's, take the latest of those made before it was sent."""
     time, current = _utc(entry["time"]), submissions_dir() / Path(entry["name"]).name
     waiting = [path for path, record in copies().items() if "ref" not in record]
     later = {path: _origin(path)[0] - time for path in (*waiting, current)
@@ -155,13 +151,12 @@ def _adopt(entry: Mapping[str, Any]) -> None:
 
 
 def _was_sent(path: Path, entry: Mapping[str, Any]) -> bool:
-    """Whether `entry` is the file at `path`: by name, size and time."""
     if not path.is_file() or read_provenance(path).get("drawn"):
         return False
     made, name = _origin(path)
     same_size = entry["bytes"] in (0, None, path.stat().st_size)
-    same_name = name == Path(entry["name"]).name
-    return same_name and same_size and made <= _utc(entry["time"]) + CLOCKS
+    in_time = made <= _utc(entry["time"]) + CLOCKS
+    return name == Path(entry["name"]).name and same_size and in_time
 
 
 def _origin(path: Path) -> tuple[datetime, str]:

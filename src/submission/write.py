@@ -35,21 +35,22 @@ def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
 def write_submission(
     probs: pd.DataFrame, folder: Path, notebook: str, provenance: Mapping[str, Any],
     good: Sequence[str | Path] | None = None, force: bool = False,
-    members: Sequence[Predicted] | None = None,
+    members: Sequence[Predicted] = (),
 ) -> Path:
     """Guard, then write submissions/<notebook>.csv, its .json and its .parquet; the CSV's path.
 
-    It is compared with the files `good` and with what its `members` predicted, None: those known
-    and those of models/. `force` overrides the guard and is recorded. The CSV there is put aside.
+    `force` overrides the guard and is recorded. The CSV there is put aside.
     """
-    path = _path_of(notebook)
+    if not core.is_plain_name(notebook):
+        raise UserError(f"{notebook!r} is no name for a submission; give the notebook's name "
+                        "without folder and extension, for example --notebook paddy_train")
+    path = core.submissions_dir() / f"{notebook}.csv"
     table = to_labels(probs, sample(folder))
     text = own_names(table).to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
     current, record = core.sha256(path) if path.exists() else "", read_provenance(path)
     if current not in ("", digest, record.get("sha256"), record.get("replaces")):
-        raise UserError(f"{path} was edited or is not of this project; move it away, or choose "
-                        "another name with --notebook")
+        raise UserError(f"{path} was edited or is not ours; move it away, or use --notebook")
     findings = guard(table, path, folder, good, provenance, members, probs)
     forced = refuse(findings, path, force, "written")
     facts = json.loads(json.dumps({**provenance, "drawn": is_drawn(folder)}, default=str))
@@ -70,14 +71,6 @@ def write_submission(
     write_probs(path.with_suffix(".parquet"), probs.rename_axis("image_id"), None, meta)
     core.write_text(path, text)
     return path
-
-
-def _path_of(notebook: str) -> Path:
-    """Where the submission of `notebook` is written."""
-    if not core.is_plain_name(notebook):
-        raise UserError(f"{notebook!r} is no name for a submission; give the notebook's name "
-                        "without folder and extension, for example --notebook paddy_train")
-    return core.submissions_dir() / f"{notebook}.csv"
 
 
 def submit_command(path: Path, message: str) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from src.core import sha256
 from src.submission import sent
-from src.submission.guard import check, show
-from src.submission.known_good import changed_rows, known_good, reason_to_differ
+from src.submission.guard import changed_rows, check, known_good, reason_to_differ, show
+
 from tests.small_submissions import IDS, TRUTH, csv_of, mistaken, probs_of, texts, with_changes
 
 

@@ -11,7 +11,7 @@ from src.evidence import read_probs
 from src.submission import write
 from src.submission.__main__ import main
 from src.submission.guard import check
-from src.submission.known_good import known_good
+from src.submission.guard import known_good
 from src.submission.sent import read_provenance, sent_dir
 from src.submission.write import submit_command, to_labels, write_submission
 from tests.small_submissions import IDS, TRUTH, csv_of, probs_of, texts, with_changes
@@ -95,7 +95,7 @@ def test_a_csv_of_the_user_is_not_overwritten(folder, spoil):
     else:
         path.with_suffix(".json").unlink()
     before = files_of(path)
-    with pytest.raises(UserError, match="was edited or is not of this project; move it away"):
+    with pytest.raises(UserError, match="was edited or is not ours; move it away"):
         write_submission(OTHER, folder, "paddy_train", {})
     assert files_of(path) == before
 
