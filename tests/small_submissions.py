@@ -8,7 +8,8 @@ from src.submission import Predicted, labels_of
 
 CLASSES = ["blast", "hispa", "normal"]
 IDS = [f"2{number:05d}.jpg" for number in range(400)]
-TRAINING = ["blast"] * 200 + ["hispa"] * 100 + ["normal"] * 100
+HELD = pd.Series(["blast"] * 200 + ["hispa"] * 100 + ["normal"] * 100,
+                 [f"1{number:05d}.jpg" for number in range(400)])  # the training labels
 # Half of the images blast, a quarter each of the others, without any order.
 TRUTH = pd.Series(np.random.default_rng(7).choice(["blast", "blast", "hispa", "normal"], 400), IDS)
 
@@ -17,7 +18,7 @@ def competition_in(folder):
     """A competition of 400 training and 400 test images, by its tables alone."""
     for name in ("train_images", "test_images"):
         (folder / name).mkdir(parents=True)
-    rows = [f"1{number:05d}.jpg,{label},ADT45,50" for number, label in enumerate(TRAINING)]
+    rows = [f"{name},{label},ADT45,50" for name, label in HELD.items()]
     (folder / "train.csv").write_text("\n".join(["image_id,label,variety,age", *rows, ""]))
     rows = [f"{name}," for name in IDS]
     (folder / "sample_submission.csv").write_text("\n".join(["image_id,label", *rows, ""]))
@@ -31,10 +32,10 @@ def csv_of(path, labels):
     return path
 
 
-def probs_of(labels, certainty=0.8):
-    """Probabilities whose argmax are `labels`."""
-    values = np.full((len(labels), 3), (1 - certainty) / 2)
-    values[np.arange(len(labels)), [CLASSES.index(label) for label in labels]] = certainty
+def probs_of(labels):
+    """Probabilities of 0.8 for `labels`, 0.1 for each other class."""
+    values = np.full((len(labels), 3), 0.1)
+    values[np.arange(len(labels)), [CLASSES.index(label) for label in labels]] = 0.8
     return pd.DataFrame(values, index=pd.Index(labels.index, name="image_id"), columns=CLASSES)
 
 
@@ -56,13 +57,10 @@ def ensemble_of(wrong=0.45, count=3, seed=0):
 
     Each member has about the share `wrong` of the images wrong, each for itself.
     """
-    held = pd.Series(TRAINING, [f"1{number:05d}.jpg" for number in range(400)])[::2]
     tables = []
     for number in range(count):
-        valid, test = (
-            probs_of(mistaken(truth, wrong, seed + 10 * number + split))
-            for split, truth in enumerate((held, TRUTH))
-        )
+        valid, test = (probs_of(mistaken(truth, wrong, seed + 10 * number + split))
+                       for split, truth in enumerate((HELD[::2], TRUTH)))
         tables.append(Predicted(f"vit_{number}", valid, test))
     labels = labels_of(average([table.test for table in tables]))
     picks = labels_of(average([table.holdout for table in tables]))

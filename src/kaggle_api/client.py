@@ -1,4 +1,7 @@
-"""Kaggle's official client: logged in, its output swallowed, its errors one line with a remedy."""
+"""Kaggle's official client: logged in, its output swallowed, its errors one line with a remedy.
+
+Nothing of a drawn competition goes to Kaggle: no command runs in its place.
+"""
 
 import os
 import re
@@ -7,12 +10,15 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from requests.exceptions import HTTPError, RequestException
 
-from src.core import UserError, load_facts
+from src import competition
+from src.core import DEMO_MARKER, UserError, load_facts, work
 
+WAY_BACK = "go back to the real one: unset PADDY_DATA PADDY_WORK"
 PAGE = "https://www.kaggle.com/competitions/{slug}"
 TOKEN = "make a token at https://www.kaggle.com/settings and save it as ~/.kaggle/access_token"
 RULES = "join the competition and accept its rules at " + PAGE + "/rules, then try again"
@@ -32,6 +38,14 @@ KEYWORDS = {
 TRANSIENT = (429, 500, 502, 503, 504)
 DELAYS = (0.5, 2, 8)  # seconds before each retry
 LONGEST_WAIT = 60  # seconds; a longer Retry-After is left to the user
+
+
+def require_real(*folders: Path) -> None:
+    """Refuse drawn `folders`; without any those where the data may be, and the work folder's."""
+    for folder in folders or (*competition.candidates(), work() / "data"):
+        if competition.is_drawn(folder):
+            problem = f"{folder} is a drawn competition ({DEMO_MARKER}), which Kaggle does not know"
+            raise UserError(problem, f"move it away, or {WAY_BACK}")
 
 
 @cache

@@ -5,13 +5,11 @@ import shutil
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from src import competition, core
 from src.core import UserError, load_facts
-from src.kaggle_api import drawn
-from src.kaggle_api.client import call, call_with_retry, client
+from src.kaggle_api.client import call, call_with_retry, client, require_real
 
 NOTE = "archive.json"  # in the data folder: which zip it was unpacked from
 
@@ -24,7 +22,7 @@ def download(data: str = "", zip_file: str = "") -> None:
     """Fill the folder `data` from Kaggle or from `zip_file`; nothing is done where it is whole."""
     named = data or os.environ.get("PADDY_DATA") or core.ROOT / "data" / load_facts().slug
     folder = Path(named).expanduser().resolve()
-    drawn.require_real(folder)
+    require_real(folder)
     if folder.is_dir() and not core.is_empty(folder):
         try:
             print(f"{_describe(folder)}: already here, nothing to do")
@@ -40,7 +38,7 @@ def download(data: str = "", zip_file: str = "") -> None:
 
 
 def _download_and_unpack(zip_file: Path, folder: Path) -> None:
-    """A damaged zip, which an earlier call may have left, is downloaded once more."""
+    """Unpack; a damaged zip, which an earlier call may have left, is downloaded once more."""
     if not is_zipfile(zip_file):
         _fetch(zip_file)
     try:
@@ -86,10 +84,12 @@ def _unpack(zip_file: Path, folder: Path) -> None:
                        if not any(map(core.is_left_by_system, Path(member.filename).parts))]
             _require_space(folder.parent, sum(member.file_size for member in members))
             archive.extractall(temporary, members)  # compares the checksums
-        note = {"archive": zip_file.name, "sha256": core.sha256(zip_file)}
-        note |= {"bytes": zip_file.stat().st_size, **count(temporary)}
-        note |= {"unpacked": datetime.now(UTC).isoformat(timespec="seconds")}
-        core.write_json(temporary / NOTE, note)
+        images, classes = count(temporary)
+        core.write_json(temporary / NOTE, {
+            "archive": zip_file.name, "sha256": core.sha256(zip_file),
+            "bytes": zip_file.stat().st_size, "images": images, "classes": classes,
+            "unpacked": datetime.now(UTC).isoformat(timespec="seconds"),
+        })  # fmt: skip
         core.put_in_place(temporary, folder)
     except (BadZipFile, zlib.error, EOFError) as error:
         again = "download it again, in the browser or with python -m src.kaggle_api download"
@@ -101,7 +101,6 @@ def _unpack(zip_file: Path, folder: Path) -> None:
 
 
 def _require_space(folder: Path, size: int) -> None:
-    """Refuse when the disk of `folder` has less than `size` bytes (and 1 % more) free."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < size * 1.01:
@@ -109,16 +108,15 @@ def _require_space(folder: Path, size: int) -> None:
                         "free some space, or name another folder with PADDY_DATA")
 
 
-def count(folder: Path) -> dict[str, Any]:
-    """`images` and `classes`, once tables and files agree name by name; else UserError."""
+def count(folder: Path) -> tuple[int, int]:
+    """Images and classes, once tables and files agree name by name; else UserError."""
     if missing := competition.missing_parts(folder):
         raise UserError(f"no {', '.join(missing)} inside: not the competition's own zip, take that")
     images = len(competition.train_paths(folder)) + len(competition.test_paths(folder))
-    return {"images": images, "classes": len(competition.classes(folder))}
+    return images, len(competition.classes(folder))
 
 
 def _describe(folder: Path) -> str:
-    """One line on a whole data folder: its counts, and whether they are the published ones."""
-    (images, classes), facts = count(folder).values(), load_facts()
+    (images, classes), facts = count(folder), load_facts()
     published = f" (published: {facts.images:,} and {facts.classes})" if facts.images else ""
     return f"{folder}: {images:,} images, {classes} classes{published}"

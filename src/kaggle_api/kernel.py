@@ -1,9 +1,6 @@
 """The kernel that trains a variant on Kaggle's GPU: a folder for the official client to push.
 
-Kaggle takes one file a kernel: the package is a zip in the first cell of the notebook, which is
-`notebooks/paddy_train.ipynb` unchanged, with the variant as its parameters. Kaggle keeps what the
-kernel leaves in its current folder: the bundle, and the checkpoint of an unfinished training.
-
+Kaggle takes one file a kernel: the package is a zip in the first cell of the training notebook.
 A session that Kaggle stops may lose its output, so a long training ends in time. A new kernel with
 that output attached continues it: users report that Kaggle attaches no kernel's output to itself.
 """
@@ -91,10 +88,10 @@ def build(
     push = {"push": uuid.uuid4().hex, "kernel": slug, "part": part, **core.commit()}
     text = _notebook(variant, push, cut)
     shutil.rmtree(folder, ignore_errors=True)
-    facts = {"id": slug, "title": title, "kernel_sources": [cut["kernel"]] if cut else []}
-    facts |= _metadata(variant, datasets, internet)
+    facts = _metadata(variant, datasets, internet)
+    facts |= {"id": slug, "title": title, "kernel_sources": [cut["kernel"]] if cut else []}
     core.write_json(folder / "kernel-metadata.json", facts)
-    (folder / f"{TEMPLATE}.ipynb").write_text(text, encoding="utf-8")
+    core.write_text(folder / f"{TEMPLATE}.ipynb", text)
     return push
 
 
@@ -107,7 +104,6 @@ def _title(name: str, part: int) -> str:
 
 
 def _notebook(variant: Variant, push: dict[str, Any], cut: Mapping[str, Any]) -> str:
-    """The training notebook with its parameters, between unpacking and prediction."""
     import nbformat
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
@@ -118,8 +114,8 @@ def _notebook(variant: Variant, push: dict[str, Any], cut: Mapping[str, Any]) ->
     for cell in notebook.cells:
         # Kaggle runs it with papermill too, which would put its parameters in place of ours.
         cell.metadata.pop("tags", None)
-    facts = {"commit": push["commit"] or "unknown", "push": push["push"]}
-    before = [UNPACK.format(package=package(variant), **facts)]
+    commit = push["commit"] or "unknown"
+    before = [UNPACK.format(package=package(variant), commit=commit, push=push["push"])]
     if cut:
         before.append(CONTINUE.format(kernel=cut["kernel"], name=variant.name))
     code = nbformat.v4.new_code_cell
@@ -146,12 +142,10 @@ def package(variant: Variant) -> str:
 
 
 def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> dict[str, Any]:
-    """kernel-metadata.json without its name: private, on a GPU, with the competition's data."""
     fetches = variant.pretrained is True
     if fetches and internet is False:
-        raise UserError(f"{variant.name} fetches its weights from the internet; attach them with "
-                        "--dataset and name the file in its row, pretrained: "
-                        f"{mounts.KAGGLE_INPUT}/…, or leave out --no-internet")
+        raise UserError(f"{variant.name} fetches its weights; leave out --no-internet, or attach "
+                        "them with --dataset and set pretrained to their path")
     return {
         "code_file": f"{TEMPLATE}.ipynb", "language": "python", "kernel_type": "notebook",
         "is_private": True, "enable_gpu": True, "machine_shape": GPU,
@@ -162,10 +156,7 @@ def _metadata(variant: Variant, datasets: list[str], internet: bool | None) -> d
 
 
 def _models(variant: Variant, datasets: list[str]) -> list[str]:
-    """The model to attach for `pretrained`; UserError if neither it nor a data set holds the file.
-
-    A model's path names OWNER/NAME/FRAMEWORK/VARIATION/VERSION.
-    """
+    """The model to attach for `pretrained`; UserError if nothing attached holds the file."""
     if not isinstance(variant.pretrained, str):
         return []
     below = mounts.parts(variant.pretrained)
@@ -176,7 +167,6 @@ def _models(variant: Variant, datasets: list[str]) -> list[str]:
             return []
     raise UserError(
         f"{variant.name}: pretrained={variant.pretrained} is in no attached data set; add "
-        f"--dataset OWNER/NAME and write its path as {mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE"
-        f", or that of a model, {mounts.KAGGLE_INPUT}/models/OWNER/NAME/FRAMEWORK/VARIATION/"
-        "VERSION/FILE"
+        f"--dataset OWNER/NAME and write it as {mounts.KAGGLE_INPUT}/datasets/OWNER/NAME/FILE, or "
+        "as a model, /kaggle/input/models/OWNER/NAME/FRAMEWORK/VARIATION/VERSION/FILE"
     )

@@ -59,13 +59,13 @@ def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
     row |= {column: origin.get(column, "") for column in ("notebook", "commit")}
     held = origin.get("holdout") or {}
     if images := held.get("images"):
-        row |= {"holdout_wrong": str(held["wrong"]), "holdout_images": str(images)}
-        row["holdout_error"] = f"{held['wrong'] / images:.5f}"
+        row |= {"holdout_wrong": str(held["wrong"]), "holdout_images": str(images),
+                "holdout_error": f"{held['wrong'] / images:.5f}"}
     return row
 
 
 def _right(score: str, images: int) -> str:
-    """Images right behind a score; empty where there is none or it is of another board."""
+    """Images right behind a score; empty where there is none, or it is of another board."""
     try:
         return str(images_right(score, images)) if score else ""
     except UserError:
@@ -75,10 +75,12 @@ def _right(score: str, images: int) -> str:
 def sent_before(path: Path) -> str:
     """When the bytes at `path` were sent, as what, with which score; empty if they never were."""
     table, digest = sent.read_ledger(), sha256(path)
-    for row in table[table.sha256 == digest].iloc[::-1].itertuples():
-        score = f"public score {row.public}" if row.public else "no score known yet"
-        return f"on {_minute(row.time)} UTC as {row.file}, {score}"
-    return ""
+    rows = table[table.sha256 == digest]
+    if rows.empty:
+        return ""
+    row = rows.iloc[-1]
+    score = f"public score {row.public}" if row.public else "no score known yet"
+    return f"on {_minute(row.time)} UTC as {row.file}, {score}"
 
 
 def default_message(path: Path) -> str:
@@ -96,16 +98,15 @@ def default_message(path: Path) -> str:
 
 def board(table: pd.DataFrame) -> str:
     """The submissions as images right with their standard error, best public score first."""
-    lines = [f"{'file':32} {'sent':16} {'hold-out':>27} {'public':>14} {'private':>12}"]
+    form, (public, private) = "{:32.32} {:16.16} {:>27} {:>14} {:>12}", boards().values()
+    lines = [form.format("file", "sent", "hold-out", "public", "private")]
     scored = pd.to_numeric(table.public_right, errors="coerce").fillna(-1)
     for _, row in table.loc[scored.sort_values(ascending=False, kind="stable").index].iterrows():
         held = "-"
         if images := row.holdout_images:
             held = f"{_cell(row.holdout_wrong, int(images))} of {int(images):,} wrong"
-        public, private = (_cell(row[f"{board}_right"], n) for board, n in boards().items())
-        lines.append(f"{row.file[:32]:32} {_minute(row.time):16} {held:>27} {public:>14} "
-                     f"{private:>12}")
-    public, private = boards().values()
+        right = _cell(row.public_right, public), _cell(row.private_right, private)
+        lines.append(form.format(row.file, _minute(row.time), held, *right))
     return "\n".join([*lines, f"images right of {public:,} public and {private} private; "
                       "± one standard error, two files within it are equal"])
 
@@ -128,10 +129,10 @@ def relation(table: pd.DataFrame) -> str:
     error, missed = known.holdout_error.astype(float), images - known.public_right.astype(int)
     shown = f"{missed.mean():.1f} ± {_standard_error(round(missed.mean()), images):.1f}"
     text = (f"on average the hold-out predicts {images * error.mean():.1f} of {images:,} wrong, "
-            f"the public score shows {shown}")
+            f"the public score shows {shown}; ")
     if min(error.nunique(), missed.nunique()) < 3:
-        return f"{text}; three different files are needed for a correlation"
-    return f"{text}; over {len(known)} files the correlation is {error.corr(missed):.2f}"
+        return f"{text}three different files are needed for a correlation"
+    return f"{text}over {len(known)} files the correlation is {error.corr(missed):.2f}"
 
 
 def choose(table: pd.DataFrame) -> str:

@@ -14,8 +14,7 @@ from typing import Any
 from src import bundle, core
 from src.bundle import versions
 from src.core import UserError, Variant
-from src.kaggle_api import drawn
-from src.kaggle_api.client import call, call_with_retry, client
+from src.kaggle_api.client import call, call_with_retry, client, require_real
 from src.kaggle_api.kernel import build, kernel_dir, limited
 
 FAILED = ("ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED")
@@ -31,7 +30,7 @@ def push(names: list[str], datasets: list[str], internet: bool | None, every: fl
 
     Kaggle is polled `every` so many seconds; `datasets` (OWNER/NAME) are attached.
     """
-    drawn.require_real()
+    require_real()
     left = [variant for variant in core.find_variants(names) if not _is_finished(variant)]
     states = {variant.name: "" for variant in left}
     failed: dict[str, str] = {}
@@ -63,10 +62,7 @@ def is_cut(variant: Variant, card: Mapping[str, Any]) -> bool:
 
 
 def _is_finished(variant: Variant) -> bool:
-    """Whether models/ has this recipe already; another one of its name is refused.
-
-    A training that Kaggle's session cut is not finished: it can be continued.
-    """
+    """Whether models/ has this recipe, not cut by Kaggle; another one of its name is refused."""
     models = core.models_dir()
     if not bundle.card_path(models, variant.name).is_file():
         return False
@@ -127,7 +123,6 @@ def _poll(variant: Variant, states: dict[str, str]) -> bool:
 
 
 def _install(variant: Variant, facts: dict[str, Any], output: Path) -> None:
-    """Check the bundle that the kernel has left in `output` and move it into models/."""
     name, cut = variant.name, {}
     card = _checked(variant, output, facts["push"])
     lines = [bundle.holdout_line(card)]
@@ -180,13 +175,12 @@ def _move(fetched: Path, card: dict[str, Any]) -> None:
 
 
 def _read_note(note: str, name: str) -> dict[str, Any]:
-    """What is noted of variant `name`, PUSHED or CUT; empty if nothing is."""
     path = Path(f"{kernel_dir(name)}{note}")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _write_note(note: str, name: str, facts: Mapping[str, Any]) -> None:
-    """Note `facts` of variant `name`; without any the note is removed."""
+    """Without `facts` the note is removed."""
     path = Path(f"{kernel_dir(name)}{note}")
     if facts:
         core.write_json(path, facts)

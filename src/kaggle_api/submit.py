@@ -10,8 +10,8 @@ from src import submission
 from src.competition import find
 from src.core import UserError, load_facts, submissions_dir
 from src.evidence import score_in_images
-from src.kaggle_api import drawn, ledger
-from src.kaggle_api.client import call, call_with_retry, client
+from src.kaggle_api import ledger
+from src.kaggle_api.client import WAY_BACK, call, call_with_retry, client, require_real
 from src.submission import sent
 
 PAGE_SIZE = 100
@@ -27,8 +27,10 @@ def submit(
     if Path(name).name != name:
         raise UserError(f"{name!r} names a folder; name a submission of {submissions_dir()} alone")
     path = submissions_dir() / f"{name.removesuffix('.csv')}.csv"
-    drawn.require_real()
-    drawn.require_real_file(path)
+    require_real()
+    if sent.read_provenance(path).get("drawn"):
+        raise UserError(f"{path} was made for a drawn competition, whose images Kaggle does not "
+                        f"know; {WAY_BACK} (and leave out --data), then python -m src.ensemble")
     forced = submission.refuse(submission.check(path, find()), path, force, "sent")
     entries = _list_submissions(pages=1)
     ledger.update(entries)
@@ -44,7 +46,7 @@ def submit(
 
 def scores() -> None:
     """Fill the ledger from Kaggle's list and print the board."""
-    drawn.require_real()
+    require_real()
     table = ledger.update(_list_submissions())
     if table.empty:
         raise UserError("Kaggle lists no submission of yours; python -m src.kaggle_api submit NAME")
@@ -57,18 +59,16 @@ def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:
     for page in range(1, pages + 1):
         listed = call_with_retry(client().competition_submissions, load_facts().slug,
                                  page_number=page, page_size=PAGE_SIZE)
-        new = {s.ref: _entry(s) for s in listed or [] if s.ref not in entries}
+        new = [s for s in listed or [] if s.ref not in entries]
         if not new:
             break
-        entries |= new
+        for s in new:
+            entries[s.ref] = {
+                "ref": s.ref, "name": s.file_name, "time": s.date, "bytes": s.total_bytes,
+                "public": s.public_score or "", "private": s.private_score or "",
+                "status": s.status.name, "error": s.error_description or "",
+            }  # fmt: skip
     return list(entries.values())
-
-
-def _entry(s: Any) -> dict[str, Any]:
-    """What is used of the client's submission object."""
-    facts = {"ref": s.ref, "name": s.file_name, "time": s.date, "bytes": s.total_bytes}
-    marks = {"public": s.public_score or "", "private": s.private_score or ""}
-    return facts | marks | {"status": s.status.name, "error": s.error_description or ""}
 
 
 def _send(
@@ -96,12 +96,11 @@ def _send(
 
 def _upload(path: Path, message: str) -> UserError | None:
     """Send the file; an error is returned, for it may have arrived all the same."""
-    api = client()
     try:
-        answer = call(api.competition_submit, str(path), message, load_facts().slug)
+        answer = call(client().competition_submit, str(path), message, load_facts().slug)
     except UserError as error:
         return error
-    if answer.message == api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+    if answer.message == client().COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
         return UserError("the upload broke off, nothing was submitted; run the same command again")
     return None
 
@@ -122,8 +121,9 @@ def _allowance() -> str:
         limits = call_with_retry(client().competition_get_submission_limits, load_facts().slug)
     except UserError:
         return ""
-    none_left = " (the daily limit is reached; it is renewed at midnight UTC)"
-    return "" if limits.num_allowed_now else none_left
+    if limits.num_allowed_now:
+        return ""
+    return " (the daily limit is reached; it is renewed at midnight UTC)"
 
 
 def _wait_for_score(entry: dict[str, Any], every: float, patience: float) -> None:

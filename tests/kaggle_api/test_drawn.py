@@ -12,7 +12,7 @@ from src.competition import dataset as competition
 from src.core import DEMO_MARKER
 from src.ensemble.__main__ import main as ensemble
 from src.kaggle_api import __main__ as kaggle_api
-from src.kaggle_api import download, drawn, push, submit
+from src.kaggle_api import client, download, push, submit
 from src.submission.__main__ import main as submission
 
 WAY_BACK = "unset PADDY_DATA PADDY_WORK"
@@ -56,14 +56,14 @@ def test_a_drawn_folder_in_the_real_ones_place_is_to_be_moved_away(data, monkeyp
     draw(data)
     monkeypatch.delenv("PADDY_DATA")
     monkeypatch.setattr(competition, "places", lambda: [data])
-    assert "move it away" in refusal(drawn.require_real)
+    assert "move it away" in refusal(client.require_real)
 
 
 def test_a_solution_beside_the_data_is_no_sign_of_a_drawn_competition(family, data):
     assert (data / "solution.csv").is_file()
     path = written(family)
-    drawn.require_real()
-    drawn.require_real_file(path)
+    client.require_real()
+    assert not json.loads(path.with_suffix(".json").read_text())["drawn"]
     assert "drawn" not in call(submission, "check", path).stdout
 
 

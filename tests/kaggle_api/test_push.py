@@ -86,7 +86,7 @@ def test_variants_wait_their_turn_and_one_failure_does_not_stop_the_others(kaggl
 
 def test_a_command_that_was_killed_follows_the_kernel_it_pushed(kaggle, tmp_path):
     kaggle.kernel_states = ["RUNNING"]
-    process = start(kaggle, tmp_path, f"push {ONE}")
+    process = start(kaggle, tmp_path, f"push {ONE} --every 0.05")
     assert any("running" in line for line in process.stdout)
     process.kill()
     process.communicate()

@@ -13,40 +13,28 @@ from src.core import UserError, sha256
 from src.ensemble import open_ensemble, write_ensemble
 from src.evidence import write_probs
 from src.submission.__main__ import main
-from src.submission.guard import check, guard, refuse
+from src.submission.guard import guard
 from src.submission.members import Predicted, member_findings, read_members
-from tests.small_submissions import IDS, TRAINING, TRUTH, csv_of, ensemble_of, probs_of, texts
+from tests.small_submissions import HELD, IDS, TRUTH, csv_of, ensemble_of, probs_of, texts
 
 LABELS, MEMBERS, ORIGIN = ensemble_of(wrong=0.45)  # like the demo's
 UNNAMED = ensemble_of(wrong=0.25)
-HELD = pd.Series(TRAINING, [f"1{number:05d}.jpg" for number in range(400)])
-ORDER = np.random.default_rng(5).permutation(400)
+EXCHANGED = {"hispa": "blast", "blast": "hispa", "normal": "normal"}
+ORDER = "rows are in another order"
 DAMAGES = {  # how labels are damaged, and the reason that is given
     "down": (lambda labels: np.roll(labels, 1), "rows are shifted down by one"),
-    "up": (lambda labels: np.roll(labels, -1), "rows are shifted up by one"),
-    "down from the middle": (lambda labels: half(labels, 1), "rows are shifted down by one"),
-    "up from the middle": (lambda labels: half(labels, -1), "rows are shifted up by one"),
-    "by seven": (lambda labels: np.roll(labels, 7), "rows are in another order"),
-    "reversed": (lambda labels: labels[::-1].to_numpy(), "rows are in reverse order"),
-    "permuted": (lambda labels: labels.to_numpy()[ORDER], "rows are in another order"),
-    "sorted by label": (sorted, "rows are in another order"),
-    "exchanged": (lambda labels: labels.map(
-        {"hispa": "blast", "blast": "hispa", "normal": "normal"}).to_numpy(),
-        "class names are exchanged: hispa is called blast, blast is called hispa"),
-    "the last half by two": (lambda labels: half(labels, 2), "rows are in another order"),
-    "a block": (lambda labels: [*labels[:40], *np.roll(labels, 1)[40:220], *labels[220:]],
-                "rows are in another order"),
+    "by seven": (lambda labels: np.roll(labels, 7), ORDER),
+    "exchanged": (lambda labels: labels.map(EXCHANGED),
+                  "class names are exchanged: hispa is called blast, blast is called hispa"),
+    "the last half by two": (lambda labels: [*labels[:200], *np.roll(labels, 2)[200:]], ORDER),
+    "a block": (lambda labels: [*labels[:40], *np.roll(labels, 1)[40:220], *labels[220:]], ORDER),
 }  # fmt: skip
 DOWN = pd.Series(np.roll(LABELS, 1), IDS)
 
 
-def half(labels, step):
-    return [*labels[:200], *np.roll(labels, step)[200:]]
-
-
 @pytest.mark.parametrize("damage, voted", [
     *((damage, True) for damage in DAMAGES),
-    *((damage, False) for damage in [*DAMAGES][:9]),  # else it may be a weaker file's error
+    *((damage, False) for damage in [*DAMAGES][:3]),  # else it may be a weaker file's error
 ])  # fmt: skip
 def test_damage_is_an_error_with_its_reason_also_where_no_members_are_named(damage, voted):
     labels, members, origin = (LABELS, MEMBERS, ORIGIN) if voted else (*UNNAMED[:2], {})
@@ -62,18 +50,16 @@ def test_a_member_that_is_right_on_a_third_of_ten_classes_finds_another_order():
     members, labels = [Predicted("vit", table[1000:], table[:1000])], truth[:1000]
     assert texts(member_findings(labels, members, {}, truth), "error") == []
     damaged = pd.Series(np.roll(labels, 7), labels.index)
-    assert "in another order" in texts(member_findings(damaged, members, {}, truth), "error")[0]
+    assert ORDER in texts(member_findings(damaged, members, {}, truth), "error")[0]
 
 
 def test_an_honest_weak_ensemble_passes_and_says_what_it_was_compared_with(folder):
     table = pd.DataFrame({"image_id": IDS, "label": [*LABELS]})
     found = guard(table, folder / "a.csv", folder, (), ORIGIN, MEMBERS, None)
     assert texts(found, "error") == []
-    assert texts(found, "compared") == [
-        "with 3 members, image by image: 64% agree with vit_0 (refused below 56%), "
-        "67% agree with vit_1 (refused below 53%), 70% agree with vit_2 (refused below 58%)"]
-    nothing = "with a known good file (none is known; --good FILE names one)"
-    assert texts(found, "not compared") == [nothing]
+    (line,) = texts(found, "compared")
+    assert "3 members" in line and "67% agree with vit_1 (refused below 53%)" in line
+    assert "--good FILE" in texts(found, "not compared")[0]
 
 
 @pytest.mark.parametrize("wrong", [0.6, 0.3, 0.05])
@@ -87,7 +73,7 @@ def test_honest_ensembles_are_never_refused(wrong):
 def test_a_shift_is_found_without_a_hold_out_but_not_called_compared():
     blind = [member._replace(holdout=member.holdout[:0]) for member in MEMBERS]
     (found,) = member_findings(LABELS, blind, {}, HELD)
-    assert found.kind == "not compared" and "vit_0, vit_1, vit_2, too weak" in found.text
+    assert found.kind == "not compared" and "vit_0, vit_1, vit_2" in found.text
     assert "shifted" in texts(member_findings(DOWN, blind, {}, HELD), "error")[0]
 
 
@@ -95,7 +81,7 @@ def test_one_member_that_disagrees_alone_is_named():
     first, *others = MEMBERS
     odd = first._replace(test=first.test.iloc[::-1].set_axis(first.test.index))
     (line,) = texts(member_findings(LABELS, [odd, *others], ORIGIN, HELD), "error")
-    assert "agree with vit_0 (refused below 56%)" in line and "predict this member again" in line
+    assert "agree with vit_0 (refused below 56%)" in line
 
 
 def test_a_member_that_prefers_one_class_refuses_no_right_file():
@@ -139,31 +125,26 @@ def named(**hashes):
 def test_the_members_that_the_provenance_names_are_read_and_no_other(folder, models):
     (member,), unread = read_members(named(vit_1="of vit_1"), folder)
     assert member.name == "vit_1" and unread == []
-    test = MEMBERS[1].test.astype("float32")
-    pd.testing.assert_frame_equal(member.test.loc[IDS], test, check_names=False, check_dtype=False)
+    pd.testing.assert_frame_equal(member.test.loc[IDS], MEMBERS[1].test, check_names=False,
+                                  check_dtype=False)
     read, (unread,) = read_members({}, folder)  # else all there are
     assert len(read) == 3 and "its .json names none" in unread.text
 
 
-def test_the_folds_of_a_member_are_read_together(folder, models):
+def test_the_folds_of_a_member_are_averaged(folder, models):
     parts = {name: {"sha256": f"of {name}"} for name in ("vit_0", "vit_1")}
     (member,), _ = read_members({"members": [{"name": "both", "models": parts}]}, folder)
-    assert member.name == "both" and len(member.holdout) == 400 and len(member.test) == 400
+    assert member.name == "both" and len(member.holdout) == 400
+    mean = (MEMBERS[0].test + MEMBERS[1].test) / 2
+    pd.testing.assert_frame_equal(member.test.loc[IDS], mean, check_names=False, check_dtype=False)
 
 
-@pytest.mark.parametrize("spoil", ["another model", "another test set", "no file", "no parquet"])
-def test_a_stale_member_is_not_used_and_named(folder, models, spoil):
-    origin = named(vit_0="of vit_0", vit_1="of vit_1")
-    if spoil == "another model":
-        origin = named(vit_0="retrained", vit_1="of vit_1")
-    elif spoil == "another test set":
+@pytest.mark.parametrize("stale, used", [("model", ["vit_1"]), ("test set", [])])
+def test_a_stale_member_is_not_used_and_named(folder, models, stale, used):
+    origin = named(vit_0="retrained" if stale == "model" else "of vit_0", vit_1="of vit_1")
+    if stale == "test set":
         (folder / "test_images" / IDS[0]).write_text("other bytes")
-    elif spoil == "no file":
-        (models / "vit_0.test.parquet").unlink()
-    else:
-        (models / "vit_0.test.parquet").write_text("no parquet")
     read, unread = read_members(origin, folder)
-    used = [] if spoil == "another test set" else ["vit_1"]
     assert [member.name for member in read] == used
     assert unread[0].kind == "not compared" and "vit_0.test.parquet is" in unread[0].text
 
@@ -171,29 +152,20 @@ def test_a_stale_member_is_not_used_and_named(folder, models, spoil):
 # Both ways to the guard
 
 
-def submission(models, labels):
-    path = csv_of(models.parent / "submissions" / "paddy_train.csv", labels)
-    origin = named(vit_0="of vit_0", vit_1="of vit_1") | ORIGIN | {"sha256": sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(origin))
-    return path
+def test_check_refuses_a_shifted_file_and_calls_none_fit_that_it_could_not_compare(folder, models):
+    def check(labels):
+        path = csv_of(models.parent / "submissions" / "paddy_train.csv", labels)
+        origin = named(vit_0="of vit_0", vit_1="of vit_1") | ORIGIN | {"sha256": sha256(path)}
+        path.with_suffix(".json").write_text(json.dumps(origin))
+        done = call(main, "check", path, "--data", folder)
+        return done.returncode, done.stdout.splitlines()[-1].partition(".csv: ")[2]
 
-
-def test_check_calls_nothing_fit_that_it_compared_with_nothing(folder, models):
+    assert check(DOWN) == (1, "not fit to submit, 1 errors, 0 remarks")
+    assert check(LABELS) == (0, "fit to submit, 0 remarks")
     for file in models.iterdir():
         file.unlink()
-    done = call(main, "check", submission(models, DOWN), "--data", folder)
-    assert done.returncode == 0 and "fit to submit" not in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("labels in wrong rows would pass, 0 remarks")
-
-
-def test_check_and_submit_refuse_a_shifted_file_with_nothing_sent_yet(folder, models):
-    path = submission(models, DOWN)
-    done = call(main, "check", path, "--data", folder)
-    assert done.returncode == 1 and "not fit to submit, 1 errors" in done.stdout
-    with pytest.raises(UserError, match="is not sent: rows are shifted down"):
-        refuse(check(path, folder), path, False, "sent")
-    done = call(main, "check", submission(models, LABELS), "--data", folder)
-    assert done.returncode == 0 and "fit to submit" in done.stdout.splitlines()[-1]
+    code, verdict = check(DOWN)
+    assert code == 0 and verdict.endswith("labels in wrong rows would pass, 0 remarks")
 
 
 def test_writing_compares_with_the_members_at_hand(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from src.submission.form import label_findings
 from src.submission.guard import check
-from tests.small_submissions import IDS, TRAINING, TRUTH, texts
+from tests.small_submissions import HELD, IDS, TRUTH, texts
 
 ROWS = TRUTH.rename_axis("image_id").reset_index(name="label")
 SOUND = ROWS.to_csv(index=False)
@@ -23,17 +23,11 @@ FILES = {  # content, and how each finding begins
     "unknown labels": (SOUND.replace("blast", "blasst", 1).replace("hispa", "", 1),
                        ["error: 2 rows with unknown labels '"]),
     "a stray column": (ROWS.to_csv(), ["error: stray column ''; write only image_id,label"]),
-    "a column is missing": (SOUND.replace("label", "class"),
-                            ["error: PATH needs one column label and has 'image_id,class'"]),
     "columns exchanged": (ROWS[["label", "image_id"]].to_csv(index=False),
                           ["remark: columns are not in the usual order image_id,label"]),
     "byte order mark": ("\ufeff" + SOUND, ["error: begins with a byte order mark"]),
     "CRLF": (SOUND.replace("\n", "\r\n"), ["remark: has CRLF line ends"]),
     "empty": ("", ["error: PATH is empty"]),
-    "no rows": ("image_id,label\n", ["error: PATH has a header but no rows"]),
-    "a torn row": ("image_id,label\n200000.jpg,blast\n200001.jpg\n",
-                   ["error: PATH has 1 fields instead of 2 in row 2"]),
-    "UTF-16": (b"\xff\xfe\x00image_id", ["error: PATH is no readable CSV"]),
     "one class only": (ROWS.assign(label="blast").to_csv(index=False),
                        ["error: every row says blast"]),
 }  # fmt: skip
@@ -43,7 +37,7 @@ FILES = {  # content, and how each finding begins
 def test_what_is_wrong_with_a_file_is_named_in_one_line(folder, tmp_path, kind):
     content, starts = FILES[kind]
     path = tmp_path / "a.csv"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_bytes(content.encode())
     found = [line.replace(str(path), "PATH") for line in texts(check(path, folder))]
     assert [line[: len(start)] for line, start in zip(found, starts, strict=True)] == starts
     assert not any("\n" in line for line in found)
@@ -75,23 +69,20 @@ MIXES = {  # labels, further rows of training, and parts of the first line
 @pytest.mark.parametrize("kind", MIXES)
 def test_an_odd_mix_of_labels_is_refused_only_where_chance_cannot_make_it(kind):
     labels, more, parts = MIXES[kind]
-    line = texts(label_findings(labels, pd.Series([*TRAINING, *["tungro"] * more])))[0]
+    line = texts(label_findings(labels, pd.Series([*HELD, *["tungro"] * more])))[0]
     assert [part for part in parts if part not in line] == []
 
 
 def test_a_mix_like_that_of_training_or_of_the_hold_out_is_silent():
-    train, biased = pd.Series(TRAINING), pd.Series({"blast": 150, "hispa": 48, "normal": 2})
-    assert label_findings(mix(215, 90, 95), train) == []
-    labels = mix(300, 95, 5)
-    (found,) = label_findings(labels, train)
-    assert found.kind == "error" and "differs from training" in found.text
-    assert label_findings(labels, train, biased) == []
+    biased, labels = pd.Series({"blast": 150, "hispa": 48, "normal": 2}), mix(300, 95, 5)
+    assert label_findings(mix(215, 90, 95), HELD) == label_findings(labels, HELD, biased) == []
+    (line,) = texts(label_findings(labels, HELD))
+    assert line.startswith("error: class mix differs from training")
     exchanged = labels.replace({"blast": "normal", "normal": "blast"})
-    (found,) = label_findings(exchanged, train, biased)
-    assert found.kind == "error"
+    assert label_findings(exchanged, HELD, biased)[0].kind == "error"
 
 
 def test_a_class_that_the_hold_out_never_shows_may_be_missing():
     biased = pd.Series({"blast": 150, "hispa": 50})
-    (found,) = label_findings(mix(300, 100, 0), pd.Series(TRAINING), biased)
+    (found,) = label_findings(mix(300, 100, 0), HELD, biased)
     assert found.kind == "remark" and found.text.startswith("no row says normal")

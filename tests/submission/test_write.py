@@ -10,8 +10,7 @@ from src.core import UserError, sha256
 from src.evidence import read_probs
 from src.submission import write
 from src.submission.__main__ import main
-from src.submission.guard import check
-from src.submission.guard import known_good
+from src.submission.guard import check, known_good
 from src.submission.sent import read_provenance, sent_dir
 from src.submission.write import submit_command, to_labels, write_submission
 from tests.small_submissions import IDS, TRUTH, csv_of, probs_of, texts, with_changes
