@@ -32,9 +32,6 @@ def copy_of(labels, public, **facts):
     return path
 
 
-# Which file is known to be good
-
-
 def test_only_the_best_public_score_still_here_is_known_to_be_good(folder):
     copy_of(TRUTH, "")
     assert known_good() == []  # sent, but without a score
@@ -45,8 +42,7 @@ def test_only_the_best_public_score_still_here_is_known_to_be_good(folder):
 
 
 def test_what_the_user_calls_bad_or_was_sent_by_force_does_not_count(folder):
-    right = copy_of(TRUTH, "0.96")
-    assert known_good() == [right]
+    copy_of(TRUTH, "0.96")
     marked = copy_of(with_changes(TRUTH, 1), "0.97", forced=["a reason"], good=True)
     copy_of(with_changes(TRUTH, 2), "0.98", forced=["rows are in reverse order"])
     copy_of(with_changes(TRUTH, 3), "0.99", good=False)
@@ -97,7 +93,7 @@ def test_no_reason_excuses_rows_that_are_shifted(folder):
 # Beside a good file
 
 
-@pytest.mark.parametrize("changes, kind", [(2, "remark"), (40, "remark"), (41, "error")])
+@pytest.mark.parametrize("changes, kind", [(40, "remark"), (41, "error")])
 def test_agreement_below_nine_tenths_is_refused(folder, tmp_path, capsys, changes, kind):
     good = csv_of(tmp_path / "good" / "g.csv", TRUTH)
     found = check(csv_of(tmp_path / "a.csv", with_changes(TRUTH, changes)), folder, [good])

@@ -15,20 +15,16 @@ from src.submission.sent import read_provenance, sent_dir
 from src.submission.write import submit_command, to_labels, write_submission
 from tests.small_submissions import IDS, TRUTH, csv_of, probs_of, texts, with_changes
 
-SAMPLE = pd.DataFrame({"image_id": ["1.jpg", "2.jpg"], "label": ""})
 OTHER = probs_of(with_changes(TRUTH, 3))
 
 
-def test_labels_are_matched_by_name_whatever_the_order_of_rows_and_columns():
-    values = [[0.1, 0.9], [0.7, 0.3]]
-    table = to_labels(pd.DataFrame(values, ["2.jpg", "1.jpg"], ["normal", "blast"]), SAMPLE)
+def test_labels_are_matched_by_name_and_other_images_are_refused():
+    sample = pd.DataFrame({"image_id": ["1.jpg", "2.jpg"], "label": ""})
+    probs = pd.DataFrame([[0.1, 0.9], [0.7, 0.3]], ["2.jpg", "1.jpg"], ["normal", "blast"])
+    table = to_labels(probs, sample)
     assert table.to_dict("list") == {"image_id": ["1.jpg", "2.jpg"], "label": ["normal", "blast"]}
-
-
-def test_probabilities_of_other_images_are_refused():
-    probs = pd.DataFrame([[1.0], [1.0]], index=["1.jpg", "3.jpg"], columns=["blast"])
     with pytest.raises(UserError, match=r"lack 1 images .* 1 others \(2.jpg, …\); predict this"):
-        to_labels(probs, SAMPLE)
+        to_labels(probs.rename({"2.jpg": "3.jpg"}), sample)
 
 
 def test_the_csv_is_in_the_samples_order_with_its_provenance_beside_it(folder):
@@ -36,19 +32,18 @@ def test_the_csv_is_in_the_samples_order_with_its_provenance_beside_it(folder):
     shuffled = probs_of(TRUTH).sample(frac=1, random_state=0)
     path = write_submission(shuffled, folder, "paddy_train", given)
     assert path.read_bytes() == csv_of(folder / "expected.csv", TRUTH).read_bytes()
-    record = json.loads(path.with_suffix(".json").read_text())
+    record = read_provenance(path)
     facts = {"sha256": sha256(path), "submitted": False, "drawn": False, "forced": [], **given}
     assert facts.items() <= record.items()
     assert {"commit", "dirty", "created", "notebook"} <= set(record)
-    assert {line.partition(": ")[0] for line in record["findings"]} == {"not compared"}
+    assert [line.partition(": ")[0] for line in record["findings"]] == ["not compared"]
     table = read_probs(path.with_suffix(".parquet"), {"sha256": sha256(path)})[0]["plain"]
     assert table.loc[IDS[0], TRUTH.iloc[0]] == pytest.approx(0.8)
 
 
 def mark(path, **fields):
     """Change the provenance of `path`."""
-    record = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps(record | fields))
+    path.with_suffix(".json").write_text(json.dumps(read_provenance(path) | fields))
 
 
 def files_of(path):
@@ -72,8 +67,6 @@ def test_a_csv_that_may_have_been_sent_is_put_aside_before_it_is_replaced(folder
     assert read_provenance(copy) == waits
     assert read_provenance(path)["why"] == 2 and path.read_bytes() != copy.read_bytes()
     assert known_good() == []  # no score says so
-    again = write_submission(probs_of(TRUTH), folder, "again", {})
-    assert texts(check(again, folder)) == [f"remark: identical to {copy}; it would score the same"]
 
 
 def test_the_same_submission_again_changes_no_file(folder):
@@ -100,23 +93,16 @@ def test_a_csv_of_the_user_is_not_overwritten(folder, spoil):
 
 
 def test_errors_refuse_to_write_and_force_is_recorded(folder):
-    collapsed = probs_of(pd.Series("blast", IDS))
-    with pytest.raises(UserError, match="not written: every row says blast.*--force") as refused:
-        write_submission(collapsed, folder, "paddy_train", {})
-    assert "\n" not in str(refused.value)
+    collapsed, good = probs_of(pd.Series("blast", IDS)), csv_of(folder / "good.csv", TRUTH)
+    with pytest.raises(UserError, match=r"not written: every row .*\(and 1 more\).*--force"):
+        write_submission(collapsed, folder, "paddy_train", {}, [good])
     assert not (folder.parent / "work" / "submissions").exists()
-    path = write_submission(collapsed, folder, "paddy_train", {}, force=True)
-    (forced,) = json.loads(path.with_suffix(".json").read_text())["forced"]
-    assert forced.startswith("every row says blast")
+    path = write_submission(collapsed, folder, "paddy_train", {}, [good], force=True)
+    one_class, differs = read_provenance(path)["forced"]
+    assert one_class.startswith("every row says blast") and str(good) in differs
 
 
-def test_what_is_written_is_compared_with_files_known_to_be_good(folder):
-    good = csv_of(folder.parent / "good.csv", TRUTH)
-    with pytest.raises(UserError, match=r"60 of 400 rows differ from .*good.csv .*; --force"):
-        write_submission(probs_of(with_changes(TRUTH, 60)), folder, "new", {}, [good])
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "../a", ".hidden", "-m", "a.csv", "a.ipynb", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "a.csv"])
 def test_a_name_that_is_no_file_name_is_refused(folder, name):
     with pytest.raises(UserError, match="is no name for a submission; .*--notebook paddy_train"):
         write_submission(probs_of(TRUTH), folder, name, {})
@@ -124,6 +110,9 @@ def test_a_name_that_is_no_file_name_is_refused(folder, name):
 
 @pytest.mark.parametrize("earlier", [True, False])
 def test_a_stop_between_provenance_and_csv_is_seen_and_repaired(folder, monkeypatch, earlier):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     path = folder.parent / "work" / "submissions" / "paddy_train.csv"
     if earlier:
         write_submission(probs_of(TRUTH), folder, "paddy_train", {"why": "old"})
@@ -140,29 +129,20 @@ def test_a_stop_between_provenance_and_csv_is_seen_and_repaired(folder, monkeypa
     assert texts(check(path, folder), "error") == []
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
+# The commands
 
 
-# The command
-
-
-def test_check_refuses_and_lists_changed_rows_with_labels_and_margin(folder, tmp_path):
+def test_check_refuses_and_lists_changed_rows_with_their_margin(folder, tmp_path):
     good = csv_of(tmp_path / "good.csv", with_changes(TRUTH, 50))
     path = write_submission(probs_of(TRUTH), folder, "paddy_train", {})
     done = call(main, "check", path, "--good", good, "--data", folder)
-    assert (done.returncode, done.stderr) == (1, "")
     first, *rows, known, _, verdict = done.stdout.splitlines()
     assert known == f"compared: with {good}, known to be good"
     assert first.startswith(f"error: 50 of 400 rows differ from {good}")
     assert len(rows) == 50 and all(row.endswith("margin +0.700") for row in rows)
-    assert rows[0].split()[:4] == [IDS[0], with_changes(TRUTH, 1).iloc[0], "→", TRUTH.iloc[0]]
-    assert verdict == f"{path}: not fit to submit, 1 errors, 0 remarks"
-
-
-def test_check_of_nothing_gives_one_line_and_no_traceback(folder, tmp_path):
+    assert (done.returncode, verdict) == (1, f"{path}: not fit to submit, 1 errors, 0 remarks")
     done = call(main, "check", tmp_path / "none.csv", "--data", folder)
-    assert done.stdout == "" and "none.csv is missing; python -m src.ensemble" in refused(done)
+    assert "none.csv is missing; python -m src.ensemble" in refused(done)
 
 
 def test_the_submit_line_is_ready_to_paste(tmp_path, monkeypatch):
