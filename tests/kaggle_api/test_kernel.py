@@ -18,18 +18,18 @@ INPUT = "/kaggle/input"
 
 
 @pytest.fixture(autouse=True)
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(tmp_path, monkeypatch):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     (tmp_path / "work" / "models").mkdir(parents=True)
     return tmp_path / "work"
 
 
-def metadata(variant, datasets=(), internet=None) -> dict:
+def metadata(variant, datasets=(), internet=None):
     kernel.build(variant, "someone", list(datasets), internet, {})
     return json.loads((kernel.kernel_dir(variant.name) / "kernel-metadata.json").read_text())
 
 
-def notebook(variant) -> nbformat.NotebookNode:
+def notebook(variant):
     metadata(variant)
     return nbformat.read(kernel.kernel_dir(variant.name) / "paddy_train.ipynb", 4)
 
@@ -42,27 +42,24 @@ def test_a_kernel_is_private_on_a_gpu_and_has_the_competition():
     assert facts["machine_shape"] == "NvidiaTeslaT4" and facts["model_sources"] == []
 
 
-@pytest.mark.parametrize("place", ["timm-weights", "datasets/someone/timm-weights"])
-@pytest.mark.parametrize("name", ["someone/timm-weights", "someone/timm-weights/3"])
-def test_attached_weights_need_no_internet(place, name):
+@pytest.mark.parametrize("place, names, models", [
+    ("timm-weights", ["someone/timm-weights"], []),
+    ("datasets/someone/timm-weights", ["someone/timm-weights/3"], []),
+    ("models/timm/resnet/pytorch/resnet50/2", [], ["timm/resnet/pytorch/resnet50/2"]),
+])  # fmt: skip
+def test_attached_weights_need_no_internet(place, names, models):
     variant = make_variant(pretrained=f"{INPUT}/{place}/vit.safetensors")
-    facts = metadata(variant, [name])
-    assert facts["dataset_sources"] == [name] and facts["enable_internet"] is False
-    assert metadata(variant, [name], internet=True)["enable_internet"] is True
-
-
-def test_weights_of_a_model_attach_the_model_that_their_path_names():
-    model = "timm/resnet/pytorch/resnet50/2"
-    facts = metadata(make_variant(pretrained=f"{INPUT}/models/{model}/model.safetensors"))
-    assert facts["model_sources"] == [model] and facts["enable_internet"] is False
+    facts = metadata(variant, names)
+    assert (facts["dataset_sources"], facts["model_sources"]) == (names, models)
+    assert facts["enable_internet"] is False
+    assert metadata(variant, names, internet=True)["enable_internet"] is True
 
 
 @pytest.mark.parametrize("pretrained, internet, expected", [
-    (f"{INPUT}/timm-weights/vit.safetensors", None, "--dataset OWNER/NAME"),
-    (f"{INPUT}/datasets/another/other/vit.safetensors", None, "datasets/OWNER/NAME/FILE"),
+    (f"{INPUT}/datasets/another/other/vit.safetensors", None, "--dataset OWNER/NAME"),
     (f"{INPUT}/models/resnet50/model.safetensors", None, "FRAMEWORK/VARIATION/VERSION/FILE"),
     ("/home/me/vit.safetensors", None, INPUT),
-    (True, False, "internet"),
+    (True, False, "--no-internet"),
 ])  # fmt: skip
 def test_weights_that_nothing_attached_holds_are_refused(pretrained, internet, expected):
     with pytest.raises(UserError, match=expected):
@@ -85,7 +82,7 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     assert at == sorted(at)
     (parameters,) = [s for s in sources if s.startswith("# Parameters")]
     assert len(cells) == len(original) + 3 and sources.index(parameters) == at[1] + 1
-    given: dict = {}
+    given = {}
     exec(parameters, given)
     ends = make_variant(arch="vit_small", epochs=3, time_limit=kernel.TIME_LIMIT)
     assert ends == make_variant(**{k: given[k] for k in variant.recipe})
@@ -95,7 +92,7 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     assert notebook(variant).metadata.kernelspec.name == "python3"
 
 
-def packed(variant) -> zipfile.ZipFile:
+def packed(variant):
     return zipfile.ZipFile(io.BytesIO(base64.b64decode(kernel.package(variant))))
 
 
