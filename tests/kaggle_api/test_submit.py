@@ -1,9 +1,6 @@
 """Submissions by the official client, unpatched, against a stand-in for Kaggle; as a user types."""
 
-import json
 import re
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,12 +10,12 @@ from small_bundles import refused
 from src.core import sha256
 from src.evidence import error_phrase
 from src.submission import sent, write_submission
-from tests.kaggle_stand_in import CUT, StandIn, days_ago
+from tests.kaggle_stand_in import CUT, days_ago
 from tests.kaggle_user import LABELS, PLAIN_CLIENT, SLUG, call, folder_of, run, unpack
 
 
 @pytest.fixture
-def csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def csv(tmp_path, monkeypatch):
     """A submission of two members, written the way the ensemble writes it."""
     unpack(folder_of(tmp_path))
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
@@ -30,19 +27,17 @@ def csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_submission(probs, folder_of(tmp_path), "paddy_train", facts, force=True)
 
 
-def submit(kaggle: StandIn, home: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+def submit(kaggle, home, more=""):
     return run(kaggle, home, f"submit paddy_train {more}")
 
 
-def read_ledger(csv: Path) -> list[dict[str, str]]:
+def read_ledger():
     """The rows of the ledger, oldest first."""
-    table = pd.read_csv(csv.parent / "ledger.csv", dtype=str, keep_default_na=False)
-    return table.to_dict("records")
+    return sent.read_ledger().reset_index().to_dict("records")
 
 
-def aside(csv: Path) -> list[Path]:
-    """Everything in sent/."""
-    return sorted((csv.parent / "sent").glob("*"))
+def aside():
+    return sorted(sent.sent_dir().glob("*"))
 
 
 def test_submit_waits_for_the_score_and_writes_ledger_and_copy(kaggle, tmp_path, csv):
@@ -53,7 +48,7 @@ def test_submit_waits_for_the_score_and_writes_ledger_and_copy(kaggle, tmp_path,
     error = re.escape(error_phrase(2, 40))
     message = rf"paddy_train · 2 models · hold-out {error} · \w{{8}}\+?"
     assert re.fullmatch(message, entry["description"])
-    (row,) = read_ledger(csv)
+    (row,) = read_ledger()
     expected = {
         "ref": str(entry["ref"]), "file": "paddy_train.csv", "members": "vit_a*2 swin_b",
         "sha256": sha256(csv), "notebook": "paddy_train", "holdout_wrong": "2",
@@ -82,31 +77,30 @@ def test_the_guard_comes_before_anything_is_sent_and_force_is_recorded(kaggle, t
     errors = re.findall("^error: (.*)", done.stdout, re.M)
     assert any("200009.jpg" in error for error in errors)
     assert run(kaggle, tmp_path, "scores").returncode == 0
-    assert json.loads(csv.with_suffix(".json").read_text())["forced"] == errors
+    assert sent.read_provenance(csv)["forced"] == errors
 
 
 @pytest.mark.parametrize(("at", "trouble", "remedy"), [
-    ("CreateSubmission", (403, "You must accept the rules"), "/rules"),
     ("CreateSubmission", (400, "Daily submission limit reached"), "midnight UTC"),
     ("CreateSubmission", (500, "Internal error"), "again later"),
     ("CreateSubmission", CUT, "no connection"),
     ("upload", (503, "unavailable"), "broke off"),
     ("StartSubmissionUpload", (400, "The deadline has passed"), "no submissions"),
-    ("ListSubmissions", (401, "Unauthenticated"), "make a token"),
 ])  # fmt: skip
 def test_a_failed_submit_is_one_line_and_leaves_no_trace(
     kaggle, tmp_path, csv, at, trouble, remedy
 ):
     kaggle.troubles[at] = [trouble]
     assert remedy in refused(submit(kaggle, tmp_path))
-    assert not (csv.parent / "ledger.csv").exists() and kaggle.submissions == []
-    assert aside(csv) == [] and not sent.read_provenance(csv)["submitted"]
+    assert read_ledger() == kaggle.submissions == aside() == []
+    assert not sent.read_provenance(csv)["submitted"]
 
 
-def test_an_upload_cut_half_way_is_sent_again_by_the_client(kaggle, tmp_path, csv):
-    kaggle.troubles["upload"] = [CUT]
+def test_a_cut_upload_is_sent_again_and_a_lost_answer_is_found_on_the_list(kaggle, tmp_path, csv):
+    kaggle.troubles |= {"upload": [CUT], "CreateSubmission answer": [CUT]}
     assert submit(kaggle, tmp_path, "--no-wait").returncode == 0
     assert list(kaggle.uploads.values()) == [csv.read_bytes()]
+    assert len(read_ledger()) == 1 and len(kaggle.called("CreateSubmission")) == 1
 
 
 def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
@@ -117,29 +111,23 @@ def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
     kaggle.limits = {"numToday": 5, "numTotal": 9}
     line = refused(submit(kaggle, tmp_path))
     assert "does not show it" in line and "daily limit" in line
-    assert [row["sha256"] for row in read_ledger(csv)] == [""]  # the earlier one's
+    assert [row["sha256"] for row in read_ledger()] == [""]  # the earlier one's
     assert len(kaggle.called("CreateSubmission")) == 1
     (copy,) = sent.copies().values()  # it waits for a later list
     assert copy["submitted"] is False
 
 
-def test_a_submission_whose_answer_was_lost_is_found_on_the_list(kaggle, tmp_path, csv):
-    kaggle.troubles["CreateSubmission answer"] = [CUT]
-    assert submit(kaggle, tmp_path).returncode == 0
-    assert len(read_ledger(csv)) == 1 and len(kaggle.called("CreateSubmission")) == 1
-
-
 def test_a_file_kaggle_cannot_score_is_an_error_with_its_reason(kaggle, tmp_path, csv):
     kaggle.rejection = "Submission must have 3469 rows"
     assert "Submission must have 3469 rows" in refused(submit(kaggle, tmp_path))
-    assert len(read_ledger(csv)) == 1
+    assert len(read_ledger()) == 1
 
 
 def test_a_score_that_never_comes_is_waited_for_only_so_long(kaggle, tmp_path, csv):
     kaggle.score_after = None
     done = submit(kaggle, tmp_path, "--patience 0.1")
     assert done.returncode == 0 and "no score after" in done.stdout
-    assert [row["public"] for row in read_ledger(csv)] == [""]
+    assert [row["public"] for row in read_ledger()] == [""]
 
 
 def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
@@ -151,11 +139,11 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
     run(kaggle, tmp_path, "scores")
     done, again = run(kaggle, tmp_path, "scores"), submit(kaggle, tmp_path)
     assert done.returncode == 0, done.stderr
-    old, website, mine = read_ledger(csv)
+    old, website, mine = read_ledger()
     assert mine["sha256"] == sha256(csv) and mine["holdout_wrong"] == "2"
     assert old["sha256"] == website["sha256"] == ""
     assert website["file"] == "elsewhere.csv" and website["public"] == "0.98000"
-    assert [path.suffix for path in aside(csv)] == [".csv", ".json", ".parquet"]
-    assert aside(csv)[0].read_bytes() == csv.read_bytes()
+    assert [path.suffix for path in aside()] == [".csv", ".json", ".parquet"]
+    assert aside()[0].read_bytes() == csv.read_bytes()
     assert "2,569 ± 5.6" in done.stdout and "1. paddy_train.csv" in done.stdout
     assert "were sent already" in refused(again) and len(kaggle.called("CreateSubmission")) == 1
