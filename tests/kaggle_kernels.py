@@ -4,8 +4,6 @@ import hashlib
 import json
 import re
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +17,7 @@ STORAGE = "http://storage.stand-in"
 ONE, TWO = "vit_small_squish_224", "vit_small_crop_224"
 
 
-def SaveKernel(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
+def SaveKernel(kaggle, body):
     """A new version, which leaves what `kaggle.run_kernel` returns."""
     slug, limit = body["slug"], kaggle.session_limit
     busy = [k for k in kaggle.kernels.values() if k["states"][0] in ("QUEUED", "RUNNING")]
@@ -35,7 +33,7 @@ def SaveKernel(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
             "versionNumber": version, "invalidKernelSources": invalid}
 
 
-def GetKernelSessionStatus(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
+def GetKernelSessionStatus(kaggle, body):
     """The next of the kernel's states; it stays in the last."""
     states = kaggle.kernels[_slug(body)]["states"]
     state = states.pop(0) if len(states) > 1 else states[0]
@@ -43,7 +41,7 @@ def GetKernelSessionStatus(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
     return {"status": state} | failure
 
 
-def ListKernelSessionOutput(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
+def ListKernelSessionOutput(kaggle, body):
     """The files of the output with their addresses, and the log."""
     slug = _slug(body)
     url = f"{STORAGE}/output?kernel={slug}&file="
@@ -51,16 +49,16 @@ def ListKernelSessionOutput(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]
     return {"files": listed, "log": "[]"}
 
 
-def ListKernelFiles(kaggle: Any, body: dict[str, Any]) -> dict[str, Any]:
+def ListKernelFiles(kaggle, body):
     """The names of the files of the output."""
     return {"files": [{"name": name} for name in kaggle.kernels[_slug(body)]["files"]]}
 
 
-def _slug(body: dict[str, Any]) -> str:
+def _slug(body):
     return f"{body['userName']}/{body['kernelSlug']}"
 
 
-def trained(home: Path, request: dict[str, Any], **facts: Any) -> dict[str, bytes]:
+def trained(home, request, **facts):
     """What a kernel leaves: a bundle with its probabilities, and the number of its push."""
     text = request["text"]
     name = ONE if ONE.replace("_", "-") in request["slug"] else TWO

@@ -1,18 +1,14 @@
 """A small server that plays Kaggle's side of the calls this project makes, over real HTTP.
 
-The official client, unpatched, is sent here by its LOCALHOST endpoint and proxy variables: every
-host name ends on this loopback port and nothing leaves the machine (`kaggle_user.environment`).
-What Kaggle remembers and how it misbehaves are plain attributes a test may set.
+The official client, unpatched, is sent here by its proxy variables (`kaggle_user.environment`).
 """
 
 import json
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests import kaggle_kernels
@@ -29,27 +25,27 @@ class StandIn:
     `troubles[call]` is taken from the front, one a request: `CUT` or (status, message, headers).
     """
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.archive = b""
-        self.announced: int | None = None  # a size for the archive other than its own
-        self.body_troubles: list[str] = []  # CUT or HOLD half-way through the next answers
-        self.troubles: dict[str, list[Any]] = defaultdict(list)
-        self.submissions: list[dict[str, Any]] = []  # newest first, as Kaggle lists them
-        self.uploads: dict[str, bytes] = {}
+        self.announced = None  # a size for the archive other than its own
+        self.body_troubles = []  # CUT or HOLD half-way through the next answers
+        self.troubles = defaultdict(list)
+        self.submissions = []  # newest first, as Kaggle lists them
+        self.uploads = {}
         self.loses_submissions = False
         self.limits = {"numToday": 1, "numTotal": 3, "numAllowedNow": 4}
-        self.score_after: int | None = 1  # looks at the list; None: the score never comes
-        self.mark: Callable[[bytes], tuple[str, str]] = lambda csv: ("0.98769", "0.98732")
+        self.score_after = 1  # looks at the list; None: the score never comes
+        self.mark = lambda csv: ("0.98769", "0.98732")
         self.rejection = ""  # what Kaggle says about a file it cannot score
-        self.kernels: dict[str, dict[str, Any]] = {}
-        self.run_kernel: Callable[[dict[str, Any]], dict[str, bytes]] = lambda request: {}
+        self.kernels = {}
+        self.run_kernel = lambda request: {}
         self.kernel_states = ["QUEUED", "RUNNING", "COMPLETE"]
         self.session_limit = 2
-        self.seen: list[tuple[str, dict[str, str], Any]] = []  # call, headers, body
-        self.slept: list[float] = []  # seconds, by the user's commands
+        self.seen = []  # call, headers, body
+        self.slept = []  # seconds, by the user's commands
         self.release = threading.Event()
 
-    def __enter__(self) -> "StandIn":
+    def __enter__(self):
         handler = type("Bound", (Handler,), {"kaggle": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
@@ -58,35 +54,33 @@ class StandIn:
         self.thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_):
         self.release.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
 
-    def called(self, call: str) -> list[tuple[str, dict[str, str], Any]]:
+    def called(self, call):
         """The requests of this name so far."""
         return [request for request in self.seen if request[0] == call]
 
-    def add_submission(self, name: str, size: int, description: str, when: datetime) -> int:
-        """Put a submission on top of the list, not scored yet; returns its number."""
+    def add_submission(self, name, size, description, when):
+        """Put a submission on top of the list, not scored yet."""
         ref = 40_000_000 + len(self.submissions)
         entry = {"ref": ref, "fileName": name, "totalBytes": size, "description": description}
         entry |= {"date": when.isoformat() + "Z", "status": "PENDING", "looks": 0}
         self.submissions.insert(0, entry)
-        return ref
 
 
 class Handler(BaseHTTPRequestHandler):
     """One answer for each call of the official client."""
 
     protocol_version = "HTTP/1.1"
-    kaggle: StandIn
 
-    def log_message(self, *_: Any) -> None:
-        """Stay silent; `StandIn.seen` keeps the record."""
+    def log_message(self, *_):
+        pass
 
-    def do_POST(self) -> None:
+    def do_POST(self):
         """The client's calls: /api/v1/<service>/<name> with a JSON body."""
         call = urlsplit(self.path).path.rsplit("/", 1)[-1]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
@@ -99,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(getattr(kaggle_kernels, call)(self.kaggle, body))
         getattr(self, call)(body)
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         """Stored files: the archive, in ranges, and the outputs of kernels."""
         path = urlsplit(self.path).path
         self.kaggle.seen.append((path, dict(self.headers), None))
@@ -110,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         query = parse_qs(urlsplit(self.path).query)
         self.answer(self.kaggle.kernels[query["kernel"][0]]["files"][query["file"][0]])
 
-    def do_PUT(self) -> None:
+    def do_PUT(self):
         """The second step of a submission: the file itself."""
         token = urlsplit(self.path).path.rsplit("/", 1)[-1]
         self.kaggle.seen.append(("upload", dict(self.headers), None))
@@ -121,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             self.kaggle.uploads[token] = body
             self.answer(b"")
 
-    def trouble(self, call: str) -> bool:
+    def trouble(self, call):
         """Play the next trouble a test ordered for this call, if there is one."""
         if not self.kaggle.troubles[call]:
             return False
@@ -134,23 +128,23 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({"code": status, "message": message}, status, *headers)
         return True
 
-    def answer(self, body: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def answer(self, body, status=200, headers=None):
         """JSON for a dictionary, else the bytes themselves."""
         kind = "application/json" if isinstance(body, dict) else "application/octet-stream"
         content = json.dumps(body).encode() if isinstance(body, dict) else body
         self.head(status, {"Content-Type": kind, "Content-Length": len(content), **(headers or {})})
         self.wfile.write(content)
 
-    def head(self, status: int, headers: dict[str, Any]) -> None:
+    def head(self, status, headers):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
 
-    def DownloadDataFiles(self, _: dict[str, Any]) -> None:
+    def DownloadDataFiles(self, _):
         self.head(302, {"Location": f"{STORAGE}/archive.zip?sig=x", "Content-Length": 0})
 
-    def archive(self) -> None:
+    def archive(self):
         """The archive, or the rest of it; a body trouble stops it half-way."""
         wanted = self.headers.get("Range", "")
         start = int(wanted[6:-1]) if wanted and self.headers.get("If-Range") == ETAG else 0
@@ -168,11 +162,11 @@ class Handler(BaseHTTPRequestHandler):
             self.kaggle.release.wait(60)
         self.close_connection = bool(trouble) or self.kaggle.announced is not None
 
-    def StartSubmissionUpload(self, body: dict[str, Any]) -> None:
+    def StartSubmissionUpload(self, body):
         token = f"{len(self.kaggle.uploads)}-{body['fileName']}"
         self.answer({"token": token, "createUrl": f"{STORAGE}/upload/{token}"})
 
-    def CreateSubmission(self, body: dict[str, Any]) -> None:
+    def CreateSubmission(self, body):
         token = body["blobFileTokens"]
         if not self.kaggle.loses_submissions:
             content, name = self.kaggle.uploads[token], token.split("-", 1)[1]
@@ -182,17 +176,17 @@ class Handler(BaseHTTPRequestHandler):
         if not self.trouble("CreateSubmission answer"):
             self.answer({"message": "Successfully submitted to Paddy Doctor"})
 
-    def GetSubmissionLimits(self, _: dict[str, Any]) -> None:
+    def GetSubmissionLimits(self, _):
         self.answer(self.kaggle.limits)
 
-    def ListSubmissions(self, body: dict[str, Any]) -> None:
+    def ListSubmissions(self, body):
         size, page = body.get("pageSize", 20), body.get("page", 1)
         for entry in self.kaggle.submissions:
             self.look(entry)
         shown = self.kaggle.submissions[(page - 1) * size : page * size]
         self.answer({"submissions": [{k: v for k, v in e.items() if k != "scores"} for e in shown]})
 
-    def look(self, entry: dict[str, Any]) -> None:
+    def look(self, entry):
         """Each look at the list brings the score nearer."""
         entry["looks"] += 1
         if self.kaggle.rejection:
@@ -202,6 +196,6 @@ class Handler(BaseHTTPRequestHandler):
             entry |= {"status": "COMPLETE", "publicScore": public, "privateScore": private}
 
 
-def days_ago(days: float) -> datetime:
+def days_ago(days):
     """So many days before now, as Kaggle dates submissions: UTC without a zone."""
     return datetime.now(UTC).replace(tzinfo=None) - timedelta(days=days)

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 import small_bundles
@@ -28,7 +26,7 @@ LABELS = ("blast", "hispa", "normal")
 
 
 @contextmanager
-def stand_in(home: Path) -> Iterator[StandIn]:
+def stand_in(home):
     """Kaggle with a small competition; afterwards the key is in nothing that was written."""
     with StandIn() as kaggle:
         kaggle.archive = zip_of(competition_files())
@@ -38,7 +36,7 @@ def stand_in(home: Path) -> Iterator[StandIn]:
         assert not any(secret.encode() in content for secret in SECRETS), path
 
 
-def competition_files(images: int = 4, tests: int = 6, size: int = 3000) -> dict[str, bytes]:
+def competition_files(images=4, tests=6, size=3000):
     """A whole competition by path: `images` of each label, pictures of `size` noisy bytes."""
     ids = {f"1{n:05}.jpg": LABELS[n % 3] for n in range(3 * images)}
     names = [f"2{n:05}.jpg" for n in range(tests)]
@@ -51,7 +49,7 @@ def competition_files(images: int = 4, tests: int = 6, size: int = 3000) -> dict
     return tables | {path: os.urandom(size) for path in pictures}
 
 
-def unpack(folder: Path) -> None:
+def unpack(folder):
     """A whole competition in `folder`."""
     for name, content in competition_files().items():
         path = folder / name
@@ -59,7 +57,7 @@ def unpack(folder: Path) -> None:
         path.write_bytes(content)
 
 
-def zip_of(files: dict[str, bytes]) -> bytes:
+def zip_of(files):
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in files.items():
@@ -67,14 +65,14 @@ def zip_of(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def run(kaggle: StandIn, home: Path, words: str) -> subprocess.CompletedProcess[str]:
+def run(kaggle, home, words):
     """`python -m src.kaggle_api` with its data and work below `home`, in this process.
 
     Its seconds of sleep are noted in `kaggle.slept` and cut short.
     """
     sleep = time.sleep
 
-    def doze(seconds: float) -> None:
+    def doze(seconds):
         kaggle.slept.append(seconds)
         sleep(min(seconds, 0.02))
 
@@ -83,22 +81,20 @@ def run(kaggle: StandIn, home: Path, words: str) -> subprocess.CompletedProcess[
         return _checked(small_bundles.call(main, *shlex.split(words)))
 
 
-def start(kaggle: StandIn, home: Path, words: str) -> subprocess.Popen[str]:
+def start(kaggle, home, words):
     """The same command in a process of its own, to be killed."""
     line = [sys.executable, "-m", "src.kaggle_api", *words.split()]
     return subprocess.Popen(line, env=environment(kaggle, home), cwd=ROOT, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-def call(
-    kaggle: StandIn, home: Path, line: list[str], cwd: Path = ROOT, **env: str
-) -> subprocess.CompletedProcess[str]:
+def call(kaggle, home, line, **env):
     """Any command of this user in a process of its own."""
-    return _checked(subprocess.run(line, env=environment(kaggle, home) | env, cwd=cwd, text=True,
+    return _checked(subprocess.run(line, env=environment(kaggle, home) | env, cwd=ROOT, text=True,
                                    capture_output=True, timeout=400))
 
 
-def environment(kaggle: StandIn, home: Path) -> dict[str, str]:
+def environment(kaggle, home):
     """The environment of a user whose client talks to this server and to nobody else."""
     proxy = f"http://127.0.0.1:{kaggle.server.server_port}"
     own = {k: v for k, v in os.environ.items() if not k.startswith(("KAGGLE_", "PADDY_"))}
@@ -109,17 +105,15 @@ def environment(kaggle: StandIn, home: Path) -> dict[str, str]:
     return own | {"VERBOSE": "1"}  # the client then prints its requests, with the key
 
 
-def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    """The key is nowhere in what was printed."""
-    for secret in SECRETS:
-        assert secret not in done.stdout + done.stderr
+def _checked(done):
+    assert not any(secret in done.stdout + done.stderr for secret in SECRETS)
     assert not re.search("Traceback|DEBUG", done.stderr), done.stderr
     return done
 
 
-def folder_of(home: Path) -> Path:
+def folder_of(home):
     return home / "data" / SLUG
 
 
-def left_over(home: Path) -> list[str]:
+def left_over(home):
     return sorted(p.name for p in (home / "data").glob("*") if p.name != SLUG)

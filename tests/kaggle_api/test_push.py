@@ -62,7 +62,8 @@ def test_a_kernel_that_fails_names_its_log_and_can_be_pushed_again(kaggle, tmp_p
 ])  # fmt: skip
 def test_output_that_is_not_whole_never_reaches_the_models(kaggle, tmp_path, name, expected):
     whole = kaggle.run_kernel
-    kaggle.run_kernel = lambda r: whole(r) | {name: b"b" * len(whole(r)[name])}
+    other = b'{"push": "0"}'
+    kaggle.run_kernel = lambda r: whole(r) | {name: other.ljust(len(whole(r)[name]))}
     assert expected in refused(push(kaggle, tmp_path))
     assert models(tmp_path) == []
 
