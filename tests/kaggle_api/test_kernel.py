@@ -3,15 +3,14 @@
 import base64
 import io
 import json
-import sys
 import zipfile
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from src.competition import corrections, mounts
-from src.core import UserError, config, make_variant
+from src.competition import corrections
+from src.core import UserError, make_variant
 from src.kaggle_api import kernel
 
 INPUT = "/kaggle/input"
@@ -27,11 +26,6 @@ def work(tmp_path, monkeypatch):
 def metadata(variant, datasets=(), internet=None):
     kernel.build(variant, "someone", list(datasets), internet, {})
     return json.loads((kernel.kernel_dir(variant.name) / "kernel-metadata.json").read_text())
-
-
-def notebook(variant):
-    metadata(variant)
-    return nbformat.read(kernel.kernel_dir(variant.name) / "paddy_train.ipynb", 4)
 
 
 def test_a_kernel_is_private_on_a_gpu_and_has_the_competition():
@@ -75,7 +69,9 @@ def test_a_long_name_still_gives_a_title_kaggle_takes():
 
 def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     variant = make_variant(arch="vit_small", epochs=3)
-    cells = notebook(variant).cells
+    metadata(variant)
+    pushed = nbformat.read(kernel.kernel_dir(variant.name) / "paddy_train.ipynb", 4)
+    cells = pushed.cells
     original = nbformat.read(Path("notebooks/paddy_train.ipynb"), 4).cells
     sources = [cell.source for cell in cells]
     at = [sources.index(cell.source) for cell in original]
@@ -89,7 +85,7 @@ def test_the_training_notebook_travels_unchanged_with_its_parameters_set():
     assert given["notebook"] == "paddy_train"
     # Kaggle's own papermill finds no tag to put its parameters at.
     assert not any(cell.metadata.get("tags") for cell in cells)
-    assert notebook(variant).metadata.kernelspec.name == "python3"
+    assert pushed.metadata.kernelspec.name == "python3"
 
 
 def packed(variant):
@@ -108,36 +104,13 @@ def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path
     for room in (kernel, corrections):
         monkeypatch.setattr(room, "ROOT", tmp_path)
     (tmp_path / "params.yaml").write_text("")
-    (tmp_path / "fixes").mkdir()
-    (tmp_path / "fixes" / "wrong.csv").write_text("image_id,label\n")
-    archive = packed(make_variant(relabel="fixes/wrong.csv"))
-    assert archive.read("fixes/wrong.csv") == b"image_id,label\n"
-    for path in ("fixes/none.csv", "/elsewhere/wrong.csv"):
+    (tmp_path / "wrong.csv").write_text("image_id,label\n")
+    assert packed(make_variant(relabel="wrong.csv")).read("wrong.csv") == b"image_id,label\n"
+    for path in ("none.csv", "/elsewhere/wrong.csv"):
         with pytest.raises(UserError, match=f"^{path} is no file below"):
             kernel.package(make_variant(exclude=path))
 
 
-def test_only_models_are_written_to_the_kernels_output(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    first = notebook(make_variant()).cells[0].source
-    (tmp_path / "working").mkdir()
-    monkeypatch.chdir(tmp_path / "working")
-    exec(first, {})
-    assert {path.name for path in Path().iterdir()} == {"models", "push.json"}
-    for folder in (config.cache_dir(), config.runs_dir(), config.submissions_dir()):
-        assert not folder.is_relative_to(Path.cwd()) and (config.work() / "src").is_dir()
-
-
-@pytest.mark.parametrize("place", ["notebooks/someone/paddy", "paddy"])
-def test_a_kernel_finds_the_checkpoint_that_is_attached(tmp_path, monkeypatch, capsys, place):
-    hidden = Path("models/.vit.checkpoint")
-    monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.chdir(tmp_path)
-    Path("models").mkdir()
+def test_without_the_checkpoint_that_was_to_be_attached_training_begins_anew(tmp_path, capsys):
     kernel.fetch_checkpoint("someone/paddy", "vit")
-    assert "training begins anew" in capsys.readouterr().err and not hidden.exists()
-    attached = tmp_path / "input" / place / hidden
-    attached.parent.mkdir(parents=True)
-    attached.write_bytes(b"state")
-    kernel.fetch_checkpoint("someone/paddy", "vit")
-    assert hidden.read_bytes() == b"state"
+    assert "training begins anew" in capsys.readouterr().err

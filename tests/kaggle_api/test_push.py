@@ -1,4 +1,4 @@
-"""Kernels through the real client and the stand-in: pushed once, followed, and fetched whole."""
+"""Kernels through the real client and the stand-in: pushed, followed, fetched, continued."""
 
 import json
 import subprocess
@@ -7,11 +7,15 @@ from importlib.metadata import version
 import pytest
 from small_bundles import refused
 
-from src.core import ROOT, load_variants
+from src.core import ROOT, load_variants, make_variant
+from src.kaggle_api.kernel import limited
+from src.kaggle_api.push import is_cut
 from tests.kaggle_kernels import ONE, TWO, trained
 from tests.kaggle_user import run, start
 
 OLD = "someone/old-kernel"
+FIRST = f"planted-user/paddy-{ONE.replace('_', '-')}"
+LEFT = {f"models/.{ONE}.checkpoint": b"state"}
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_a_command_that_was_killed_follows_the_kernel_it_pushed(kaggle, tmp_path
     assert any("running" in line for line in process.stdout)
     process.kill()
     process.communicate()
-    kaggle.kernels["planted-user/paddy-vit-small-squish-224"]["states"] = ["COMPLETE"]
+    kaggle.kernels[FIRST]["states"] = ["COMPLETE"]
     done = push(kaggle, tmp_path)
     assert done.returncode == 0 and "complete" in done.stdout
     assert len(kaggle.called("SaveKernel")) == 1 and len(models(tmp_path)) == 4
@@ -123,3 +127,49 @@ def test_what_kaggle_will_not_run_is_one_line(kaggle, tmp_path, words, expected)
     kaggle.troubles["SaveKernel"] = [(403, "Phone verification is required")]
     assert expected in refused(push(kaggle, tmp_path, words))
     assert kaggle.kernels == {} and models(tmp_path) == []
+
+
+# Trainings that Kaggle's session cuts
+
+
+def training(epochs):
+    return {"epochs": epochs, "planned": 13}
+
+
+def sources(kaggle):
+    """Each pushed kernel with the kernels whose output was attached to it."""
+    requests = [body for *_, body in kaggle.called("SaveKernel")]
+    return [(body["slug"], body.get("kernelDataSources", [])) for body in requests]
+
+
+@pytest.mark.parametrize("own, given", [(0, 660), (90, 90), (5000, 660)])
+def test_a_pushed_training_ends_before_the_session_does(own, given):
+    variant = make_variant(time_limit=own)
+    assert limited(variant).recipe == {**variant.recipe, "time_limit": given}
+    assert is_cut(variant, {"training": training(7)}) is (own != given)
+    assert not is_cut(variant, {"training": training(13)})
+
+
+def test_epochs_that_a_session_had_no_time_for_are_trained_by_the_next_push(kaggle, tmp_path):
+    kaggle.run_kernel = lambda r: trained(tmp_path, r, training=training(7)) | LEFT
+    cut = push(kaggle, tmp_path)
+    kaggle.run_kernel = lambda r: trained(tmp_path, r, training=training(13))
+    done, again = push(kaggle, tmp_path), push(kaggle, tmp_path)
+    assert "ended after epoch 7 of 13" in cut.stdout and cut.returncode == 0
+    assert f"continues {FIRST} after epoch 7 of 13" in done.stdout and done.returncode == 0
+    assert sources(kaggle) == [(FIRST, []), (f"{FIRST}-part-2", [FIRST])]
+    assert "finished already" in again.stdout
+    assert card_of(tmp_path)["training"] == training(13)
+    assert len(models(tmp_path)) == 4  # the checkpoint is left to Kaggle
+
+
+def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
+    whole = kaggle.run_kernel
+    for state, files in (("ERROR", LEFT), ("CANCEL_ACKNOWLEDGED", {}), ("ERROR", {})):
+        kaggle.kernel_states, kaggle.run_kernel = [state], lambda _, files=files: files
+        assert "push it again to continue" in refused(push(kaggle, tmp_path))
+    del kaggle.kernels[FIRST]
+    kaggle.kernel_states, kaggle.run_kernel = ["COMPLETE"], whole
+    done = push(kaggle, tmp_path)
+    assert sources(kaggle)[1:] == [(f"{FIRST}-part-2", [FIRST])] * 3
+    assert f"begins anew, {FIRST} cannot be attached" in done.stdout and done.returncode == 0

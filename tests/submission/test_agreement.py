@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_competition
 from small_bundles import bundle_in, call, sure
 
 from src import competition
@@ -15,6 +14,8 @@ from src.evidence import write_probs
 from src.submission.__main__ import main
 from src.submission.guard import guard
 from src.submission.members import Predicted, member_findings, read_members
+from src.submission.sent import read_provenance
+from src.submission.write import write_submission
 from tests.small_submissions import HELD, IDS, TRUTH, csv_of, ensemble_of, probs_of, texts
 
 LABELS, MEMBERS, ORIGIN = ensemble_of(wrong=0.45)  # like the demo's
@@ -168,18 +169,12 @@ def test_check_refuses_a_shifted_file_and_calls_none_fit_that_it_could_not_compa
     assert code == 0 and verdict.endswith("labels in wrong rows would pass, 0 remarks")
 
 
-def test_writing_compares_with_the_members_at_hand(tmp_path, monkeypatch):
-    data = draw_competition(tmp_path / "data", each=20, test=60)
-    monkeypatch.setenv("PADDY_DATA", str(data))
-    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
-    truth, classes = competition.train_table(data).label, competition.classes(data)
+def test_writing_compares_with_the_members_at_hand(folder, sixty, sixty_once):
+    with pytest.raises(UserError, match="is not written: rows are shifted down"):
+        write_submission(probs_of(DOWN), folder, "moved", ORIGIN, members=MEMBERS)
+    truth, classes = competition.train_table(sixty_once).label, competition.classes(sixty_once)
     for name in ("one", "two"):
-        bundle_in(tmp_path / "models", data, name, valid=sure(dict(truth), classes))
-    ensemble = open_ensemble()
-    moved = [m.test.set_axis(np.roll(m.test.index, -1)) for m in ensemble.members]
-    wrong = [m._replace(test=t) for m, t in zip(ensemble.members, moved, strict=True)]
-    with pytest.raises(UserError, match="is not written: (rows are|class names)"):
-        write_ensemble(ensemble._replace(members=wrong))
-    record = json.loads(write_ensemble(ensemble).with_suffix(".json").read_text())
+        bundle_in(sixty, sixty_once, name, valid=sure(dict(truth), classes))
+    record = read_provenance(write_ensemble(open_ensemble()))
     assert record["expected"]["agree"] == {"one": 60, "two": 60}
-    assert "compared: with 2 members, image by image: 100%" in "\n".join(record["findings"])
+    assert any("with one, two" in line for line in record["findings"])
