@@ -14,8 +14,6 @@ from src.kaggle_api import ledger
 from src.kaggle_api.client import WAY_BACK, call, call_with_retry, client, require_real
 from src.submission import sent
 
-PAGE_SIZE = 100
-
 
 def submit(
     name: str, message: str, wait: bool, every: float, patience: float, force: bool, again: bool
@@ -58,7 +56,7 @@ def _list_submissions(pages: int = 50) -> list[dict[str, Any]]:
     entries: dict[int, dict[str, Any]] = {}
     for page in range(1, pages + 1):
         listed = call_with_retry(client().competition_submissions, load_facts().slug,
-                                 page_number=page, page_size=PAGE_SIZE)
+                                 page_number=page, page_size=100)
         new = [s for s in listed or [] if s.ref not in entries]
         if not new:
             break
@@ -78,31 +76,25 @@ def _send(
 
     The copy is made first: if this is killed, the next command looks for it on Kaggle's list.
     """
-    copy = sent.put_aside(path, datetime.now(UTC), forced)
-    error = _upload(path, message)
+    copy, error = sent.put_aside(path, datetime.now(UTC), forced), None
+    try:
+        answer = call(client().competition_submit, str(path), message, load_facts().slug)
+        if answer.message == client().COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+            raise UserError("the upload broke off, nothing was submitted; run the command again")
+    except UserError as failed:  # it may have arrived all the same
+        error = failed
     entry = _find_entry(path, known, [0] if error else [0, every, every, every])
     if entry is None and error:
         sent.discard(copy)
         raise error
     if entry is None:  # the copy stays: a later list may still show it
         raise UserError(
-            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; until it "
-            "does it is not submitted: python -m src.kaggle_api scores reads the list again"
+            f"{path.name} was uploaded, but Kaggle's list does not show it{_allowance()}; it is "
+            "not submitted until it does: python -m src.kaggle_api scores reads the list again"
         )
     sent.confirm(copy, entry)
     ledger.record([entry])
     return entry
-
-
-def _upload(path: Path, message: str) -> UserError | None:
-    """Send the file; an error is returned, for it may have arrived all the same."""
-    try:
-        answer = call(client().competition_submit, str(path), message, load_facts().slug)
-    except UserError as error:
-        return error
-    if answer.message == client().COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-        return UserError("the upload broke off, nothing was submitted; run the same command again")
-    return None
 
 
 def _find_entry(path: Path, known: set[int], delays: list[float]) -> dict[str, Any] | None:
@@ -116,14 +108,13 @@ def _find_entry(path: Path, known: set[int], delays: list[float]) -> dict[str, A
 
 
 def _allowance() -> str:
-    """What Kaggle says of the day's submissions, in brackets; empty where some are left."""
+    """Whether the day's submissions are used up, in brackets."""
     try:
         limits = call_with_retry(client().competition_get_submission_limits, load_facts().slug)
     except UserError:
         return ""
-    if limits.num_allowed_now:
-        return ""
-    return " (the daily limit is reached; it is renewed at midnight UTC)"
+    none_left = " (the daily limit is reached; it is renewed at midnight UTC)"
+    return "" if limits.num_allowed_now else none_left
 
 
 def _wait_for_score(entry: dict[str, Any], every: float, patience: float) -> None:

@@ -26,8 +26,7 @@ def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
     missing, foreign = ids.difference(probs.index), probs.index.difference(ids)
     if len(missing) or len(foreign):
         raise UserError(f"the probabilities lack {len(missing):,} images of the sample and have "
-                        f"{len(foreign):,} others ({[*missing, *foreign][0]}, …); predict this "
-                        "test set")
+                        f"{len(foreign):,} others; predict this test set")
     labels = labels_of(probs.loc[ids, sorted(probs.columns)])  # a tie is decided by name
     return pd.DataFrame({"image_id": ids, "label": labels.to_numpy()}, dtype=object)
 

@@ -19,8 +19,7 @@ KILLED = """
 import os, signal, sys
 from src.kaggle_api import submit
 from src.kaggle_api.__main__ import main
-upload = submit._upload
-submit._upload = lambda *words: (upload(*words), os.kill(os.getpid(), signal.SIGKILL))
+submit._find_entry = lambda *words: os.kill(os.getpid(), signal.SIGKILL)  # after the upload
 sys.argv = ["", "submit", "paddy_train"]
 main()
 """
