@@ -112,10 +112,9 @@ def test_with_one_file_there_is_no_second_to_choose(folder):
 def test_when_and_with_which_score_bytes_were_sent_is_known_whatever_their_name(folder):
     one, two = (write(folder, name, changed=n) for n, name in enumerate(("one", "two")))
     ledger.update([entry(one, "0.98846"), entry(two, ref=2)])
-    one.rename(folder / "other.csv")
-    found = ledger.sent_before(folder / "other.csv")
-    assert found == "on 2026-05-01 12:00 UTC as one.csv, public score 0.98846"
-    assert ledger.sent_before(two).endswith("as two.csv, no score known yet")
+    other = one.rename(folder / "other.csv")
+    found = "on 2026-05-01 12:00 UTC as one.csv, public score 0.98846"
+    assert ledger.sent_before(other) == found
     assert ledger.sent_before(write(folder, "new", changed=7)) == ""
     sent.ledger_path().unlink()  # Kaggle's list and the copies fill it again
     ledger.update([entry(two, ref=2)])

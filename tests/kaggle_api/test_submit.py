@@ -117,17 +117,13 @@ def test_successfully_submitted_is_not_believed_when_the_list_does_not_show_it(
     assert copy["submitted"] is False
 
 
-def test_a_file_kaggle_cannot_score_is_an_error_with_its_reason(kaggle, tmp_path, csv):
-    kaggle.rejection = "Submission must have 3469 rows"
-    assert "Submission must have 3469 rows" in refused(submit(kaggle, tmp_path))
-    assert len(read_ledger()) == 1
-
-
-def test_a_score_that_never_comes_is_waited_for_only_so_long(kaggle, tmp_path, csv):
+def test_a_score_is_waited_for_only_so_long_and_a_rejection_has_its_reason(kaggle, tmp_path, csv):
     kaggle.score_after = None
     done = submit(kaggle, tmp_path, "--patience 0.1")
     assert done.returncode == 0 and "no score after" in done.stdout
-    assert [row["public"] for row in read_ledger()] == [""]
+    kaggle.rejection = "Submission must have 3469 rows"
+    assert kaggle.rejection in refused(submit(kaggle, tmp_path, "--again"))
+    assert [row["public"] for row in read_ledger()] == ["", ""]
 
 
 def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):

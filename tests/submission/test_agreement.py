@@ -63,12 +63,14 @@ def test_an_honest_weak_ensemble_passes_and_says_what_it_was_compared_with(folde
     assert "--good FILE" in texts(found, "not compared")[0]
 
 
-@pytest.mark.parametrize("wrong", [0.6, 0.3, 0.05])
-def test_honest_ensembles_are_never_refused(wrong):
+@pytest.mark.parametrize("wrong, unnamed", [
+    (0.6, "not compared"), (0.3, "compared"), (0.05, "compared"),
+])  # fmt: skip
+def test_honest_ensembles_are_never_refused_and_weak_ones_not_called_compared(wrong, unnamed):
     for seed in range(0, 100, 10):
         labels, members, origin = ensemble_of(wrong, 3, seed)
-        for known in (origin, {}):
-            assert texts(member_findings(labels, members, known, HELD), "error") == []
+        for known, kind in ((origin, "compared"), ({}, unnamed)):
+            assert [f.kind for f in member_findings(labels, members, known, HELD)] == [kind]
 
 
 def test_a_shift_is_found_without_a_hold_out_but_not_called_compared():
