@@ -1,6 +1,6 @@
 """The members of a submission: what each predicts by itself, and how well the labels agree.
 
-Their predictions are joined by image id; how often they should agree, the hold-out tells.
+Their predictions are joined by image id; how often they should agree, the hold-out shows.
 """
 
 from collections.abc import Mapping, Sequence

@@ -76,7 +76,7 @@ def test_the_board_shows_images_with_their_band_best_first(folder):
     assert "2,543 ± 7.5" in lines[2] and "842 ± 5.0" in lines[2]
 
 
-def test_the_relation_of_error_and_score_is_told_once_three_files_are_there(folder):
+def test_the_relation_of_error_and_score_needs_three_files(folder):
     assert "yet" in ledger.relation(sent.read_ledger())
     scores = {30: "0.98769", 40: "0.98423", 50: "0.97770"}
     entries = [entry(write(folder, f"n{n}", n), score, ref=n) for n, score in scores.items()]
