@@ -21,7 +21,6 @@ from tests.kaggle_stand_in import KEY, USER, StandIn
 
 SLUG = "paddy-disease-classification"
 SECRETS = (KEY, base64.b64encode(f"{USER}:{KEY}".encode()).decode())
-PLAIN_CLIENT = [sys.executable, "-m", "kaggle", "competitions"]
 LABELS = ("blast", "hispa", "normal")
 
 
@@ -47,14 +46,6 @@ def competition_files(images=4, tests=6, size=3000):
     pictures += [f"test_images/{name}" for name in names]
     tables = {"train.csv": train, "sample_submission.csv": sample}
     return tables | {path: os.urandom(size) for path in pictures}
-
-
-def unpack(folder):
-    """A whole competition in `folder`."""
-    for name, content in competition_files().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def zip_of(files):

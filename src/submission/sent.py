@@ -84,9 +84,8 @@ def put_aside(path: Path, when: datetime, forced: Sequence[str] = ()) -> Path:
     the CSV last: a copy without its CSV was never finished.
     """
     digest, record = sha256(path), {"notebook": path.stem, **own_provenance(path)}
-    for earlier in ("ref", "sent"):
-        record.pop(earlier, None)
     record["forced"] = list(dict.fromkeys([*record.get("forced", []), *forced]))
+    record = {key: value for key, value in record.items() if key not in ("ref", "sent")}
     while (copy := sent_dir() / f"{when:{STAMP}}_{digest[:8]}_{path.name}").exists():
         when += timedelta(seconds=1)  # the same bytes twice in one second
     write_json(copy.with_suffix(".json"), {**record, "submitted": False, "sha256": digest})

@@ -1,6 +1,9 @@
 """Submissions by the official client, unpatched, against a stand-in for Kaggle; as a user types."""
 
 import re
+import sys
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pandas as pd
@@ -11,13 +14,13 @@ from src.core import sha256
 from src.evidence import error_phrase
 from src.submission import sent, write_submission
 from tests.kaggle_stand_in import CUT, days_ago
-from tests.kaggle_user import LABELS, PLAIN_CLIENT, SLUG, call, folder_of, run, unpack
+from tests.kaggle_user import LABELS, SLUG, call, competition_files, folder_of, run, zip_of
 
 
 @pytest.fixture
 def csv(tmp_path, monkeypatch):
     """A submission of two members, written the way the ensemble writes it."""
-    unpack(folder_of(tmp_path))
+    ZipFile(BytesIO(zip_of(competition_files()))).extractall(folder_of(tmp_path))
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
     names = [f"2{n:05}.jpg" for n in range(6)]
     values = np.random.default_rng(0).dirichlet(np.ones(3), 6)
@@ -127,8 +130,8 @@ def test_a_score_is_waited_for_only_so_long_and_a_rejection_has_its_reason(kaggl
 
 
 def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
-    line = [*PLAIN_CLIENT, "submit", "-c", SLUG, "-f", str(csv), "-m", "by hand"]
-    done = call(kaggle, tmp_path, line, VERBOSE="")
+    line = f"-m kaggle competitions submit -c {SLUG} -f {csv} -m typed".split()
+    done = call(kaggle, tmp_path, [sys.executable, *line], VERBOSE="")
     assert "Successfully submitted" in done.stdout, done.stderr
     kaggle.add_submission("paddy_train.csv", csv.stat().st_size, "an older one", days_ago(3))
     kaggle.add_submission("elsewhere.csv", 99, "from the website", days_ago(2))
