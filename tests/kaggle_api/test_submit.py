@@ -1,6 +1,8 @@
 """Submissions by the official client, unpatched, against a stand-in for Kaggle; as a user types."""
 
 import re
+import signal
+import subprocess
 import sys
 from io import BytesIO
 from zipfile import ZipFile
@@ -10,24 +12,50 @@ import pandas as pd
 import pytest
 from small_bundles import refused
 
-from src.core import sha256
+from src.core import ROOT, sha256
 from src.evidence import error_phrase
 from src.submission import sent, write_submission
 from tests.kaggle_stand_in import CUT, days_ago
-from tests.kaggle_user import LABELS, SLUG, call, competition_files, folder_of, run, zip_of
+from tests.kaggle_user import (
+    LABELS,
+    SLUG,
+    call,
+    competition_files,
+    environment,
+    folder_of,
+    run,
+    zip_of,
+)  # fmt: skip
+
+KILLED = """
+import os, signal, sys
+from src.kaggle_api import submit
+from src.kaggle_api.__main__ import main
+submit._find_entry = lambda *words: os.kill(os.getpid(), signal.SIGKILL)  # after the upload
+sys.argv = ["", "submit", "paddy_train"]
+main()
+"""
+
+
+def vote(home, *more, seed=0):
+    """A submission of two members and `more`, written the way the ensemble writes it."""
+    names = [f"2{n:05}.jpg" for n in range(6)]
+    values = np.random.default_rng(seed).dirichlet(np.ones(3), 6)
+    probs = pd.DataFrame(values, pd.Index(names, name="image_id"), list(LABELS))
+    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1.0}, *more]
+    facts = {"members": members, "holdout": {"wrong": 2, "images": 40}}
+    return write_submission(probs, folder_of(home), "paddy_train", facts, force=True)
+
+
+def vote_again(home):
+    return vote(home, {"name": "another", "weight": 1.0}, seed=1)
 
 
 @pytest.fixture
 def csv(tmp_path, monkeypatch):
-    """A submission of two members, written the way the ensemble writes it."""
     ZipFile(BytesIO(zip_of(competition_files()))).extractall(folder_of(tmp_path))
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    names = [f"2{n:05}.jpg" for n in range(6)]
-    values = np.random.default_rng(0).dirichlet(np.ones(3), 6)
-    probs = pd.DataFrame(values, pd.Index(names, name="image_id"), list(LABELS))
-    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1.0}]
-    facts = {"members": members, "holdout": {"wrong": 2, "images": 40}}
-    return write_submission(probs, folder_of(tmp_path), "paddy_train", facts, force=True)
+    return vote(tmp_path)
 
 
 def submit(kaggle, home, more=""):
@@ -146,3 +174,57 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
     assert aside()[0].read_bytes() == csv.read_bytes()
     assert "2,569 ± 5.6" in done.stdout and "1. paddy_train.csv" in done.stdout
     assert "were sent already" in refused(again) and len(kaggle.called("CreateSubmission")) == 1
+
+
+# The daily loop: another vote is sent, the file sent before stays
+
+
+def sent_bytes():
+    """The content of the copies, sorted: within one second they are not named in order."""
+    return sorted(path.read_bytes() for path in sent.copies())
+
+
+def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle, tmp_path, csv):
+    first = csv.read_bytes()
+    done, twice = (submit(kaggle, tmp_path) for _ in range(2))
+    assert done.returncode == 0, done.stderr
+    time = kaggle.submissions[0]["date"][:16].replace("T", " ")
+    line = refused(twice)
+    assert f"were sent already, on {time} UTC as paddy_train.csv, public score 0.98769" in line
+    assert "--again" in line and len(kaggle.uploads) == 1
+
+    vote_again(tmp_path)
+    second = csv.read_bytes()
+    kaggle.mark = lambda csv: ("0.98885", "0.98847")
+    done, board = submit(kaggle, tmp_path), run(kaggle, tmp_path, "scores")
+    assert done.returncode == board.returncode == 0, done.stderr + board.stderr
+    assert list(kaggle.uploads.values()) == [first, second]
+    assert sent_bytes() == sorted([first, second])
+    assert "2,572 ± 5.4" in board.stdout and "2,569 ± 5.6" in board.stdout
+    table = pd.read_csv(csv.parent / "ledger.csv", dtype=str)
+    assert list(table.public) == ["0.98769", "0.98885"]
+    assert [sha256(sent.by_ref(ref)) for ref in table.ref] == list(table.sha256)
+    assert f"1. paddy_train.csv, sent {time} UTC: " in board.stdout
+
+
+def test_again_sends_the_same_bytes_and_keeps_both(kaggle, tmp_path, csv):
+    for more in ("", "--again"):
+        assert submit(kaggle, tmp_path, more).returncode == 0
+    assert sent_bytes() == [csv.read_bytes()] * 2 == list(kaggle.uploads.values())
+    refs = [record["ref"] for record in sent.copies().values()]
+    assert refs == [entry["ref"] for entry in kaggle.submissions[::-1]]
+
+
+def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle, tmp_path, csv):
+    first, env = csv.read_bytes(), environment(kaggle, tmp_path)
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, env=env, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL and len(kaggle.submissions) == 1
+    assert sent_bytes() == [first]
+    assert "were sent already" in refused(submit(kaggle, tmp_path))
+    vote_again(tmp_path)
+    assert submit(kaggle, tmp_path).returncode == 0
+    expected = [first, csv.read_bytes()]
+    assert list(kaggle.uploads.values()) == expected and sent_bytes() == sorted(expected)
+    assert all(record["submitted"] for record in sent.copies().values())
+    digests = pd.read_csv(csv.parent / "ledger.csv").sha256
+    assert sorted(digests) == sorted(map(sha256, sent.copies()))
