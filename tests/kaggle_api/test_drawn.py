@@ -6,8 +6,8 @@ import pytest
 from conftest import refusal
 from small_bundles import call, refused
 
-from src.competition import dataset as competition
-from src.core import DEMO_MARKER
+from src.competition import mounts
+from src.core import DEMO_MARKER, load_facts
 from src.ensemble.__main__ import main as ensemble
 from src.kaggle_api import __main__ as kaggle_api
 from src.kaggle_api import client, download, push, submit
@@ -42,16 +42,15 @@ def test_commands_that_talk_to_kaggle_refuse_a_drawn_competition(family, data, w
 
 
 def test_a_drawn_folder_beside_the_models_or_in_the_real_ones_place_counts_too(
-    family, data, monkeypatch
+    family, data, tmp_path, monkeypatch
 ):
     monkeypatch.delenv("PADDY_DATA")
-    monkeypatch.setattr(competition, "places", lambda: [data])
-    beside = family.parent / "data"  # where `make demo` draws
-    for folder in (beside, data):
-        shutil.copytree(data, beside, dirs_exist_ok=True)
+    monkeypatch.setattr(mounts, "KAGGLE_INPUT", tmp_path / "input")
+    for folder in (family.parent / "data", tmp_path / "input" / load_facts().slug):
+        shutil.copytree(data, folder)
         draw(folder)
         assert f"{folder} is a drawn competition" in refusal(client.require_real)
-        shutil.rmtree(beside)
+        shutil.rmtree(folder)
 
 
 def test_a_solution_beside_the_data_is_no_sign_of_a_drawn_competition(family, data):
