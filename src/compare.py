@@ -7,7 +7,6 @@ there; what is trained for the comparison is written to models/compare/ and join
 """
 
 import argparse
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +40,15 @@ def plan(row: Variant, seeds: int, folder: Path) -> list[Repeat]:
 
 
 def _repeat(variant: Variant, folder: Path) -> Repeat:
-    models, done = _home(variant, folder)
+    models, data = models_dir(), competition.train_fingerprint(folder)
+    done = bundle.is_done(variant, models, data)
+    if not done:
+        models = models / "compare"
+        try:
+            done = bundle.is_done(variant, models, data)
+        except UserError as error:  # its remedy is for members of ensembles
+            remedy = f"delete {models / variant.name}.* to have it trained again"
+            raise UserError(error.problem, remedy) from error
     if done:
         return Repeat(variant, models, True, bundle.read_card(models, variant.name)["held_out"])
     saved = [m for m in (models, models_dir()) if _folds_in(m, variant, folder).exists()]
@@ -51,38 +58,24 @@ def _repeat(variant: Variant, folder: Path) -> Repeat:
     return Repeat(variant, models, False, held_out)
 
 
-def _home(variant: Variant, folder: Path) -> tuple[Path, bool]:
-    """The models folder in which `variant` belongs, and whether it is finished there."""
-    models, data = models_dir(), competition.train_fingerprint(folder)
-    if bundle.is_done(variant, models, data):
-        return models, True
-    try:
-        return models / "compare", bundle.is_done(variant, models / "compare", data)
-    except UserError as error:  # its remedy is for members of ensembles
-        remedy = f"delete {models / 'compare' / variant.name}.* to have it trained again"
-        raise UserError(error.problem, remedy) from error
-
-
 def _folds_in(models: Path, variant: Variant, folder: Path) -> Path:
     return competition.folds_path(folder, variant.seed, models, variant.split)
 
 
 def require_distinct_holdouts(old: list[Repeat], new: list[Repeat]) -> None:
     """Refuse rows that hold out different images, and seeds that hold out the same ones."""
-    if [repeat.held_out for repeat in old] != [repeat.held_out for repeat in new]:
+    digests = [repeat.held_out for repeat in old]
+    if digests != [repeat.held_out for repeat in new]:
         raise UserError(
             f"{old[0].variant.name} and {new[0].variant.name} hold out different images; give both "
             "the same fold, split and seed, or bring back the folds_….csv of the finished one"
         )
-    seeds: dict[str, list[int]] = {}
-    for repeat in old:
-        seeds.setdefault(repeat.held_out, []).append(repeat.variant.seed)
-    for same in seeds.values():
-        if len(same) > 1:
-            first, *others = map(str, same)
+    for digest in digests:
+        first, *others = (str(repeat.variant.seed) for repeat in old if repeat.held_out == digest)
+        if others:
             raise UserError(
                 f"seeds {', '.join([first, *others])} hold out the same images; use --seeds "
-                f"{same[1] - old[0].variant.seed}, or delete the folds_….csv of "
+                f"{int(others[0]) - old[0].variant.seed}, or delete the folds_….csv of "
                 f"{', '.join(others)} in models/ and models/compare/ and what was trained on them"
             )
 
@@ -103,30 +96,24 @@ def holdout_of(repeat: Repeat, folder: Path) -> pd.DataFrame:
     return evidence.blend(bundle.read_predictions(models, card, "valid"), variant.beta)
 
 
-def report(old: list[Repeat], new: list[Repeat], folder: Path) -> list[str]:
-    """Train both over the seeds, printing each difference at once; the lines about all of them."""
+def report(old: list[Repeat], new: list[Repeat], folder: Path) -> None:
+    """Train both over the seeds; print each difference at once, and at last that of all of them."""
     labels, pairs = competition.train_table(folder).label, []
-    for after, before in zip(new, old, strict=True):
-        pairs.append((holdout_of(after, folder), holdout_of(before, folder)))
-        one, _ = evidence.compare_repeats(pairs[-1:], labels)
-        wrong_after, wrong = (evidence.wrong_of(table, labels)[0] for table in pairs[-1])
-        gain = f"{wrong} → {wrong_after} of {one.images:,} wrong, {evidence.gain_phrase(one)}"
-        print(f"seed {before.variant.seed}: {gain}", flush=True)
-    images = len(set().union(*(table.index for table, _ in pairs)))
+    for repeat in zip(new, old, strict=True):
+        pairs.append([holdout_of(row, folder) for row in repeat])
+        c, _ = evidence.compare_repeats(pairs[-1:], labels)
+        after, before = (evidence.wrong_of(table, labels)[0] for table in pairs[-1])
+        gain = f"{before} → {after} of {c.images:,} wrong, {evidence.gain_phrase(c)}"
+        print(f"seed {repeat[1].variant.seed}: {gain}", flush=True)
+    images = set().union(*(table.index for table, _ in pairs))
     c, log_loss = evidence.compare_repeats(pairs, labels)
-    names = old[0].variant.name, new[0].variant.name
-    return [
-        f"{' → '.join(names)}: {c.images:,} predictions of {images:,} images",
-        verdict(c, log_loss, *names),
-    ]
-
-
-def verdict(c: evidence.Comparison, log_loss: evidence.LogLoss, old: str, new: str) -> str:
-    """`+4 predictions (95 % −8 … +15, p 0.62): …` and which is better, if decided; + is `new`."""
-    result = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
-    result = result if c.decided else "the difference cannot be told from zero"
-    gain = f"{evidence.signed(c.difference)} predictions ({evidence.interval_phrase(c)})"
-    return f"{gain}: {result}; {evidence.log_loss_phrase(log_loss)}"
+    before, after = old[0].variant.name, new[0].variant.name
+    result = "the difference cannot be told from zero"
+    if c.decided:
+        result = f"{after} is {'better' if c.difference > 0 else 'worse'} than {before}"
+    print(f"{before} → {after}: {c.images:,} predictions of {len(images):,} images")
+    print(f"{evidence.signed(c.difference)} predictions ({evidence.interval_phrase(c)}): {result};",
+          evidence.log_loss_phrase(log_loss))
 
 
 def main() -> None:
@@ -138,7 +125,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many, from that of A on (5)")
     parser.add_argument("--data", default="", help="the competition's folder")
     args = parser.parse_args()
-    logging.getLogger("papermill").setLevel(logging.ERROR)
     rows = find_variants([args.old, args.new])
     if "all" in (row.fold for row in rows):
         raise UserError("a row with fold=all holds nothing out; compare rows that do")
@@ -147,7 +133,7 @@ def main() -> None:
     folder = competition.find(args.data)
     old, new = (plan(row, args.seeds, folder) for row in rows)
     require_distinct_holdouts(old, new)
-    print("\n".join(report(old, new, folder)))
+    report(old, new, folder)
 
 
 if __name__ == "__main__":

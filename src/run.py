@@ -21,8 +21,8 @@ from src.core import ROOT, UserError, Variant, command, find_variants
 TEMPLATE = "paddy_train"
 
 
-def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> Path:
-    """Execute the training notebook for `variant`; return the executed copy in runs/."""
+def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = False) -> None:
+    """Execute the training notebook for `variant`; the executed copy is in runs/."""
     template = ROOT / "notebooks" / f"{TEMPLATE}.ipynb"
     output = core.runs_dir() / f"{variant.name}.ipynb"
     core.require_writable(output.parent)
@@ -30,6 +30,7 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     # Its name is always given: else the notebook would search for its own file.
     parameters = {**changes(template, variant.recipe | places), "notebook": TEMPLATE}
     quiet = ["--IPKernelApp.log_level=ERROR"]  # else it warns that notebooks are not encrypted
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
             template, output, parameters, progress_bar=False, cwd=ROOT, extra_arguments=quiet
@@ -42,9 +43,8 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     except DeadKernelError as error:
         raise UserError("its kernel was killed, often for memory: try a larger accum") from error
     except OSError as error:  # papermill's own, of the executed copy
-        raise UserError(f"cannot write {output}: {error.strerror or error}; free some space, or "
-                        "choose another folder with PADDY_WORK") from error
-    return output
+        remedy = "free some space, or choose another folder with PADDY_WORK"
+        raise UserError(f"cannot write {output}: {error.strerror or error}", remedy) from error
 
 
 def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,9 +54,8 @@ def changes(template: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     papermill writes values: nothing of the notebook is evaluated here.
     """
     cell = papermill.inspect_notebook(str(template))
-    defaults = {name: facts["default"] for name, facts in cell.items()}
-    written = {name: PythonTranslator.translate(value) for name, value in given.items()}
-    return {name: given[name] for name, text in written.items() if defaults.get(name) != text}
+    return {name: value for name, value in given.items()
+            if name not in cell or cell[name]["default"] != PythonTranslator.translate(value)}
 
 
 def train(variants: list[Variant], data: str, overwrite: bool) -> list[str]:
@@ -87,14 +86,12 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     parser.add_argument("--overwrite", action="store_true", help="train again what is finished")
     args = parser.parse_args()
-    names = list(core.load_params()["variants"]) if args.all else args.names
+    names = core.load_params()["variants"] if args.all else args.names
     if not names:
-        known = ", ".join(core.load_variants())
-        raise UserError(f"name a row of params.yaml, or --all; rows are: {known}")
-    variants = find_variants(names)
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    failed = train(variants, args.data, args.overwrite)
-    if failed:
+        rows = ", ".join(core.load_variants())
+        raise UserError(f"name a row of params.yaml, or --all; rows are: {rows}")
+    variants = find_variants(list(names))
+    if failed := train(variants, args.data, args.overwrite):
         raise UserError(f"{len(failed)} of {len(variants)} variants failed; first: {failed[0]}")
 
 

@@ -53,10 +53,9 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         raise UserError(f"no finished model {name!r} in {models}; finished are: {known}")
     try:
         card = dict(json.loads(path.read_text(encoding="utf-8")))
-        wrong = [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]
     except (ValueError, TypeError):
-        wrong = ["everything"]
-    if wrong:
+        card = {}
+    if wrong := [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]:
         raise UserError(f"{path} is no model card ({', '.join(wrong)} missing or wrong)", remedy)
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
@@ -90,9 +89,8 @@ def read_cards(models: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]
 
 def make_card(learn: Any, variant: Variant, facts: dict[str, Any]) -> dict[str, Any]:
     """The card of the fitted Learner `learn`: how to make the model again; `facts` are added."""
-    classes, packages = list(learn.dls.vocab), versions.installed()
-    recipe = {"name": variant.name, "variant": variant.recipe}
-    return {**recipe, "classes": classes, "versions": packages, **facts}
+    recipe = {"name": variant.name, "variant": variant.recipe, "classes": list(learn.dls.vocab)}
+    return {**recipe, "versions": versions.installed(), **facts}
 
 
 def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[str, Any]:
@@ -105,9 +103,9 @@ def holdout_facts(tables: Mapping[str, Any], labels: Any, beta: float) -> dict[s
 
 def holdout_counts(images: int, plain: int, tta: int) -> dict[str, Any]:
     """A card's `holdout`: of `images`, `plain` and `tta` are wrong; error rates only of some."""
+    counts = {"images": images, "wrong_plain": plain, "wrong_tta": tta}
     rates = [round(wrong / images, 6) if images else None for wrong in (plain, tta)]
-    keys = "images", "wrong_plain", "wrong_tta", "error_plain", "error_tta"
-    return dict(zip(keys, [images, plain, tta, *rates], strict=True))
+    return counts | {"error_plain": rates[0], "error_tta": rates[1]}
 
 
 def holdout_line(card: Mapping[str, Any]) -> str:
@@ -117,8 +115,8 @@ def holdout_line(card: Mapping[str, Any]) -> str:
     return f"hold-out {plain}; with TTA {tta}" if held["images"] else plain
 
 
-def write_card(models: Path, card: dict[str, Any]) -> Path:
+def write_card(models: Path, card: dict[str, Any]) -> None:
     """Finish a bundle: the card, with the sha256 and size of the .pkl beside it."""
-    pkl, path = pkl_path(models, card["name"]), card_path(models, card["name"])
-    write_json(path, {**card, "sha256": sha256(pkl), "bytes": pkl.stat().st_size})
-    return path
+    pkl = pkl_path(models, card["name"])
+    facts = {"sha256": sha256(pkl), "bytes": pkl.stat().st_size}
+    write_json(card_path(models, card["name"]), card | facts)

@@ -17,14 +17,14 @@ TTA_FIELDS = ("tta", "views", "beta")  # settings of the inference: a change nee
 def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) -> bool:
     """Whether this very recipe on this very data is finished; another one of its name is refused.
 
-    With `overwrite` nothing counts as finished and nothing is refused.
+    With `overwrite` nothing is finished and nothing refused.
     """
     if overwrite or not card_path(models, variant.name).is_file():
         return False
     card = read_card(models, variant.name)
-    new = {**variant.recipe, "data": data, "corrections": digests(variant)}
-    old = {**make_variant(**card["variant"]).recipe, "data": card["data"]}
-    old["corrections"] = card.get("corrections", {})  # older cards have none
+    new = variant.recipe | {"data": data, "corrections": digests(variant)}
+    facts = {"data": card["data"], "corrections": card.get("corrections", {})}  # older: without
+    old = make_variant(**card["variant"]).recipe | facts
     differ = [key for key in new if new[key] != old[key]]
     if differ and set(differ) <= set(TTA_FIELDS):
         options = " ".join(f"--{key} {new[key]}" for key in differ)
@@ -66,10 +66,10 @@ def expected_meta(
     card: Mapping[str, Any], split: str, test_images: str | None = None
 ) -> dict[str, Any]:
     """The metadata of probabilities by the model of `card`; without `test_images` of any test."""
-    images = card["held_out"] if split == "valid" else test_images
     meta = {"split": split, "model": card["name"], "sha256": card["sha256"]}
     meta["tta"] = tta_settings(card)
-    return meta | ({"images": images} if images else {})
+    images = card["held_out"] if split == "valid" else test_images
+    return meta | {"images": images} if images else meta
 
 
 def tta_settings(card: Mapping[str, Any]) -> dict[str, Any]:

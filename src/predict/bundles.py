@@ -26,8 +26,7 @@ def predict_bundles(
     cards = {}
     for name, settings in tta.items():
         card = bundle.read_card(models, name, trust)
-        variant = make_variant(**card["variant"] | settings)
-        cards[name] = card | {"variant": variant.recipe}
+        cards[name] = card | {"variant": make_variant(**card["variant"] | settings).recipe}
     folder = competition.find(data)
     images = competition.test_fingerprint(folder)
     splits = {name: bundle.stale(models, card, images) for name, card in cards.items()}
@@ -37,7 +36,8 @@ def predict_bundles(
     for name in stale:
         if "valid" in splits[name]:
             _predict_valid(models, folder, cards[name], trust)
-        _update_card(models, cards[name])
+        trusted = {"sha256": bundle.read_card(models, name)["sha256"]}  # --trust is for one run
+        core.write_json(bundle.card_path(models, name), cards[name] | trusted)
     stale_test = [cards[name] for name in cards if "test" in splits[name]]
     paths = competition.test_paths(folder) if stale_test else {}
     for group in groups_that_fit(stale_test):
@@ -45,17 +45,9 @@ def predict_bundles(
     return stale
 
 
-def _update_card(models: Path, card: dict) -> None:
-    """Save the TTA settings and errors of `card`, not its sha256: --trust is for one run."""
-    before = bundle.read_card(models, card["name"])
-    if (now := card | {"sha256": before["sha256"]}) != before:
-        core.write_json(bundle.card_path(models, card["name"]), now)
-
-
 def groups_that_fit(cards: list[dict]) -> Iterator[list[dict]]:
     """The `cards` in groups whose models fit into memory together; mostly one group."""
-    on_gpu = torch.cuda.is_available()
-    free = torch.cuda.mem_get_info()[0] if on_gpu else core.free_memory()
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else core.free_memory()
     group: list[dict] = []
     for card in cards:
         if group and sum(c["bytes"] for c in [*group, card]) > free * SHARE:
@@ -76,9 +68,9 @@ def _predict(
     key = core.sha256_lines([json.dumps(meta) for meta in metas.values()])
     unfinished = core.cache_dir() / f"predicting_{key[:12]}"
     tables = predict(learners, variants, paths, unfinished)
-    for name, table in tables.items():
+    for name, views in tables.items():
         path = bundle.probs_path(models, name, split)
-        write_probs(path, table["plain"], table.get("views"), metas[name])
+        write_probs(path, views["plain"], views.get("views"), metas[name])
     shutil.rmtree(unfinished, ignore_errors=True)
     return tables
 

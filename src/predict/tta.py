@@ -1,9 +1,7 @@
 """Inference with TTA, of one or many models in one pass over the photographs.
 
-Each file is decoded once, and resized once for each resize method. The plain view is that of
-fastai's own transforms; random ones are seeded by image id, so that order, batch and interruption
-change nothing. Every core takes batches from the files to the probabilities: PIL, OpenCV and torch
-release Python's lock while they work.
+Random views are seeded by image id, so that order, batch and interruption change nothing. Threads
+take batches from files to probabilities: PIL, OpenCV and torch release Python's lock meanwhile.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from fastai.vision.all import Learner
@@ -102,7 +99,7 @@ def _predict_batch(
             plain = torch.stack([vision.plain_view(item, frame) for item in items[resize]])
             batches[key] = plain, tta_views(photos, model)
         for view, probs in _probs(model, *batches[key]).items():
-            tables[name, view] = pd.DataFrame(probs, images, list(model.learn.dls.vocab))
+            tables[name, view] = pd.DataFrame(probs.numpy(), images, list(model.learn.dls.vocab))
     part = pd.concat(tables, names=["model", "view", "image_id"])
     if unfinished:
         with atomic_path(unfinished / f"{images[0]}.parquet") as temporary:
@@ -118,21 +115,18 @@ def tta_views(photos: Mapping[str, Image], model: Model) -> Tensor | None:
     variant, frame = model.variant, vision.frame_of(model.variant)
     if variant.tta == "none":
         return None
-    return torch.stack([
-        vision.cut(vision.shrink(photo, frame), _views_of(variant, image), frame, model.device)
-        for image, photo in photos.items()
-    ])
+    batch = []
+    for image, photo in photos.items():
+        if variant.tta == "random":
+            rngs = [vision.view_rng(variant.seed, image, number) for number in range(variant.views)]
+            views = [vision.sample_view(rng, frame) for rng in rngs]
+        else:
+            views = vision.fixed_views(variant.tta, frame)
+        batch.append(vision.cut(vision.shrink(photo, frame), views, frame, model.device))
+    return torch.stack(batch)
 
 
-def _views_of(variant: Variant, image_id: str) -> list[vision.View]:
-    frame = vision.frame_of(variant)
-    if variant.tta != "random":
-        return vision.fixed_views(variant.tta, frame)
-    rngs = [vision.view_rng(variant.seed, image_id, number) for number in range(variant.views)]
-    return [vision.sample_view(rng, frame) for rng in rngs]
-
-
-def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, np.ndarray]:
+def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, Tensor]:
     """Probabilities (n_images, n_classes) by view, of `plain` and the mean of `views`.
 
     `plain` are (n_images, 3, height, width), 0 to 1. On CUDA views are in half precision.
@@ -142,7 +136,7 @@ def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, np.nd
         with torch.autocast("cuda", torch.float16, enabled=views.is_cuda):
             every = _forward(model, views.flatten(0, 1).float().div_(255))
         probs["views"] = every.unflatten(0, views.shape[:2]).mean(1)
-    return {view: tensor.numpy() for view, tensor in probs.items()}
+    return probs
 
 
 def _forward(model: Model, images: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
-"""Augmentation in one step: from a photograph's file to a random view of it at the final size.
+"""`augment: fast`: from a photograph's file to a random view of it at the final size, in one step.
 
-With `augment: fast`, `FastViews` replaces fastai's resize and augmentation in training: the same
-distribution, from a JPEG decoded at a reduced scale and resampled once. The hold-out and the test
-images look exactly as after fastai's transforms, so a bundle predicts the same either way.
+The distribution is fastai's, from a JPEG decoded at a reduced scale and resampled once. What is not
+training looks exactly as after fastai's transforms, so a bundle predicts the same either way.
 """
 
 import random

@@ -36,7 +36,6 @@ FAMILIES = {
 }
 # Transformers that timm builds for any whole number of patches; position embeddings are resampled.
 RESIZABLE = {"vision_transformer", "deit", "beit", "eva"}
-FIXED_ONCE_BUILT = "beit"  # the others can resample them from batch to batch
 
 logging.getLogger("timm").setLevel(logging.WARNING)
 
@@ -59,7 +58,8 @@ def _module(arch: str) -> str:
 
 def family(arch: str) -> str:
     """The family timm's registry files `arch` under, for example `vit` or `convnext`."""
-    return FAMILIES.get(_module(arch), _module(arch))
+    module = _module(arch)
+    return FAMILIES.get(module, module)
 
 
 @cache
@@ -77,7 +77,7 @@ def check_arch(variant: Variant) -> None:
     """Refuse an unknown architecture, and a size it cannot take, naming those it can."""
     module, config = _module(variant.arch), pretrained_cfg(variant.arch)
     native = config.input_size[1:]
-    resizable = RESIZABLE - {FIXED_ONCE_BUILT} if variant.sizes else RESIZABLE
+    resizable = RESIZABLE - {"beit"} if variant.sizes else RESIZABLE  # its size is fixed once built
     for size in split_sizes(variant.sizes) or [variant.size]:
         sides = height_width(size)
         if not config.fixed_input_size:

@@ -1,7 +1,7 @@
 """Photographs on disk: read as 8-bit RGB, upright; copies shrunk once for `cache: 256`.
 
-Only training reads copies, JPEGs in cache/<competition>_<side>/<class>/ of the work folder. Each
-contains the sha256 of its photograph: one missing, cut short or of other content is made again.
+Each copy contains the sha256 of its photograph: one missing, cut short or of other content is made
+again. Only training reads copies.
 """
 
 import math
@@ -18,9 +18,6 @@ from src.competition import problem_of, to_rgb
 from src.core import UserError, atomic_path, cache_dir, cores, require_writable, sha256, terminal
 from src.vision.pixels import reduction
 from src.vision.views import Frame
-
-QUALITY = 95  # of a copy
-END = b"\xff\xd9"  # the last bytes of a whole JPEG
 
 
 def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
@@ -40,7 +37,7 @@ def open_image(path: str | Path, frame: Frame | None = None) -> PILImage:
 
 
 def shrunk_copies(paths: pd.Series, side: int, fingerprint: str) -> pd.Series:
-    """image_id → copy, `side` pixels at its shorter side, of `paths`; none is enlarged.
+    """image_id → copy of `paths`, at most `side` pixels at its shorter side.
 
     `fingerprint` is that of the competition's images.
     """
@@ -61,9 +58,9 @@ def _shrink(side: int, path: Path, copy: Path) -> None:
     """Make the copy of one photograph, unless it is there, whole and of this content."""
     source = sha256(path).encode()
     content = copy.read_bytes() if copy.is_file() else b""
-    if source in content[:1000] and content.endswith(END):
+    if source in content[:1000] and content.endswith(b"\xff\xd9"):  # the end of a JPEG
         return
     image = open_image(path)
     small = ImageOps.scale(image, min(1, side / min(image.size)), Image.Resampling.LANCZOS)
     with atomic_path(copy) as temporary:
-        small.save(temporary, "JPEG", quality=QUALITY, comment=source)
+        small.save(temporary, "JPEG", quality=95, comment=source)

@@ -1,9 +1,6 @@
 """The pixels of views: random ones, each resampled once at its final size, and the plain one.
 
-    image = open_image(path)                                # once per photograph
-    photo = shrink(image, frame)                            # once per frame
-    views = [sample_view(view_rng(seed, image_id, k), frame) for k in range(4)]
-    batch = cut(photo, views, frame)                        # uint8, 4 × 3 × height × width
+A photograph is shrunk once for each `Frame` (`shrink`), then all its views are cut from it (`cut`).
 """
 
 import math
@@ -74,17 +71,17 @@ def cut(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP  # of bytes: far faster than torch on floats
     for view, out in zip(views, pixels, strict=True):
         item = _item_image(photo, view, frame)
-        matrix = _to_pixels(item.shape[:2]) @ view.matrix
+        height, width = item.shape[:2]
+        to_pixels = [[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]]
         rgba = cv2.warpPerspective(
-            item, matrix, frame.size[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT
+            item, np.array(to_pixels) @ view.matrix, frame.size[::-1], flags=flags,
+            borderMode=cv2.BORDER_REFLECT,
         )
         cv2.LUT(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), light_table(view), out)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def cut_on_gpu(
-    photo: np.ndarray, views: list[View], frame: Frame, device: torch.device
-) -> Tensor:
+def cut_on_gpu(photo: np.ndarray, views: list[View], frame: Frame, device: torch.device) -> Tensor:
     """`cut` by torch: the GPU receives the shrunk photograph instead of all its views."""
     pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1).float()
     items = []
@@ -126,18 +123,11 @@ def light_table(view: View) -> np.ndarray:
     return np.round(255 / (1 + np.exp(-view.contrast * logit))).astype(np.uint8)
 
 
-def _to_pixels(size: Size) -> np.ndarray:
-    """3 × 3 matrix from -1 … 1, edge to edge, to the pixels of an image of `size`."""
-    height, width = size
-    return np.array([[width / 2, 0, (width - 1) / 2], [0, height / 2, (height - 1) / 2], [0, 0, 1]])
-
-
 def plain_view(item: Image.Image, frame: Frame) -> Tensor:
     """The view of a resized photograph without augmentation: float32, 3 × height × width, 0 … 1.
 
-    fastai averages the image down to twice the view's size, then samples that bilinearly; on a CPU
-    this costs more than the forward pass of a small model. Along each axis it is one banded matrix:
-    two matrix products give the same pixels to a thousandth of a grey level.
+    fastai averages the image down to twice the view's size, then samples that bilinearly. Along
+    each axis this is one banded matrix, and two matrix products are much faster on a CPU.
     """
     rows, columns = _bands(frame)
     x = torch.from_numpy(np.asarray(item, np.float32)).flatten(1)

@@ -1,8 +1,7 @@
 """Random and fixed views of a photograph: where each pixel lies in it, and the lighting.
 
-The distribution is that of fastai 2.8 in training and in `tta`: a random place for crop and pad, as
-in `Resize`, then `aug_transforms(size=size, min_scale=min_scale)`. A view depends only on its seed,
-image and number. Coordinates are x, y from -1 to 1, edge to edge; sizes are height, width.
+The distribution is that of fastai 2.8: `Resize`, then `aug_transforms(size=size,
+min_scale=min_scale)`. Coordinates are x, y from -1 to 1, edge to edge; sizes are height, width.
 """
 
 import hashlib
@@ -80,7 +79,7 @@ def fixed_views(kind: str, frame: Frame) -> list[View]:
 
 
 def random_box(rng: np.random.Generator, frame: Frame) -> Box:
-    """A random crop of the item image, as `batch_tfms` draws it."""
+    """A random crop of the item image, as fastai draws it."""
     height, width = frame.item_size
     scale = math.sqrt(rng.uniform(frame.min_scale, 1))
     h, w = round(scale * height), round(scale * width)

@@ -1,6 +1,6 @@
 """Where the weights of a Variant come from: a file, the cache of earlier downloads, or the hub."""
 
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from textwrap import shorten
 from threading import Thread
@@ -41,8 +41,9 @@ def find(variant: Variant) -> Weights:
     if isinstance(variant.pretrained, str):
         return Weights("file", _named_file(variant.pretrained))
     repo = _repository(variant)
-    if file := _cached(repo):
-        return Weights("cache", file)
+    for name in FILES:
+        if isinstance(file := cached_path(**repo, filename=name), str):
+            return Weights("cache", Path(file))
     if error := _request_error(repo):
         raise _refusal(variant, constants.ENDPOINT, error, RETRY)
     return Weights("hub", None)
@@ -71,7 +72,6 @@ def _named_file(name: str) -> Path:
 
 
 def _repository(variant: Variant) -> dict[str, Any]:
-    """The hub's repository with the weights of `variant`."""
     cfg = pretrained_cfg(variant.arch)
     if not cfg.hf_hub_id:
         where = f"they are at {cfg.url}" if cfg.url else "timm has none for this architecture"
@@ -80,14 +80,7 @@ def _repository(variant: Variant) -> dict[str, Any]:
     return {"repo_id": repo, "revision": revision}
 
 
-def _cached(repo: dict[str, Any]) -> Path | None:
-    """The file timm would take, if an earlier download left it in the hub's cache."""
-    paths = [cached_path(**repo, filename=name) for name in FILES]
-    return next((Path(path) for path in paths if isinstance(path, str)), None)
-
-
 def _download(repo: dict[str, Any]) -> Path:
-    """The file timm would take, downloaded into the same cache."""
     try:
         return Path(hf_hub_download(**repo, filename=FILES[0]))
     except EntryNotFoundError:
@@ -96,30 +89,26 @@ def _download(repo: dict[str, Any]) -> Path:
 
 def _request_error(repo: dict[str, Any]) -> Exception | None:
     """Why the hub does not answer about a repository; None if it does."""
-    url = hf_hub_url(**repo, filename=FILES[0])
-    errors: list[Exception] = []
+    errors: list[Exception] = [TimeoutError(f"no answer within {PATIENCE} s")]
 
     def request() -> None:
-        """One request; what it fails with is put into `errors`."""
         try:
-            get_hf_file_metadata(url, timeout=PATIENCE)
-        except EntryNotFoundError:  # it answers, and may have the other of FILES
-            pass
+            with suppress(EntryNotFoundError):  # it answers, and may have the other of FILES
+                get_hf_file_metadata(hf_hub_url(**repo, filename=FILES[0]), timeout=PATIENCE)
+            errors.clear()
         except Exception as error:  # each kind of network fails in its own way
-            errors.append(error)
+            errors[0] = error
 
     thread = Thread(target=request, daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    if thread.is_alive():
-        return TimeoutError(f"no answer within {PATIENCE} s")
     return errors[0] if errors else None
 
 
 def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
     """The one line for a file of weights that cannot be read or does not fit."""
-    again = "delete it, " if weights.source in ("cache", "hub") else ""
-    return _refusal(variant, weights.file, error, again)
+    remedy = "" if weights.source == "file" else "delete it, "
+    return _refusal(variant, weights.file, error, remedy)
 
 
 def _refusal(variant: Variant, place: Any, reason: Any, remedy: str = "") -> UserError:
