@@ -32,13 +32,9 @@ PUBLISHED = {
 @pytest.mark.parametrize(
     ("arch", "name"),
     [
-        # any timm name, with or without its tag
         ("resnet26d", "resnet26d"),
         ("convnext_large.fb_in22k_ft_in1k", "convnext_large.fb_in22k_ft_in1k"),
-        # old names
-        ("convnext_large_in22k", "convnext_large.fb_in22k"),
-        ("swinv2_large_window12_192_22k", "swinv2_large_window12_192.ms_in22k"),
-        ("vit_base_patch16_224_in21k", "vit_base_patch16_224.augreg_in21k"),
+        ("convnext_large_in22k", "convnext_large.fb_in22k"),  # an old name
     ],
 )
 def test_old_names_and_timm_names_are_known(arch, name):
@@ -64,9 +60,7 @@ def test_every_family_with_another_name_is_a_module_of_timm():
     [
         ("vit_smal", "'vit_small'"),
         ("resnet_50", "'resnet50'"),
-        ("swinv2_base_window12_193", "'swinv2_base_window12_192'"),
         ("convnext_small.fb_in23k", "'convnext_small.fb_in22k'"),  # a tag that timm does not have
-        ("zzz", "timm.list_models()"),
         ("", "timm.list_models()"),
         ("hf_hub:timm/resnet18", "timm.list_models()"),
     ],
@@ -80,12 +74,8 @@ def test_unknown_name_is_refused_with_the_nearest(arch, nearest):
     ("arch", "family"),
     [
         ("vit_base_patch16_224.augreg_in1k", "vit"),
-        ("test_vit", "vit"),
         ("swinv2_cr_small_224", "swin_transformer_v2_cr"),  # another module than swinv2's
-        ("convnextv2_tiny", "convnext"),
-        ("test_convnext", "convnext"),
         ("wide_resnet50_2", "resnet"),  # the text before the underscore is "wide"
-        ("test_resnet", "resnet"),
     ],
 )
 def test_family_is_that_of_the_registry(arch, family):
@@ -101,14 +91,11 @@ def test_every_row_of_params_yaml_is_known_to_timm_and_fits_its_size(name):
 @pytest.mark.parametrize(
     ("arch", "size", "sizes", "wrong", "can"),
     [
-        ("vit_small", 225, "", 225, "multiples of 16 (made for 224)"),
         ("vit_small", "288x230", "", "288x230", "multiples of 16 (made for 224)"),
         ("vit_small", 224, "120,224", 120, "multiples of 16 (made for 224)"),
         ("swinv2_base", 224, "", 224, "192 only"),
         ("swinv2_base", "192x224", "", "192x224", "192 only"),
-        ("swin_small", 224, "128,224", 128, "224 only"),
         ("convnext_small", 31, "", 31, "sizes of 32 pixels and more"),
-        ("convnext_small", 224, "16,224", 16, "sizes of 32 pixels and more"),
         ("test_resnet", "64x16", "", "64x16", "sizes of 32 pixels and more"),
         ("beit_base_patch16_224", 224, "128,224", 128, "224 only"),
     ],
@@ -122,15 +109,12 @@ def test_size_that_does_not_fit_is_refused_with_those_that_do(arch, size, sizes,
 @pytest.mark.parametrize(
     ("arch", "size", "sizes"),
     [
-        ("test_vit", 32, ""),
-        ("test_vit", "64x48", ""),
         ("test_convnext", "96x64", ""),
         ("test_resnet", 50, ""),
         ("vit_tiny", "288x224", ""),
         ("swinv2_tiny_window8_256", 256, ""),
-        ("swin_tiny", 224, ""),
+        ("beit_base_patch16_224", 192, ""),
         ("test_vit", 224, "112,112x224,224"),
-        ("test_resnet", 224, "112,112x224,224"),
         ("deit_tiny_patch16_224", 224, "112,112x224,224"),
         ("eva02_tiny_patch14_224", 224, "112,112x224,224"),
     ],

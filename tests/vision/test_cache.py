@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from conftest import refusal
 from PIL import Image
+from small_pictures import picture
 from small_training import loaders, tiny
 
 from src.core import cache_dir
@@ -20,18 +21,14 @@ PHOTOS = 6
 def paths(tmp_path, monkeypatch):
     """image_id → file of some photographs, 30 × 40, the last one 40 × 30; copies go to tmp_path."""
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    rng, found = np.random.default_rng(0), {}
-    for number in range(PHOTOS):
-        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape = (30, 40, 3) if number == PHOTOS - 1 else (40, 30, 3)
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(path)
-        found[path.name] = path
-    return pd.Series(found)
+    paths = [tmp_path / "ab"[number % 2] / f"{number}.jpg" for number in range(PHOTOS)]
+    for number, path in enumerate(paths):
+        picture(path, number, (40, 30) if path == paths[-1] else (30, 40))
+    return pd.Series({path.name: path for path in paths})
 
 
-def state(copies) -> list:
-    return [(path.read_bytes(), path.stat().st_mtime_ns) for path in copies]
+def times(paths) -> dict:
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def test_copies_have_the_shape_and_class_of_the_photographs_and_the_side(paths):
@@ -40,9 +37,8 @@ def test_copies_have_the_shape_and_class_of_the_photographs_and_the_side(paths):
     sizes = [Image.open(copy).size for copy in copies]
     assert sizes == [(15, 20)] * (PHOTOS - 1) + [(20, 15)]
     assert [copy.parent.name for copy in copies] == [path.parent.name for path in paths]
-    folders = {copies.iloc[0].parents[1], *(shrunk_copies(paths, *other).iloc[0].parents[1]
-                                            for other in ((20, KEY), (15, KEY[::-1])))}
-    assert len(folders) == 3  # one for each side, and for each competition
+    others = shrunk_copies(paths, 20, KEY), shrunk_copies(paths, 15, KEY[::-1])
+    assert len({*copies, *others[0], *others[1]}) == 3 * PHOTOS  # of each side and competition
 
 
 def test_a_copy_looks_like_its_photograph_upright_and_never_enlarged(paths):
@@ -73,23 +69,23 @@ def change_content(path):
     lambda path, copy: change_content(path),
 ], ids=["deleted", "cut short", "of another photograph"])
 def test_only_a_copy_that_is_not_current_is_made_again(paths, spoil):
-    before = state(copies := shrunk_copies(paths, 15, KEY))
+    before = times(copies := shrunk_copies(paths, 15, KEY))
     spoil(paths.iloc[3], copies.iloc[3])
-    after = state(shrunk_copies(paths, 15, KEY))
-    assert [k for k in range(PHOTOS) if after[k][1] != before[k][1]] == [3]
+    after = times(shrunk_copies(paths, 15, KEY))
+    assert [copy for copy in copies if after[copy] != before[copy]] == [copies.iloc[3]]
     Image.open(copies.iloc[3]).load()
-    assert state(shrunk_copies(paths, 15, KEY)) == after
+    assert times(shrunk_copies(paths, 15, KEY)) == after
 
 
 def test_an_unreadable_photograph_is_named_and_the_finished_copies_stay(paths):
     content = paths.iloc[-1].read_bytes()
     paths.iloc[-1].write_bytes(content[:300])
     assert f"{PHOTOS - 1}.jpg" in refusal(shrunk_copies, paths, 15, KEY)
-    files = {path: path.stat().st_mtime_ns for path in cache_dir().rglob("*") if path.is_file()}
+    files = times(path for path in cache_dir().rglob("*") if path.is_file())
     assert {path.name for path in files} == set(paths.index[:-1])
     paths.iloc[-1].write_bytes(content)
     shrunk_copies(paths, 15, KEY)
-    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert times(files) == files
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(paths, tmp_path, monkeypatch):

@@ -17,10 +17,7 @@ def held_out(dls) -> set[str]:
     return {path.name for path in dls.valid_ds.items}
 
 
-# the split
-
-
-@pytest.mark.parametrize("fold", [0, 3, "all"])
+@pytest.mark.parametrize("fold", [3, "all"])
 def test_hold_out_is_the_saved_fold_and_labels_are_those_of_the_table(
     competition_once, tmp_path, fold
 ):
@@ -34,7 +31,7 @@ def test_hold_out_is_the_saved_fold_and_labels_are_those_of_the_table(
         assert dls.vocab[int(number)] == labels[path.name]
 
 
-def test_same_seed_holds_out_the_same_images_whatever_the_directory_order(
+def test_a_seed_holds_out_the_same_images_whatever_the_directory_order_and_the_variant(
     competition_once, tmp_path, monkeypatch
 ):
     first = loaders(competition_once, tmp_path / "first", tiny())
@@ -49,16 +46,10 @@ def test_same_seed_holds_out_the_same_images_whatever_the_directory_order(
             yield sorted(entries, key=lambda entry: entry.name, reverse=True)
 
     monkeypatch.setattr(os, "scandir", backwards)
-    again = loaders(other, tmp_path / "again", tiny())
+    again = loaders(other, tmp_path / "again", tiny(arch="test_vit", resize="pad", size="64x48"))
     assert [p.name for p in again.valid_ds.items] == [p.name for p in first.valid_ds.items]
     assert [p.name for p in again.train_ds.items] == [p.name for p in first.train_ds.items]
-
-
-def test_a_seed_holds_out_its_own_images_of_every_variant(competition_once, tmp_path):
-    other = tiny(arch="test_vit", resize="pad", size="64x48", bs=4, epochs=3)
-    variants = tiny(), other, tiny(seed=1)
-    one, same, another = (held_out(loaders(competition_once, tmp_path, v)) for v in variants)
-    assert one == same != another
+    assert held_out(loaders(other, tmp_path / "again", tiny(seed=1))) != held_out(first)
 
 
 def test_batch_larger_than_the_training_set_is_refused(competition_once, tmp_path):
@@ -67,9 +58,6 @@ def test_batch_larger_than_the_training_set_is_refused(competition_once, tmp_pat
     assert "bs=25 is more than the 24 training images" in line
     dls = loaders(competition_once, tmp_path, tiny(bs=24, accum=4))
     assert (len(dls.train), len(dls.train.one_batch()[0])) == (4, 6)
-
-
-# loader processes
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
@@ -85,7 +73,7 @@ def test_workers_are_the_cores_this_process_may_use(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("free", "processes"), [(1000, 4), (100, 4), (99, 3), (60, 2), (40, 1), (39, 0), (0, 0)]
+    ("free", "processes"), [(1000, 4), (100, 4), (99, 3), (60, 2), (39, 0), (0, 0)]
 )
 def test_shared_memory_that_is_too_small_for_the_processes_is_a_line(
     monkeypatch, capsys, free, processes

@@ -51,36 +51,21 @@ def test_without_weights_the_body_is_random_and_seeded(dls, weights):
 def test_missing_file_or_a_folder_is_refused_before_any_work(tmp_path, name):
     line = refusal(find, tiny(pretrained=str(tmp_path / name)))
     assert "no such weights file" in line and str(tmp_path) in line
-    assert "true (download), false (random weights) or the path of a file" in line
-
-
-def half_of(path, save, weights):
-    """A file that was cut while it was copied."""
-    save(weights, path)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def of_another(arch):
-    """A writer of the weights of another architecture."""
-    return lambda path, _: save_file(timm.create_model(arch, num_classes=0).state_dict(), path)
 
 
 @pytest.mark.parametrize(
     ("name", "write"),
     [
-        ("text.pth", lambda path, _: path.write_text("these are no weights\n" * 50)),
-        ("text.safetensors", lambda path, _: path.write_text("these are no weights\n" * 50)),
-        ("empty.pth", lambda path, _: path.write_bytes(b"")),
-        ("half.pth", lambda path, weights: half_of(path, torch.save, weights)),
-        ("half.safetensors", lambda path, weights: half_of(path, save_file, weights)),
-        ("list.pth", lambda path, _: torch.save([1, 2], path)),
-        ("larger.safetensors", of_another("resnet10t")),
-        ("other.safetensors", of_another("test_convnext")),
+        ("empty.pth", lambda path: path.write_bytes(b"")),
+        ("text.safetensors", lambda path: path.write_text("these are no weights\n" * 50)),
+        ("list.pth", lambda path: torch.save([1, 2], path)),
+        ("of_another_architecture.safetensors", lambda path: save_file(
+            timm.create_model("test_convnext", num_classes=0).state_dict(), path)),
     ],
 )
-def test_weights_file_that_cannot_be_loaded_is_one_line(dls, weights, tmp_path, name, write):
+def test_weights_file_that_cannot_be_loaded_is_one_line(dls, tmp_path, name, write):
     path = tmp_path / name
-    write(path, weights)
+    write(path)
     line = refusal(get_learner, dls, tiny(pretrained=str(path)))
     assert line.startswith(f"no weights for test_resnet from {path} (")
     assert "-p pretrained PATH" in line and "-p pretrained false" in line
