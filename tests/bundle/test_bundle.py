@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, TINY, refusal
-from small_bundles import RESNET, VIT, bundle_in, call, learner, refused, snapshot
+from small_bundles import RESNET, VIT, bundle_in, call, refused, snapshot
 
 from src import bundle, competition
 from src.bundle import versions
 from src.competition import digest, get_folds
-from src.core import UserError, make_variant, sha256
-from src.evidence import blend, read_probs
+from src.core import make_variant, sha256
+from src.evidence import read_probs
 from src.predict.__main__ import main as predict
 
 
@@ -27,9 +27,6 @@ def models(work, data) -> Path:
 def read(path):
     """A card as plain JSON."""
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-# The card
 
 
 @pytest.mark.parametrize("name, family", [(RESNET, "resnet"), (VIT, "vit")])
@@ -48,47 +45,26 @@ def test_a_card_says_how_to_make_the_model_again(models, data, name, family):
     assert make_variant(**card["variant"]).name == name and isinstance(card["dirty"], bool)
     assert len(card["commit"]) == 40 * (ROOT / ".git").exists()
     assert card["seconds"] > 0 and card["peak_memory_mb"] > 50
-
-
-@pytest.mark.parametrize("name", [RESNET, VIT])
-def test_a_card_has_the_errors_of_the_stored_hold_out(models, data, name):
-    held, labels = read(models / f"{name}.json")["holdout"], competition.train_table(data).label
-    tables, _ = read_probs(models / f"{name}.valid.parquet")
-    folds = get_folds(data, 42, models)
-    assert set(tables["plain"].index) == set(folds.index[folds == 0]) and held["images"] == 6
-    for way, table in (("plain", tables["plain"]), ("tta", blend(tables, 0.25))):
-        wrong = int((table.idxmax(axis=1) != labels.loc[table.index]).sum())
-        assert held[f"wrong_{way}"] == wrong
-        assert held[f"error_{way}"] == pytest.approx(wrong / 6, abs=1e-6)
+    tables, folds = read_probs(models / f"{name}.valid.parquet")[0], get_folds(data, 42, models)
+    assert set(tables["plain"].index) == set(folds.index[folds == 0])
+    labels = competition.train_table(data).label
+    assert card["holdout"] == bundle.holdout_facts(tables, labels, variant.beta)
 
 
 def test_errors_plain_and_with_tta_are_counted_apart(models, data):
     tables, labels = read_probs(models / f"{VIT}.valid.parquet")[0], competition.classes(data)
     wrong = tables["plain"].set_axis([*labels[1:], labels[0]], axis=1)[labels]
     truth = wrong.idxmax(axis=1)
+    truth.iloc[:2] = tables["plain"].idxmax(axis=1)[:2]
     facts = bundle.holdout_facts({"plain": tables["plain"], "views": wrong}, truth, 0)
-    assert facts == bundle.holdout_counts(6, 6, 0)
-    assert (facts["error_plain"], facts["error_tta"]) == (1, 0)
-
-
-# What is loaded
-
-
-def tamper(path):
-    """Change one byte of padding: the same size, the same weights, another file."""
-    raw = bytearray(path.read_bytes())
-    raw[raw.index(b"ZZZZ") + 1] = ord("z")
-    path.write_bytes(raw)
-
-
-def test_a_plain_load_learner_opens_the_pkl_and_predicts(models, data):
-    label, number, probs = learner(models, VIT).predict(data / "test_images" / "200001.jpg")
-    assert label == competition.classes(data)[int(number)]
-    assert float(probs.sum()) == pytest.approx(1, abs=1e-5)
+    assert facts == {"images": 6, "wrong_plain": 4, "wrong_tta": 2,
+                     "error_plain": 0.666667, "error_tta": 0.333333}
 
 
 def test_a_pkl_with_one_byte_changed_is_refused_and_trusted_for_one_run_alone(models):
-    tamper(models / f"{VIT}.pkl")
+    raw = bytearray((models / f"{VIT}.pkl").read_bytes())
+    raw[raw.index(b"ZZZZ") + 1] = ord("z")  # of padding: the same size, the same weights
+    (models / f"{VIT}.pkl").write_bytes(raw)
     before = snapshot(models)
     line = refused(call(predict, VIT))
     assert f"{VIT}.pkl" in line and "sha256" in line and "--trust" in line
@@ -137,9 +113,6 @@ def test_a_pkl_of_other_versions_names_those_that_differ_from_the_ones_here(mode
     assert not any(name in line for name in ("python 3", "pillow", "timm"))
 
 
-# Half bundles
-
-
 def test_half_bundles_are_listed_apart_from_finished_ones(models):
     text = (models / f"{VIT}.json").read_text()
     (models / f"{VIT}.json").unlink()
@@ -161,11 +134,10 @@ def test_half_bundles_are_listed_apart_from_finished_ones(models):
     assert f"{pkl} is not the file" in refusal(bundle.read_card, models, RESNET)
 
 
-@pytest.mark.parametrize("content", ['"family"', "3", "null", '{"name": "half"}', '{"name'])
+@pytest.mark.parametrize("content", ["null", '{"name": "half"}', '{"name'])
 def test_a_file_that_is_no_card_is_refused(tmp_path, content):
     (tmp_path / f"{VIT}.json").write_text(content)
-    with pytest.raises(UserError, match=f"no model card.*python -m src.run {VIT} --overwrite"):
-        bundle.read_card(tmp_path, VIT)
+    assert "is no model card" in refusal(bundle.read_card, tmp_path, VIT)
 
 
 def test_a_card_with_a_field_of_another_kind_is_refused(models):

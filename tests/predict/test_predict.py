@@ -1,6 +1,5 @@
 """Predictions of the test set: the model's own, repeatable, one decoding an image."""
 
-import json
 import os
 from types import SimpleNamespace
 
@@ -27,9 +26,6 @@ def assert_same(one, other, **options):
         pd.testing.assert_frame_equal(one[view], other[view], **options)
 
 
-# What is predicted
-
-
 @pytest.mark.parametrize("name", [RESNET, VIT])
 def test_the_plain_view_is_what_load_learner_and_get_preds_predict(models, data, name):
     learn, paths = learner(models, name), competition.test_paths(data)
@@ -52,15 +48,6 @@ def test_flips_are_the_predictions_of_the_mirrored_photographs(models, data):
     assert np.ptp(plain.to_numpy(), axis=0).max() > 0.05, "all images are equal: shows nothing"
 
 
-@pytest.mark.parametrize("kind", ["crops", "rotations"])
-def test_each_kind_of_fixed_views_can_be_chosen(models, kind):
-    before = tables_of(models, VIT)[0]["views"]
-    assert call(main, VIT, "--tta", kind).stdout == f"{VIT}: predicted\n"
-    tables, meta = tables_of(models, VIT)
-    assert meta["tta"]["tta"] == kind and not tables["views"].equals(before)
-    assert bundle.read_card(models, VIT)["variant"]["tta"] == kind
-
-
 @pytest.mark.parametrize("split", ["test", "valid"])
 def test_rows_sum_to_one_under_the_ids_and_the_class_names(models, data, split):
     tables, meta = tables_of(models, VIT, split)
@@ -76,13 +63,6 @@ def test_rows_sum_to_one_under_the_ids_and_the_class_names(models, data, split):
         "tta": bundle.tta_settings(card),
         "images": competition.test_fingerprint(data) if split == "test" else card["held_out"],
     }
-
-
-def test_the_path_that_predicts_the_test_set_repeats_the_stored_hold_out(models, data):
-    stored = tables_of(models, RESNET, "valid")[0]["plain"]
-    paths = competition.train_paths(data)[stored.index].to_dict()
-    again = predict({"it": learner(models, RESNET)}, {"it": variant(RESNET)}, paths)["it"]
-    np.testing.assert_allclose(stored.to_numpy(), again["plain"].to_numpy(), atol=1e-4)
 
 
 def test_views_depend_on_the_seed_of_each_model_and_not_on_its_neighbours(models, data):
@@ -101,13 +81,6 @@ def test_views_depend_on_the_seed_of_each_model_and_not_on_its_neighbours(models
     assert_same(beside["c"], other, atol=1e-6)
 
 
-def test_a_file_that_was_deleted_comes_back_the_same(models):
-    path, before = bundle.probs_path(models, VIT, "test"), tables_of(models, VIT)[0]
-    path.unlink()
-    assert call(main, VIT).stdout == f"{VIT}: predicted\n"
-    assert_same(before, tables_of(models, VIT)[0], check_exact=True)
-
-
 def test_each_image_is_decoded_once_for_two_models(models, data, monkeypatch):
     opened, original = [], PIL.Image.open
 
@@ -122,7 +95,6 @@ def test_each_image_is_decoded_once_for_two_models(models, data, monkeypatch):
 
 
 def test_a_killed_prediction_resumes(models, data, tmp_path):
-    """Whatever a run had predicted when it was killed is not even read again."""
     learners, variants = {RESNET: learner(models, RESNET)}, {RESNET: variant(RESNET)}
     paths, unfinished = competition.test_paths(data), tmp_path / "unfinished"
     whole = predict(learners, variants, paths)[RESNET]
@@ -141,15 +113,11 @@ def test_models_that_do_not_fit_into_memory_together_take_turns(monkeypatch):
     assert groups == [[40, 60], [1], [200], [10, 10]]
 
 
-# What is refused
-
-
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
         (["test_vit"], ["'test_vit'", f"{RESNET}, {VIT}"]),
         ([VIT, "--views", "0"], ["views"]),
-        ([VIT, "--beta", "2"], ["beta"]),
         ([RESNET, VIT, RESNET, "--tta", "none"], [f"{RESNET} is given twice"]),
     ],
 )
@@ -163,8 +131,7 @@ def test_an_unreadable_image_stops_it_with_the_file_s_name_and_writes_nothing(mo
     path = data / "test_images" / "200005.jpg"
     path.write_bytes(path.read_bytes()[:700])
     before = snapshot(models, data)
-    line = refused(call(main, RESNET))
-    assert "200005.jpg" in line and "truncated" in line
+    assert "200005.jpg" in refused(call(main, RESNET))
     assert snapshot(models, data) == before
 
 
@@ -177,13 +144,7 @@ def test_a_hold_out_is_not_predicted_again_on_other_photographs(models, data):
 
 
 def test_a_stored_setting_this_version_does_not_know_is_refused(models):
-    path = bundle.card_path(models, VIT)
-    card = json.loads(path.read_text())
+    card = bundle.read_card(models, VIT)
     card["variant"]["focal"] = 0.4
-    path.write_text(json.dumps(card))
+    bundle.write_card(models, card)
     assert "focal" in refused(call(main, VIT))
-
-
-def test_help_shows_the_use():
-    done = call(main, "--help")
-    assert done.returncode == 0 and "python -m src.predict vit_small_squish_224" in done.stdout
