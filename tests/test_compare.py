@@ -46,13 +46,6 @@ def done(models, folder, variant, wrong):
     bundle_in(models, folder, variant.name, valid=valid, variant=variant.recipe)
 
 
-def into_sessions(folder):
-    """Give the training images eight varieties, of very unequal size, for grouped splits."""
-    table = pd.read_csv(folder / "train.csv")
-    table["variety"] = [f"v{min(n % 16, 7)}" for n in range(len(table))]
-    table.assign(age=45).to_csv(folder / "train.csv", index=False)
-
-
 def train_as(monkeypatch, wrong):
     """Instead of the notebook: bundles with `wrong` errors by name; the list of those trained."""
     trained = []
@@ -89,7 +82,6 @@ def test_both_rows_are_trained_once_over_the_same_seeds_apart_from_the_members(
 def test_a_row_of_fast_views_is_trained_by_the_notebook_which_leaves_no_process(
     rows_are, work, monkeypatch
 ):
-    """The one of `work` is finished, the other is trained for real."""
     monkeypatch.setenv("PADDY_WORK", str(work))
     monkeypatch.setattr(compare, "run_notebook", run_notebook)
     plain, fast = make_variant(**TINY), make_variant(**TINY, augment="fast", cache=32, desc="fast")
@@ -98,31 +90,19 @@ def test_a_row_of_fast_views_is_trained_by_the_notebook_which_leaves_no_process(
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.count("training") == 1
     assert f"{plain.name} → {fast.name}: 6 predictions of 6 images" in answer.stdout
-    models = work / "models" / "compare"
-    assert bundle.names(models) == [fast.name]
-    card = bundle.read_card(models, fast.name)  # the reloaded model was compared
-    assert (card["variant"]["augment"], card["variant"]["cache"]) == ("fast", 32)
-    assert processes_in(work) == []
-
-
-def processes_in(work) -> list[psutil.Process]:
-    """Those begun with this work folder: kernels, and the loader processes of kernels."""
-    found = []
-    for process in psutil.process_iter():
+    assert bundle.names(work / "models" / "compare") == [fast.name]
+    for process in psutil.process_iter():  # kernels, and the loader processes of kernels
         with suppress(psutil.Error):
-            found += [process] * (process.environ().get("PADDY_WORK") == str(work))
-    return found
+            assert process.environ().get("PADDY_WORK") != str(work)
 
 
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
         ({}, ["zzz", B.name], "no row 'zzz'"),
-        ({}, [A.name, A.name], "is given twice"),
         ({}, [A.name, B.name, "--seeds", "0"], "--seeds 0 must be 1 or more"),
         ({"fold": "all"}, [A.name, B.name], "holds nothing out"),
         ({"fold": 1}, [A.name, B.name], "hold out different images"),
-        ({"seed": 43}, [A.name, B.name], "hold out different images"),
         ({"size": 16}, [A.name, B.name], "size"),
         ({"arch": "test_vitt"}, [A.name, B.name], "test_vit"),
         ({"exclude": "/none.csv"}, [A.name, B.name], "/none.csv"),
@@ -151,7 +131,9 @@ def test_seeds_that_hold_out_the_same_images_are_refused_before_any_training(
     data, rows_are, tmp_path, monkeypatch
 ):
     """As with the grouped splits that older versions saved, all of them equal."""
-    into_sessions(data)
+    table = pd.read_csv(data / "train.csv")
+    table["variety"] = [f"v{min(n % 16, 7)}" for n in range(len(table))]  # of very unequal size
+    table.assign(age=45).to_csv(data / "train.csv", index=False)
     grouped = [replace(variant, split="grouped") for variant in (A, B)]
     names, models = [variant.name for variant in grouped], tmp_path / "models"
     saved = [folds_path(data, seed, models, "grouped") for seed in (42, 43, 44, 45)]
@@ -201,7 +183,3 @@ def test_views_are_averaged_where_the_row_has_them(data, rows_are, tmp_path):
     write_probs(path, plain, views, bundle.expected_meta(card, "valid"))
     found = compare.holdout_of(compare.plan(seen, 1, data)[0], data)
     pd.testing.assert_frame_equal(found, 0.25 * plain + 0.75 * views, check_dtype=False)
-
-
-def test_help_shows_an_example():
-    assert "python -m src.compare vit_small_squish_224" in call(compare.main, "--help").stdout

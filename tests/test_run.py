@@ -18,7 +18,6 @@ DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
 
 
 def tiny(**changes):
-    """The tiny variant of the tests, with `changes`."""
     return make_variant(**TINY | changes)
 
 
@@ -45,14 +44,7 @@ def command(monkeypatch, *words: str) -> None:
     run.main()
 
 
-# what the user types
-
-
-def test_help_and_an_unknown_row_are_answered():
-    done = shell("-m", "src.run", "--help")
-    assert done.returncode == 0
-    for part in ("python -m src.run --all", "NAME", "--overwrite", "--data"):
-        assert part in done.stdout
+def test_an_unknown_row_is_one_line_with_the_nearest():
     done = shell("-m", "src.run", "vit_small_squish_225")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("error: params.yaml has no row 'vit_small_squish_225'")
@@ -60,19 +52,16 @@ def test_help_and_an_unknown_row_are_answered():
 
 
 @pytest.mark.parametrize(
-    ("words", "parts"),
+    ("words", "part"),
     [
-        (["test_vit_squish_96", "zzz"], ["no row 'zzz'"]),
-        ([], ["--all", "vit_small_squish_224", "test_vit_squish_96"]),
-        (["test_vit_squish_96", "vit_small_pad_224", "test_vit_squish_96"],
-         ["test_vit_squish_96 is given twice"]),
-        (["test_vit_squish_96", "--data", "/none"], ["no competition in"]),
+        (["test_vit_squish_96", "zzz"], "no row 'zzz'"),
+        ([], "vit_small_squish_224"),
+        (["test_vit_squish_96", "--data", "/none"], "no competition in"),
     ],
 )
-def test_a_mistake_is_refused_before_any_training(monkeypatch, words, parts):
+def test_a_mistake_is_refused_before_any_training(monkeypatch, words, part):
     monkeypatch.setattr(run, "run_notebook", lambda *_: pytest.fail("trained"))
-    line = refusal(command, monkeypatch, *words)
-    assert all(part in line for part in parts)
+    assert part in refusal(command, monkeypatch, *words)
 
 
 def test_rows_named_are_the_rows_trained_and_all_are_those_of_variants(monkeypatch):
@@ -85,13 +74,10 @@ def test_rows_named_are_the_rows_trained_and_all_are_those_of_variants(monkeypat
         assert trained == f"{len(names)} of {len(names)} variants failed; first: {names[0]}"
 
 
-# what is done, what fails
-
-
-def test_finished_rows_are_skipped_and_a_failing_one_does_not_stop_the_next(
+def test_finished_rows_are_skipped_unless_overwritten_and_a_refused_one_stops_nothing(
     data, work, monkeypatch, capsys, template
 ):
-    template("raise SystemExit('a kernel was started')")
+    template("raise AssertionError('a kernel was started')")
     rows = [tiny(epochs=2), tiny(arch="test_vit"), DONE]  # the first: another recipe of its name
     monkeypatch.setattr(run, "find_variants", lambda names: rows)
     with pytest.raises(SystemExit) as end:
@@ -100,6 +86,8 @@ def test_finished_rows_are_skipped_and_a_failing_one_does_not_stop_the_next(
     first, *others = capsys.readouterr().out.splitlines()
     assert first.startswith("test_resnet_squish_32: failed: ") and "another recipe" in first
     assert others == [f"{name}_squish_32: finished already" for name in ("test_vit", "test_resnet")]
+    (failed,) = run.train([DONE], "", True)
+    assert "a kernel was started" in failed
 
 
 # One architecture is killed, one raises, the others "train": they copy a finished bundle.
@@ -176,15 +164,5 @@ def test_full_disk_is_refused_with_the_file(data, work, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as papermill: of no file
 
     monkeypatch.setattr(run.papermill, "execute_notebook", full)
-    variant = tiny(desc="one")
-    line = refusal(run.run_notebook, variant, data, work / "models")
-    assert f"{variant.name}.ipynb: No space left on device" in line
-
-
-def test_only_a_finished_bundle_is_skipped_and_overwrite_skips_none(data, work, template):
-    template("raise AssertionError('a kernel was started')")
-    (failed,) = run.train([tiny(arch="test_vit")], "", True)
-    assert "a kernel was started" in failed
-    (work / "models" / "test_resnet_squish_32.json").unlink()
-    (failed,) = run.train([DONE], "", False)
-    assert "a kernel was started" in failed
+    line = refusal(run.run_notebook, DONE, data, work / "models")
+    assert f"{DONE.name}.ipynb: No space left on device" in line
