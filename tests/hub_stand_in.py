@@ -1,4 +1,4 @@
-"""A hub of weights on this machine: serves files, counts what is requested, or fails."""
+"""A hub of weights on this machine: serves files, notes what is requested, or fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub(ThreadingHTTPServer):
-    """`files` by path; `requests` of them so far. `state`: open, closes, silent or a status."""
+    """`files` by path; `requests` of them so far. `state`: open, silent or a status."""
 
     daemon_threads = True
 
@@ -39,8 +39,6 @@ class Answer(BaseHTTPRequestHandler):
         if not self.path.startswith("/api/"):  # the client's own questions about itself
             hub.requests.append(f"{self.command} {self.path}")
             hub.reached.set()
-        if hub.state == "closes":
-            return self.connection.close()
         if hub.state == "silent":
             return hub.end.wait()
         content = hub.files.get(self.path, b"")
@@ -63,7 +61,6 @@ class Answer(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_stand_in() -> Iterator[Hub]:
-    """A hub until the block ends."""
     hub = Hub()
     thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

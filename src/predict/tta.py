@@ -38,9 +38,7 @@ class Model(NamedTuple):
 
 
 def predict(
-    learners: Mapping[str, Learner],
-    variants: Mapping[str, Variant],
-    paths: Mapping[str, Path],
+    learners: Mapping[str, Learner], variants: Mapping[str, Variant], paths: Mapping[str, Path],
     unfinished: Path | None = None,
 ) -> dict[str, Tables]:
     """Tables of every learner, whose recipe is in `variants`, for `paths` (image_id → file).

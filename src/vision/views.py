@@ -87,12 +87,8 @@ def random_box(rng: np.random.Generator, frame: Frame) -> Box:
 
 
 def homography(
-    frame: Frame,
-    box: Box | None = None,
-    flip: float = 1.0,
-    warp: tuple[float, float] = (0.0, 0.0),
-    degrees: float = 0.0,
-    zoom: tuple[float, float, float] = (1.0, 0.5, 0.5),
+    frame: Frame, box: Box | None = None, flip: float = 1.0, warp: tuple[float, float] = (0.0, 0.0),
+    degrees: float = 0.0, zoom: tuple[float, float, float] = (1.0, 0.5, 0.5),
 ) -> np.ndarray:
     """3 × 3 matrix from a pixel of the view to the item image: crop, zoom, rotation, flip, warp.
 

@@ -1,11 +1,10 @@
 """When the test set is predicted again: whenever the files there are of something else."""
 
-import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_competition, run
+from conftest import run
 from PIL import Image
 from small_bundles import RESNET, VIT, call, learner, refused, settings, snapshot, tables_of
 
@@ -46,16 +45,6 @@ def test_an_image_of_other_bytes_is_predicted_anew_never_read_from_old_files(mod
     assert meta["images"] == competition.test_fingerprint(data)
     moved = (after["plain"] - before).abs().max(axis=1)
     assert moved["200001.jpg"] > 1e-3 and moved.drop("200001.jpg").max() < 1e-6
-
-
-def test_another_test_folder_means_new_predictions(models, data, tmp_path):
-    other = draw_competition(tmp_path / "other", test=4)
-    shutil.rmtree(other / "train_images")
-    shutil.copytree(data / "train_images", other / "train_images")
-    shutil.copy(data / "train.csv", other)
-    done = call(ensemble, "--data", other)
-    assert done.returncode == 0, done.stderr
-    assert len(tables_of(models, VIT)[0]["plain"]) == 4
 
 
 @pytest.mark.parametrize(

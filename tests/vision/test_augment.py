@@ -13,7 +13,7 @@ from PIL import Image
 from small_training import loaders as loaders_of
 from small_training import tiny
 
-from src.core import CHOICES, make_variant
+from src.core import make_variant
 from src.vision import Frame, augment, batch_tfms, frame_of, item_tfms
 from src.vision import loaders as data
 
@@ -78,16 +78,6 @@ def test_a_jpeg_is_read_upright_at_the_scale_the_view_needs(
     path = save(tmp_path / "a.jpg", stored, exif=exif)
     image = augment.open_image(path, SQUISH._replace(size=size))
     assert (image.mode, image.size) == ("RGB", seen)
-
-
-@pytest.mark.parametrize("resize", CHOICES["resize"])
-def test_the_reduced_scale_changes_a_view_by_a_few_grey_levels(photograph, monkeypatch, resize):
-    frame = Frame((640, 480), resize, (128, 96), 0.75)
-    reduced = augment.random_view(photograph, frame, np.random.default_rng(1))
-    whole = augment.open_image(photograph)
-    monkeypatch.setattr(augment, "open_image", lambda path, frame: whole)
-    full = augment.random_view(photograph, frame, np.random.default_rng(1))
-    assert (reduced.float() - full.float()).abs().mean() < 1
 
 
 @pytest.mark.parametrize(

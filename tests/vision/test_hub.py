@@ -103,7 +103,7 @@ def test_older_repository_without_safetensors_is_downloaded_too(hub):
 
 
 @pytest.mark.parametrize(
-    ("state", "reason"), [("closes", "disconnected"), ("silent", "no answer within"), (503, "503")]
+    ("state", "reason"), [("silent", "no answer within"), (503, "503")]
 )
 def test_hub_that_fails_is_one_line_after_one_request(hub, monkeypatch, state, reason):
     class Impatient(Thread):  # gives up as soon as the request has reached a silent hub

@@ -5,14 +5,13 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conftest import refusal
 from PIL import Image
 from small_pictures import picture, truncate
 from small_training import loaders, tiny
 
 from src.core import height_width
-from src.vision import frame_of, item_tfms, open_image, stats
+from src.vision import frame_of, item_tfms, open_image
 from src.vision.augment import FastViews
 from src.vision.photograph import shrunk_copies
 
@@ -62,33 +61,6 @@ def test_resize_squishes_crops_the_edges_or_pads_with_black(tmp_path, resize, ri
     pixels = np.asarray(image)
     assert (pixels[:, : max(0, black - 1)] == 0).all() and (pixels[:, 97 - black :] == 0).all()
     assert has_corners(image.crop((black, 0, 96 - black, image.height)))
-
-
-@pytest.mark.parametrize(
-    ("resize", "item_size", "size"), [("rect", "128x96", "96x64"), ("squish", 96, 64)]
-)
-def test_the_hold_out_view_shows_the_whole_photograph(
-    competition_once, tmp_path, resize, item_size, size
-):
-    pixels = np.asarray(four_corners(640, 480)).copy()
-    pixels[60:-60], pixels[:, 45:-45] = 0, 0  # black but for the corners: a lost edge shows
-    Image.fromarray(pixels).save(path := tmp_path / "a.jpg", quality=95)
-    variant = tiny(resize=resize, item_size=item_size, size=size)
-    batch = loaders(competition_once, tmp_path, variant).test_dl([path]).one_batch()[0]
-    mean, std = (torch.tensor(s)[:, None, None] for s in stats(variant.arch))
-    pixels = (batch[0].cpu() * std + mean).permute(1, 2, 0).mul(255).round().clip(0, 255)
-    image = Image.fromarray(np.asarray(pixels).astype(np.uint8))
-    assert image.size[::-1] == height_width(size) and has_corners(image)
-
-
-def test_training_varies_the_photographs_and_the_hold_out_does_not(competition_once, tmp_path):
-    dls = loaders(competition_once, tmp_path, tiny())
-    item = dls.train_ds.items[0]
-    views = [dls.test_dl([item] * 2).one_batch()[0] for _ in range(2)]
-    assert torch.equal(views[0], views[1]) and torch.equal(views[0][0], views[0][1])
-    dls.train.after_batch.split_idx = 0
-    x = torch.stack([dls.train.do_item(0)[0]] * 2)
-    assert not torch.equal(*dls.train.after_batch((x,))[0])
 
 
 def save_16_bits(image, path):
