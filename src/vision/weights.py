@@ -39,11 +39,15 @@ def find(variant: Variant) -> Weights:
     if not variant.pretrained:
         return Weights("random", None)
     if isinstance(variant.pretrained, str):
-        return Weights("file", _named_file(variant.pretrained))
+        file = mounts.resolve(Path(variant.pretrained).expanduser()).resolve()
+        if not file.is_file():
+            remedy = "write true (download), false (random weights) or the path of a file"
+            raise UserError(f"pretrained={variant.pretrained!r}: no such weights file", remedy)
+        return Weights("file", file)
     repo = _repository(variant)
     for name in FILES:
-        if isinstance(file := cached_path(**repo, filename=name), str):
-            return Weights("cache", Path(file))
+        if isinstance(path := cached_path(**repo, filename=name), str):
+            return Weights("cache", Path(path))
     if error := _request_error(repo):
         raise _refusal(variant, constants.ENDPOINT, error, RETRY)
     return Weights("hub", None)
@@ -59,16 +63,6 @@ def fetch(variant: Variant) -> Weights:
             return Weights("hub", _download(_repository(variant)))
     except Exception as error:  # of the network, the disk or the hub: each has its own
         raise _refusal(variant, constants.ENDPOINT, error, RETRY) from error
-
-
-def _named_file(name: str) -> Path:
-    path = mounts.resolve(Path(name).expanduser()).resolve()
-    if not path.is_file():
-        raise UserError(
-            f"pretrained={name!r}: no such weights file; "
-            "write true (download), false (random weights) or the path of a file"
-        )
-    return path
 
 
 def _repository(variant: Variant) -> dict[str, Any]:
