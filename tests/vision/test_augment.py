@@ -116,8 +116,9 @@ def test_batches_have_fastais_mean_and_deviation_at_every_pixel(loaders, photogr
     assert abs((ours.std(0) / theirs.std(0)).mean() - 1) < 0.1
 
 
-def test_the_hold_out_is_seen_as_fastai_shows_it(loaders):
-    recipe = {"resize": "rect", "item_size": "64x48"}
+@pytest.mark.parametrize(("resize", "item_size"), [("crop", 64), ("pad", 64), ("rect", "64x48")])
+def test_the_hold_out_is_seen_as_fastai_shows_it(loaders, resize, item_size):
+    recipe = {"resize": resize, "item_size": item_size}
     fast, theirs = loaders(**recipe), loaders(**recipe, augment="fastai")
     assert (images(fast.valid) - images(theirs.valid)).abs().max() < 1e-4
     path = fast.train_ds.items[0]
