@@ -68,7 +68,7 @@ def require_distinct_holdouts(old: list[Repeat], new: list[Repeat]) -> None:
     if digests != [repeat.held_out for repeat in new]:
         raise UserError(
             f"{old[0].variant.name} and {new[0].variant.name} hold out different images; give both "
-            "the same fold, split and seed, or bring back the folds_….csv of the finished one"
+            "the same fold, split and seed, or restore the folds_….csv of the finished one"
         )
     for digest in digests:
         first, *others = (str(repeat.variant.seed) for repeat in old if repeat.held_out == digest)
@@ -108,7 +108,7 @@ def report(old: list[Repeat], new: list[Repeat], folder: Path) -> None:
     images = set().union(*(table.index for table, _ in pairs))
     c, log_loss = evidence.compare_repeats(pairs, labels)
     before, after = old[0].variant.name, new[0].variant.name
-    result = "the difference cannot be told from zero"
+    result = "no evidence of a difference"
     if c.decided:
         result = f"{after} is {'better' if c.difference > 0 else 'worse'} than {before}"
     print(f"{before} → {after}: {c.images:,} predictions of {len(images):,} images")

@@ -15,7 +15,7 @@ Inspections = dict[str, dict[Path, Inspection]]  # of the splits, "train" and "t
 
 
 def check(folder: Path) -> tuple[list[str], list[str]]:
-    """The lines that describe `folder`, and the obstacles that keep training from starting.
+    """The lines that describe `folder`, and the obstacles that prevent training.
 
     A broken test image is an obstacle too: it would be noticed only after a night of training.
     """

@@ -1,6 +1,6 @@
 """Corrections of the training images, from two small CSV: some excluded, some relabelled.
 
-The hold-out keeps every image and its label: the errors of all variants are of the same images.
+The hold-out is unchanged: the errors of all variants are of the same images.
 """
 
 from pathlib import Path

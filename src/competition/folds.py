@@ -41,7 +41,7 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
 
 
 def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:
-    """Where the models folder keeps this split of these training images."""
+    """The file of this split of these training images in the models folder."""
     kind = "" if split == "stratified" else f"_{split}"
     return models / f"folds_{train_fingerprint(folder)[:8]}{kind}_seed{seed}.csv"
 

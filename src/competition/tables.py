@@ -42,7 +42,7 @@ def read_csv(path: Path, columns: list[str], remedy: str) -> pd.DataFrame:
 
 
 def _shape_problem(header: list[str], rows: list[list[str]], columns: list[str]) -> str:
-    """What keeps header and rows from being a table with these columns, or nothing."""
+    """Why header and rows are no table with these columns; empty if they are."""
     if not header:
         return "is empty"
     if missing := [column for column in columns if header.count(column) != 1]:

@@ -65,7 +65,7 @@ def _parse() -> argparse.Namespace:
     add("--temperatures", nargs="+", action="extend", default=[], metavar="NAME=T",
         help="by family or model; usual is 1, above it a model becomes less confident")
     add("--select", default="equal", choices=SELECT,
-        help="search for these; auto keeps equal weights unless the hold-out proves others better")
+        help="search for these; auto takes them only if the hold-out proves them better")
     add("--notebook", default="", help="source notebook, and the name of the submission")
     add("--good", nargs="+", type=Path, metavar="FILE", help="submissions known to be good")
     add("--force", action="store_true", help="write what the guard refuses; it is recorded")

@@ -126,7 +126,7 @@ def choose(trials: Mapping[str, Trial], select: str = "auto") -> tuple[str, str]
     why = _sentence(best, trials[best])
     if found[best].low > 0:
         return best, f"{best} is taken: {why}"
-    return "equal", f"equal weights are kept; the best challenger is {best}: {why}"
+    return "equal", f"equal weights stay; the best challenger is {best}: {why}"
 
 
 def _sentence(method: str, trial: Trial) -> str:

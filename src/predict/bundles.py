@@ -86,7 +86,7 @@ def _predict_valid(models: Path, folder: Path, card: dict, trust: bool) -> None:
     if competition.holdout_digest(list(paths)) != card["held_out"]:
         raise UserError(
             f"the saved folds no longer hold out the images {name} was not trained on",
-            f"bring back the folds_….csv of its training, or {bundle.retrain_remedy(name)}",
+            f"restore the folds_….csv of its training, or {bundle.retrain_remedy(name)}",
         )
     tables = _predict(models, [card], "valid", card["held_out"], paths, trust)[name]
     labels = competition.train_table(folder).label

@@ -97,7 +97,7 @@ def put_aside(path: Path, when: datetime, forced: Sequence[str] = ()) -> Path:
     return copy
 
 
-def keep(path: Path) -> None:
+def put_aside_replaced(path: Path) -> None:
     """Put the CSV at `path` aside before it is replaced, unless a copy of it is there.
 
     Only Kaggle's list knows whether the plain client has sent it: until then the copy waits.

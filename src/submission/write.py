@@ -16,7 +16,7 @@ from src.core import UserError
 from src.evidence import check_probs, write_probs
 from src.submission.guard import guard, refuse
 from src.submission.members import Predicted, labels_of
-from src.submission.sent import keep, read_provenance
+from src.submission.sent import put_aside_replaced, read_provenance
 
 
 def to_labels(probs: pd.DataFrame, sample: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +57,7 @@ def write_submission(
     if current == digest == record.get("sha256") and known:
         return path
     if current not in ("", digest):
-        keep(path)
+        put_aside_replaced(path)
     # A kill between .json and .csv leaves the new .json beside the CSV it says it replaces.
     core.write_json(path.with_suffix(".json"), {
         **facts, **core.commit(), "notebook": notebook, "rows": len(table), "sha256": digest,

@@ -86,6 +86,7 @@ def _request_error(repo: dict[str, Any]) -> Exception | None:
     errors: list[Exception] = [TimeoutError(f"no answer within {PATIENCE} s")]
 
     def request() -> None:
+        """One request; `errors` has what it fails with, else nothing."""
         try:
             with suppress(EntryNotFoundError):  # it answers, and may have the other of FILES
                 get_hf_file_metadata(hf_hub_url(**repo, filename=FILES[0]), timeout=PATIENCE)

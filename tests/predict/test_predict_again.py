@@ -98,7 +98,7 @@ def test_folds_that_hold_out_other_images_are_refused_with_both_remedies(models,
     table = pd.read_csv(path)
     table.assign(fold=(table.fold + 1) % 5).to_csv(path, index=False)
     line = refused(call(main, VIT, "--beta", "1"))
-    assert "bring back the folds_….csv of its training, or train it again: " in line
+    assert "restore the folds_….csv of its training, or train it again: " in line
     assert line.endswith(f"python -m src.run {VIT} --overwrite")
     path.write_text(content)
     assert call(main, VIT, "--beta", "1").returncode == 0

@@ -110,9 +110,9 @@ def test_a_copy_that_was_killed_half_way_is_finished_by_the_next_list(folder):
 
 
 def test_a_replaced_file_that_the_plain_client_sent_is_found_on_the_list(folder):
-    sent.keep(write(folder, "zero", made="11:00"))
-    sent.keep(write(folder, made="11:58"))
-    sent.keep(write(folder, made="11:58"))  # once is enough
+    sent.put_aside_replaced(write(folder, "zero", made="11:00"))
+    sent.put_aside_replaced(write(folder, made="11:58"))
+    sent.put_aside_replaced(write(folder, made="11:58"))  # once is enough
     assert sorted(path.read_text() for path in sent.copies()) == ["one", "zero"]
     path = write(folder, "six", made="12:01")  # within the clocks' difference, yet later
     sent.adopt([entry(path, bytes=3)])
@@ -121,11 +121,11 @@ def test_a_replaced_file_that_the_plain_client_sent_is_found_on_the_list(folder)
 
 def test_a_drawn_file_and_one_that_was_edited_take_no_provenance_along(folder):
     sent.adopt([entry(write(folder, drawn=True))])
-    sent.keep(write(folder, drawn=True))
+    sent.put_aside_replaced(write(folder, drawn=True))
     assert texts() == {}
     path = write(folder)
     path.write_text("edited")
-    sent.keep(path)
+    sent.put_aside_replaced(path)
     assert [record.get("members") for record in sent.copies().values()] == [None]
 
 
