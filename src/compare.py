@@ -108,12 +108,15 @@ def report(old: list[Repeat], new: list[Repeat], folder: Path) -> None:
     images = set().union(*(table.index for table, _ in pairs))
     c, log_loss = evidence.compare_repeats(pairs, labels)
     before, after = old[0].variant.name, new[0].variant.name
-    result = "no evidence of a difference"
-    if c.decided:
-        result = f"{after} is {'better' if c.difference > 0 else 'worse'} than {before}"
     print(f"{before} → {after}: {c.images:,} predictions of {len(images):,} images")
-    print(f"{evidence.signed(c.difference)} predictions ({evidence.interval_phrase(c)}): {result};",
-          evidence.log_loss_phrase(log_loss))
+    print(f"{verdict(c, before, after)}; {evidence.log_loss_phrase(log_loss)}")
+
+
+def verdict(c: evidence.Comparison, old: str, new: str) -> str:
+    """`+4 predictions (95 % −8 … +15, p 0.62): no evidence of a difference`; + is for `new`."""
+    result = f"{new} is {'better' if c.difference > 0 else 'worse'} than {old}"
+    result = result if c.decided else "no evidence of a difference"
+    return f"{evidence.signed(c.difference)} predictions ({evidence.interval_phrase(c)}): {result}"
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ def test_a_table_shows_the_level_of_the_interval():
 def test_no_sentence_contradicts_its_interval_or_its_p():
     for gained, lost in product(range(0, 40, 6), range(0, 24, 3)):
         c = comparison(gained, lost)
-        for text in (sentence(c, "TTA", "swin"), verdict(c, LogLoss(0, 0, 0), "a", "b")):
+        for text in (sentence(c, "TTA", "swin"), verdict(c, "a", "b")):
             low, high, p = re.search(r" % (\S+) … (\S+), p ([\d.e-]+)\)", text).groups()
             low, high = (int(bound.replace("−", "-")) for bound in (low, high))
             proven = not re.search("no evidence", text)
