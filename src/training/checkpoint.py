@@ -1,11 +1,7 @@
 """What a killed training resumes from: everything that the next epoch depends on, in one file.
 
-Written atomically after every epoch, beside the coming bundle; deleted when that is complete.
-Random numbers are not in it: every epoch is seeded by its number (`schedule.seed_epoch`).
-
-Why not fastai's `start_epoch` with `SaveModelCallback(with_opt=True)`? Measured, with a seeding
-callback: plain weights are equal, those of `ema`, `accum` and `sampler: hard` are not (their
-state is not saved), and each skipped epoch calls every `after_epoch`: an empty row in the recorder.
+Random numbers are not in it: every epoch is seeded by its number. fastai's `start_epoch` with
+`SaveModelCallback(with_opt=True)` was measured: `ema`, `accum` and `sampler: hard` end otherwise.
 """
 
 import json
@@ -16,7 +12,6 @@ from fastai.vision.all import Callback, L, Learner, TensorBase, to_device
 
 from src import bundle, competition
 from src.bundle import versions
-from src.competition import folds
 from src.core import ROOT, Variant, atomic_path, sha256, sha256_lines, terminal, torch_writes
 from src.training.run import Run
 
@@ -42,15 +37,16 @@ class Checkpoint(Callback):
     def load(self) -> State:
         """The state to resume from; empty, and a line on the terminal, if the file is no use."""
         self.state = {}
-        if self.file.is_file():
-            try:
-                state = torch.load(self.file, map_location="cpu", weights_only=True)
-                self.state = state if state["key"] == self.key else {}
-                problem = "recipe, data, code or versions differ"
-            except Exception as error:  # not written by us: reading it can raise anything
-                problem = f"not a checkpoint ({type(error).__name__})"
-            if not self.state:
-                print(f"{self.file}: {problem}; training starts over", file=terminal())
+        if not self.file.is_file():
+            return {}
+        try:
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+            self.state = state if state["key"] == self.key else {}
+            problem = "recipe, data, code or versions differ"
+        except Exception as error:  # not written by us: reading it can raise anything
+            problem = f"not a checkpoint ({type(error).__name__})"
+        if not self.state:
+            print(f"{self.file}: {problem}; training starts over", file=terminal())
         return self.state
 
     def before_fit(self) -> None:
@@ -72,8 +68,8 @@ def _key(variant: Variant, run: Run) -> str:
     """A digest of what decides a training: recipe, data, split, code and versions."""
     recipe = {name: value for name, value in variant.recipe.items() if name not in FREE}
     code = [sha256(path) for wing in CODE for path in sorted((ROOT / "src" / wing).rglob("*.py"))]
-    data = [competition.train_fingerprint(run.folder), folds.digest(run.folds),
-            competition.digests(variant)]
+    split, corrections = competition.digest(run.folds), competition.digests(variant)
+    data = [competition.train_fingerprint(run.folder), split, corrections]
     return sha256_lines([json.dumps([recipe, code, data, versions.installed()])])
 
 

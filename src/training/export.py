@@ -6,7 +6,7 @@ bits of mantissa, and its results differ between batch shapes by more than `PARI
 
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from src.training import portable
 from src.training.run import Run
 from src.vision import backbone
 
+Files = dict[str, Path]  # by image_id
 PARITY = 1e-4  # largest difference allowed, in probability
 SAMPLE = 64  # training images to compare on when nothing was held out
 
@@ -119,13 +120,13 @@ def _peak_memory_mb() -> int:
 # Reload parity
 
 
-def holdout_files(learn: Learner) -> dict[str, Path]:
-    """image_id → file of the hold-out of `learn`; empty if nothing was held out."""
+def holdout_files(learn: Learner) -> Files:
+    """The files of the hold-out of `learn`; empty if nothing was held out."""
     return {path.name: path for path in learn.dls.valid.dataset.items}
 
 
-def sample_files(learn: Learner) -> dict[str, Path]:
-    """image_id → file of the first training images."""
+def sample_files(learn: Learner) -> Files:
+    """The files of the first training images."""
     items = sorted(learn.dls.train.dataset.items, key=lambda path: path.name)
     return {path.name: path for path in items[:SAMPLE]}
 
@@ -144,17 +145,15 @@ def full_precision() -> Iterator[None]:
             level.fp32_precision = precision
 
 
-def plain_probs(learn: Learner, paths: Mapping[str, Path]) -> pd.DataFrame:
-    """fastai's predictions for `paths` (image_id → file), without augmentation."""
+def plain_probs(learn: Learner, paths: Files) -> pd.DataFrame:
+    """fastai's predictions for `paths`, without augmentation."""
     with full_precision():
         probs, _ = learn.get_preds(dl=learn.dls.test_dl(list(paths.values())))
     images = pd.Index(list(paths), name="image_id")
     return pd.DataFrame(probs.numpy(), images, list(learn.dls.vocab))
 
 
-def _check_parity(
-    pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Mapping[str, Path]
-) -> None:
+def _check_parity(pkl: Path, variant: Variant, plain: pd.DataFrame, paths: Files) -> None:
     """Compare `plain` with the predictions of the reloaded file, by the code for the test set."""
     name, reloaded = variant.name, bundle.load_pkl(pkl)
     with full_precision():
@@ -162,7 +161,5 @@ def _check_parity(
     stored, again = evidence.join([plain, again["plain"]])
     difference = float((stored - again).abs().to_numpy().max())
     if not difference <= PARITY:
-        raise UserError(
-            f"the exported model is not the trained one: reloaded, its probabilities "
-            f"differ by up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written"
-        )
+        raise UserError("the exported model is not the trained one: its probabilities differ by "
+                        f"up to {difference:.1e} (allowed {PARITY:.0e}); nothing was written")

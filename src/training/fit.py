@@ -2,13 +2,13 @@
 
 import gc
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import torch
 from fastai.callback.fp16 import MixedPrecision
-from fastai.learner import Recorder
 from fastai.vision.all import CrossEntropyLossFlat, DataLoaders, Learner, error_rate, set_seed
 from fastai.vision.learner import vision_learner
 
@@ -29,14 +29,10 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     set_seed(variant.seed, reproducible=True)
     try:
         learn = vision_learner(
-            dls,
-            vision.timm_name(variant.arch),
-            pretrained=bool(variant.pretrained),
+            dls, vision.timm_name(variant.arch), pretrained=bool(variant.pretrained),
             loss_func=CrossEntropyLossFlat(label_smoothing=variant.label_smoothing),
-            metrics=error_rate,
-            cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
-            ps=variant.dropout,
-            **vision.create_kwargs(variant, weights.file),
+            metrics=error_rate, cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
+            ps=variant.dropout, **vision.create_kwargs(variant, weights.file),
         )
         vision.require_loaded(learn.model[0], weights)
         vision.forget_file(learn.model[0], variant)
@@ -65,7 +61,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
                 learn.history.search = find_lr(learn, used, loaders)
                 used = replace(used, lr=learn.history.search["valley"])
                 print(f"{used.name}: lr={used.lr:.2g} found", file=terminal())
-            _train(learn, used, run, checkpoint, partial(loaders, used))
+            _train(learn, used, run.started, checkpoint, loaders)
             break
         except torch.OutOfMemoryError as error:
             used = _halved(used, error)
@@ -81,25 +77,23 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
 
 
 def _train(
-    learn: Learner, used: Variant, run: Run, checkpoint: Checkpoint, loaders: Callable
+    learn: Learner, v: Variant, started: float, checkpoint: Checkpoint, loaders: Callable
 ) -> None:
     """The epochs after those of the checkpoint."""
-    plan, state = make_plan(used), checkpoint.state
+    plan, state = make_plan(v), checkpoint.state
     done = state["callbacks"]["schedule"]["done"] if state else 0
     if done:
-        print(f"{used.name}: resuming after epoch {done} of {len(plan)}", file=terminal())
-    checkpoint.used = {"lr": used.lr, "accum": used.accum}
-    schedule = Schedule(plan, used.seed, loaders)
-    cbs = [schedule, *recipe_cbs(used, run.started), CacheHoldout(), checkpoint,
-           EpochLog(used.name)]
+        print(f"{v.name}: resuming after epoch {done} of {len(plan)}", file=terminal())
+    checkpoint.used = {"lr": v.lr, "accum": v.accum}
+    schedule = Schedule(plan, v.seed, partial(loaders, v))
+    cbs = [schedule, *recipe_cbs(v, started), CacheHoldout(), checkpoint, EpochLog(v.name)]
     with learn.no_logging():  # fastai's table shows a bare error rate
         learn.fit(len(plan) - done, cbs=cbs)
     history, ended = learn.history, plan[: schedule.done]
     history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
-    history.recorder = Recorder()  # a copy: predictions reset that of the Learner
-    vars(history.recorder).update(vars(learn.recorder))
+    history.recorder = copy(learn.recorder)  # predictions reset that of the Learner
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used}
-    if used.snapshots != "none":
+    if v.snapshots != "none":
         history.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in ended)
 
 
@@ -108,7 +102,6 @@ def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:
     made = {(variant.size, variant.accum): dls}
 
     def loaders(used: Variant, size: int | str) -> DataLoaders:
-        """The DataLoaders at `size`, in batches of `used.bs / used.accum` images."""
         at = size, used.accum
         if at not in made:
             made[at] = vision.get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))

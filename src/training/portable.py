@@ -33,10 +33,8 @@ def save(learn: Learner, variant: Variant, path: Path) -> None:
     dls, model = _empty_dls(variant, list(learn.dls.vocab), learn.dls.device), learn.model
     if isinstance(model, Members):
         model = _as_graph(model)
-    plain = Learner(
-        dls, model, learn.loss_func, learn.opt_func, splitter=learn.splitter, metrics=error_rate
-    )
-    torch.save(plain, path)
+    kwargs = {"splitter": learn.splitter, "metrics": error_rate}
+    torch.save(Learner(dls, model, learn.loss_func, learn.opt_func, **kwargs), path)
 
 
 def _as_graph(members: Members) -> fx.GraphModule:
@@ -44,8 +42,7 @@ def _as_graph(members: Members) -> fx.GraphModule:
 
     class Calls(fx.Tracer):  # local: it is not pickled
         def is_leaf_module(self, *_: Any) -> bool:
-            """Trace no module's own code."""
-            return True
+            return True  # no module's own code is traced
 
     return fx.GraphModule(members, Calls().trace(members))
 
@@ -57,10 +54,8 @@ def _empty_dls(variant: Variant, classes: list[str], device: torch.device) -> Da
     create.input_types = tuple(os.PathLike if t is Path else t for t in create.input_types)
     block = DataBlock(
         blocks=(TransformBlock(create, batch_tfms=IntToFloatTensor), CategoryBlock(classes)),
-        get_y=parent_label,
-        splitter=IndexSplitter([]),
-        item_tfms=item_tfms(variant),
-        batch_tfms=batch_tfms(variant),
+        get_y=parent_label, splitter=IndexSplitter([]),
+        item_tfms=item_tfms(variant), batch_tfms=batch_tfms(variant),
     )
     bs = variant.bs // variant.accum
     with TemporaryDirectory() as folder:  # fastai tries the transforms on one image of a class

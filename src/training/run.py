@@ -42,9 +42,8 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     core.require_writable(models)
     weights.find(variant)
     # Test images too: after a night of training it would be late.
-    competition.require_images(
-        [*competition.train_paths(folder), *competition.test_paths(folder).values()]
-    )
+    tests = competition.test_paths(folder).values()
+    competition.require_images([*competition.train_paths(folder), *tests])
     folds = competition.get_folds(folder, variant.seed, models, variant.split)
     return Run(folder, models, notebook, folds, started)
 
@@ -53,16 +52,12 @@ def variant_table(variant: Variant, run: Run) -> pd.DataFrame:
     """The variant for a reader: name, data, images, and the fields that are not the defaults."""
     held = run.folds.index[run.folds == variant.fold]
     excluded = competition.read_corrections(variant, run.folder).exclude.difference(held)
-    rows = [
-        ["name", variant.name, ""],
-        ["data", run.folder, ""],
-        ["images trained on", f"{len(run.folds) - len(held) - len(excluded):,}", ""],
-        ["images held out", f"{len(held):,}", ""],
-    ]
+    trained = len(run.folds) - len(held) - len(excluded)
+    rows = [["name", variant.name, ""], ["data", run.folder, ""],
+            ["images trained on", f"{trained:,}", ""], ["images held out", f"{len(held):,}", ""]]
     default = core.make_variant().recipe
-    for name, value in variant.recipe.items():
-        if value != default[name]:
-            rows.append([name, value, default[name]])
+    rows += [[name, value, default[name]] for name, value in variant.recipe.items()
+             if value != default[name]]
     return pd.DataFrame(rows, columns=["", "this variant", "default"]).astype(str)
 
 
@@ -71,26 +66,24 @@ def next_steps(pkl: Path, run: Run) -> str:
     card = bundle.read_card(run.models, pkl.stem)
     lines = [f"Written: {pkl} and its card", f"{pkl.stem}: {bundle.holdout_line(card)}"]
     if (ROOT / ENSEMBLE).is_file():
-        return "\n".join([*lines, *_commands(run)])
-    return "\n".join([*lines, "The push command downloads them into models/."])  # on Kaggle
+        lines += _commands(run)
+    else:  # on Kaggle
+        lines.append("The push command downloads them into models/.")
+    return "\n".join(lines)
 
 
 def _commands(run: Run) -> list[str]:
-    """The commands with which this model votes, with the folders that they would not find."""
-    data = [] if _is_found(run.folder) else [str(run.folder)]
-    papermill = ["papermill", ENSEMBLE, "notebooks/runs/vote.ipynb"]
-    for folder in data:
-        papermill += ["-p", "data", folder]
+    """The commands that average this model with others, and the folders they would not find."""
+    command = ["python", "-m", "src.ensemble"]
+    papermill = ["papermill", ENSEMBLE, "notebooks/runs/ensemble.ipynb"]
+    try:
+        found = competition.find() == run.folder
+    except UserError:
+        found = False
+    if not found:
+        command += ["--data", str(run.folder)]
+        papermill += ["-p", "data", str(run.folder)]
     if run.models != core.models_dir():  # the command knows of no other folder of models
         return [shlex.join([*papermill, "-p", "models", str(run.models)])]
-    command = ["python", "-m", "src.ensemble", *(["--data", *data] if data else [])]
-    return ["All finished models vote, and a submission is written:", shlex.join(command),
-            "The same, with its evidence drawn:", shlex.join(papermill)]
-
-
-def _is_found(folder: Path) -> bool:
-    """Whether commands find the competition in `folder` by themselves."""
-    try:
-        return competition.find() == folder
-    except UserError:
-        return False
+    return ["Average all finished models and write a submission:", shlex.join(command),
+            "The same, with figures:", shlex.join(papermill)]

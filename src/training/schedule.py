@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
-from fastai.vision.all import Callback, DataLoaders, TfmdDL, set_seed
+from fastai.vision.all import Callback, TfmdDL, set_seed
 
 from src.core import Variant, split_sizes
 
@@ -90,9 +90,7 @@ class Schedule(Callback):
     order, run_valid = 60, False
     resumed = ("done", "seconds", "hps")
 
-    def __init__(
-        self, plan: list[Epoch], seed: int, loaders: Callable[[int | str], DataLoaders]
-    ) -> None:
+    def __init__(self, plan: list[Epoch], seed: int, loaders: Callable) -> None:
         self.plan, self.seed, self.loaders = plan, seed, loaders
         self.done, self.seconds, self.hps = 0, 0.0, {"lr": [], "mom": []}
 

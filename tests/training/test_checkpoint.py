@@ -21,7 +21,7 @@ from small_training import (
     train,
 )
 
-from src import bundle
+from src import bundle, competition
 from src.bundle import checkpoint_path, versions
 from src.training import checkpoint, fit
 from src.training.callbacks import finder
@@ -157,7 +157,7 @@ def other_photographs(data, monkeypatch):
         other_photographs,
         lambda _, patch: patch.setattr(checkpoint, "CODE", ("predict",)),
         lambda _, patch: patch.setattr(versions, "installed", lambda: {"torch": "9.9"}),
-        lambda _, patch: patch.setattr(checkpoint.folds, "digest", lambda _: "another split"),
+        lambda _, patch: patch.setattr(competition, "digest", lambda _: "another split"),
     ],
     ids=["photographs", "code", "versions", "folds"],
 )

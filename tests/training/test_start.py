@@ -112,7 +112,7 @@ def test_the_end_names_the_file_the_error_and_the_commands_that_follow(data, mod
     assert str(models / "test_vit_squish_224.pkl") in text and "2 of 6 wrong: 33.33 %" in text
     assert commands == [
         ["python", "-m", "src.ensemble"],
-        ["papermill", "notebooks/paddy_ensemble.ipynb", "notebooks/runs/vote.ipynb"],
+        ["papermill", "notebooks/paddy_ensemble.ipynb", "notebooks/runs/ensemble.ipynb"],
     ]
 
 
