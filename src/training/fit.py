@@ -2,13 +2,13 @@
 
 import gc
 from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
 import torch
 from fastai.callback.fp16 import MixedPrecision
+from fastai.learner import Recorder
 from fastai.vision.all import CrossEntropyLossFlat, DataLoaders, Learner, error_rate, set_seed
 from fastai.vision.learner import vision_learner
 
@@ -91,7 +91,8 @@ def _train(
         learn.fit(len(plan) - done, cbs=cbs)
     history, ended = learn.history, plan[: schedule.done]
     history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
-    history.recorder = copy(learn.recorder)  # predictions reset that of the Learner
+    history.recorder = Recorder()  # a copy: predictions reset that of the Learner
+    vars(history.recorder).update(vars(learn.recorder))
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used}
     if v.snapshots != "none":
         history.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in ended)

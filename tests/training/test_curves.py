@@ -20,7 +20,7 @@ def learner(sizes, ends=None, valid=True):
     recorder.metric_names = ["epoch", "train_loss", "valid_loss", "error_rate", "time"]
     recorder.losses = list(np.linspace(2, 1, recorder.iters[-1]))
     recorder.hps = {"lr": recorder.losses, "mom": [0.9] * recorder.iters[-1]}
-    history = SimpleNamespace(recorder=recorder, sizes=sizes, search=FOUND)
+    history = SimpleNamespace(recorder=recorder, sizes=sizes, search=FOUND, outcome={"lr": 0.02})
     return SimpleNamespace(history=history)
 
 
@@ -56,8 +56,11 @@ def test_losses_are_drawn_by_batch_and_those_of_the_hold_out_by_epoch():
     assert len(curves.loss_plot(learner([64] * 2, valid=False)).axes[0].lines) == 1  # fold=all
 
 
-def test_the_search_shows_the_rate_that_was_taken():
-    (line, point) = curves.search_plot(learner([64])).axes[0].lines
+def test_the_search_shows_the_rate_that_was_taken_or_a_line_of_text(capsys):
+    learn = learner([64])
+    (line, point) = curves.search_plot(learn).axes[0].lines
     assert list(line.get_xdata()) == FOUND["lrs"] and line.axes.get_xscale() == "log"
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (1e-3, 2.1)
     assert "0.001" in point.get_label()
+    learn.history.search = {}
+    assert curves.search_plot(learn) is None and "0.02" in capsys.readouterr().out

@@ -2,14 +2,11 @@
 
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
 from fastai.vision.all import Callback, CancelFitException
-from small_training import saved_weights, tiny, train
+from small_training import tiny, train
 from torch import nn
-
-from src.training.schedule import make_plan
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 SGDR = {"schedule": "sgdr", "cycles": 2, "cycle_mult": 2}  # 1 + 2 epochs of 3 batches
@@ -65,12 +62,6 @@ def require_mean_of(ends, learn) -> None:
     torch.testing.assert_close(probs, ends.mean(images), atol=1e-6, rtol=0)
 
 
-def test_cycles_end_where_the_rate_is_lowest_and_never_with_the_head_alone(tmp_path):
-    variant = tiny(**SGDR | {"cycles": 3}, pretrained=saved_weights(tmp_path), freeze_epochs=2)
-    ends = [epoch.ends_cycle for epoch in make_plan(variant)]
-    assert np.flatnonzero(ends).tolist() == [2, 4, 8]  # after 2 of the head: 1, 2 and 4 epochs
-
-
 def test_members_predict_the_mean_of_the_probabilities_of_all_cycle_ends(
     competition_once, tmp_path
 ):
@@ -99,7 +90,6 @@ def test_mean_has_the_mean_of_all_weights_and_batch_norms_measured_anew(
     ("recipe", "epochs", "snapshots"),
     [
         ({"snapshots": "members"}, 2, 1),
-        ({"snapshots": "members"}, 1, 1),
         ({"snapshots": "mean", "cycle_len": 2}, 1, 0),  # no finished cycle: its weights
     ],
 )
