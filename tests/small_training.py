@@ -51,9 +51,8 @@ def train(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Learner
 
 def exported(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Learner:
     """The same, and its bundle in `models`: refused if it predicts otherwise on reload."""
-    run = run_of(data, models, variant)
-    learn = fit(begun(run, variant, *cbs), variant, run)
-    export(learn, variant, holdout_probs(learn, variant), run)
+    learn = train(data, models, variant, *cbs)
+    export(learn, variant, holdout_probs(learn, variant), run_of(data, models, variant))
     return learn
 
 

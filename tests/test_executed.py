@@ -37,27 +37,13 @@ def test_every_epoch_is_a_row_with_its_error_in_images(trained_once):
         assert error == f"{100 * int(wrong) / 6:.2f}"
 
 
-def require_refused_at(place, done, work) -> str:
-    """The last line of a notebook that ended in its code cell number `place`."""
-    assert done.returncode == 1
-    executed = [c.execution_count for c in cells(work / "executed.ipynb", "code")]
-    assert executed[place + 1 :] == [None] * (len(executed) - place - 1)
-    assert not list(work.glob("models/*"))
-    return last_line(done)
-
-
 def test_misspelt_name_stops_papermill_before_any_work(competition_once, tmp_path):
     done = train_notebook(competition_once, tmp_path, archh="test_vit")
-    line = require_refused_at(2, done, tmp_path)  # after defaults and injected ones
-    assert line == "error: unknown parameter 'archh'; did you mean 'arch'?"
-
-
-def test_weights_that_cannot_be_had_are_the_last_line(competition_once, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    done = train_notebook(competition_once, tmp_path, pretrained=True)
-    line = require_refused_at(3, done, tmp_path)
-    assert "no weights for test_resnet" in line and line.endswith("-p pretrained false")
+    assert done.returncode == 1
+    assert last_line(done) == "error: unknown parameter 'archh'; did you mean 'arch'?"
+    executed = [cell.execution_count for cell in cells(tmp_path / "executed.ipynb", "code")]
+    assert set(executed[3:]) == {None}  # after defaults, injected ones and the check
+    assert not list(tmp_path.glob("models/*"))
 
 
 def as_a_user(monkeypatch):

@@ -46,14 +46,10 @@ def walked(tmp_path_factory) -> tuple[Path, dict[str, subprocess.CompletedProces
     return place, done
 
 
-def test_every_command_for_the_demo_succeeds(walked):
-    _, done = walked
+def test_every_command_for_the_demo_succeeds_and_makes_what_readme_says(walked):
+    place, done = walked
     assert {line: d.stderr[-500:] for line, d in done.items() if d.returncode} == {}
     assert len(done) >= 6
-
-
-def test_what_the_commands_for_the_demo_make_is_where_readme_says(walked):
-    place, done = walked
     models = {path.name for path in place.glob("demo/models/*.pkl")}
     assert models == {f"{ROW}.pkl", "test_resnet_squish_64.pkl"}
     for name in ("paddy_train", "paddy_ensemble"):

@@ -21,7 +21,7 @@ def begin(overwrite=False, **changes):
 
 
 def test_size_that_does_not_fit_is_refused_with_those_that_do(data, models):
-    line = refusal(lambda: begin(arch="test_vit", size=33))
+    line = refusal(begin, arch="test_vit", size=33)
     assert line.startswith("size=33 does not fit test_vit; it takes multiples of 16")
     assert not models.exists()
 
@@ -41,28 +41,24 @@ def test_models_folder_that_cannot_be_written_is_refused_before_images_are_read(
     assert "cannot write" in refusal(begin)
 
 
-@pytest.mark.parametrize("change", [{"epochs": 2}, {"lr": 0.03}, {"item_size": 64}])
-def test_another_recipe_of_the_same_name_is_refused_and_nothing_changes(data, work, change):
-    before = bundle_files(work)
-    line = refusal(lambda: begin(**change))
-    assert line.startswith("test_resnet_squish_32 exists with another recipe (")
-    assert next(iter(change)) in line and "-p desc NAME" in line and "-p overwrite true" in line
-    assert bundle_files(work) == before
+def test_missing_weights_are_refused_before_training(data, models):
+    assert "no such weights file" in refusal(begin, pretrained="missing.safetensors")
 
 
-def test_finished_recipe_ends_the_notebook_without_an_error(data, work, capsys):
+def test_finished_recipe_ends_the_notebook_another_is_refused_overwrite_starts_it(
+    data, work, capsys
+):
     before = bundle_files(work)
     with pytest.raises(SystemExit) as end:
         begin()
-    assert end.value.code == 0
-    assert "finished already" in capsys.readouterr().err
-    assert bundle_files(work) == before
-
-
-def test_overwrite_starts_what_is_finished_or_of_another_recipe(data, work):
+    assert end.value.code == 0 and "finished already" in capsys.readouterr().err
+    line = refusal(begin, epochs=2)
+    assert line.startswith("test_resnet_squish_32 exists with another recipe (")
+    assert "epochs" in line and "-p desc NAME" in line and "-p overwrite true" in line
     begun = begin("true", epochs=2)
     assert (begun.models, begun.folder) == (work / "models", data)
-    assert refusal(lambda: begin("yes")) == "overwrite='yes' must be true or false"
+    assert refusal(begin, "yes") == "overwrite='yes' must be true or false"
+    assert bundle_files(work) == before
 
 
 # the table

@@ -24,15 +24,15 @@ def ensemble_notebook(
 ) -> subprocess.CompletedProcess:
     """The real notebook, or a copy, through the real papermill; the executed one is in `work`."""
     words = [word for k, v in parameters.items() for word in ("-p", k, str(v))]
-    return run("-m", "papermill", str(template), str(work / "vote.ipynb"), *words,
+    return run("-m", "papermill", str(template), str(work / "ensemble.ipynb"), *words,
                PADDY_DATA=str(data), PADDY_WORK=str(work))
 
 
 @pytest.fixture(scope="module")
-def voted(trained_once, competition_once, tmp_path_factory) -> Path:
-    """A work folder whose two tiny models have voted, one of them doubly, in a copied notebook."""
-    work = shutil.copytree(trained_once, tmp_path_factory.mktemp("voted") / "work")
-    copy = shutil.copy(ENSEMBLE, work / "my_vote.ipynb")
+def averaged(trained_once, competition_once, tmp_path_factory) -> Path:
+    """A work folder whose two tiny models a copied notebook has averaged, one of them doubly."""
+    work = shutil.copytree(trained_once, tmp_path_factory.mktemp("averaged") / "work")
+    copy = shutil.copy(ENSEMBLE, work / "my_ensemble.ipynb")
     done = ensemble_notebook(competition_once, work, copy, weights="vit=2", force=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return work
@@ -49,31 +49,32 @@ def selected(tmp_path_factory) -> Path:
     return work
 
 
-def test_its_parameters_are_those_the_vote_knows():
+def test_its_parameters_are_those_of_the_ensemble():
     assert tuple(papermill.inspect_notebook(str(ENSEMBLE))) == PARAMETERS
 
 
-@pytest.mark.parametrize("work", ["voted", "selected"])
+@pytest.mark.parametrize("work", ["averaged", "selected"])
 def test_every_figure_is_there_once_and_nothing_went_wrong(request, work):
-    executed = request.getfixturevalue(work) / "vote.ipynb"
+    executed = request.getfixturevalue(work) / "ensemble.ipynb"
     for figure in FIGURES:
         (size,) = pictures(executed, figure)
         assert size > 5_000
     run_without_error(executed)
 
 
-def test_submission_is_named_after_the_copied_notebook_that_wrote_it(voted):
-    record = json.loads((voted / "submissions" / "my_vote.json").read_text())
-    assert record["notebook"] == "my_vote" and record["select"] == "equal"
+def test_submission_is_named_after_the_copied_notebook_that_wrote_it(averaged):
+    record = json.loads((averaged / "submissions" / "my_ensemble.json").read_text())
+    assert record["notebook"] == "my_ensemble" and record["select"] == "equal"
     weights = {member["family"]: member["weight"] for member in record["members"]}
     assert weights == {"resnet": 1, "vit": 2}
-    assert [path.name for path in (voted / "submissions").glob("*.csv")] == ["my_vote.csv"]
-    assert "kaggle competitions submit" in text_of(voted / "vote.ipynb", "write_ensemble(ensemble")
-    assert "there are 2 and 6" in text_of(voted / "vote.ipynb", "trials_table")  # no search
+    assert [path.name for path in (averaged / "submissions").glob("*.csv")] == ["my_ensemble.csv"]
+    executed = averaged / "ensemble.ipynb"
+    assert "kaggle competitions submit" in text_of(executed, "write_ensemble(ensemble")
+    assert "there are 2 and 6" in text_of(executed, "trials_table")  # no search
 
 
 def test_table_and_decision_of_the_search_are_shown(selected):
-    executed = selected / "vote.ipynb"
+    executed = selected / "ensemble.ipynb"
     table, text = html_of(executed, "trials_table"), text_of(executed, "trials_table")
     assert all(f">{method}</td>" in table for method in ("equal", *METHODS, STACKING))
     record = json.loads((selected / "submissions" / "paddy_ensemble.json").read_text())
