@@ -5,6 +5,7 @@ from collections import Counter
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.mixup import CutMix, MixUp
 from small_training import Watch, begun, floats, run_of, tiny, train
 from torch import nn
 
@@ -13,15 +14,6 @@ from src.training.callbacks.sampler import FLOOR
 from src.training.schedule import EPOCHS_PER_SEED
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
-
-
-class Loaded(Watch):
-    """The same before other callbacks have changed the images."""
-
-    order = -9
-
-
-# loss and head
 
 
 def test_label_smoothing_spreads_a_share_of_the_target_and_dropout_is_the_heads(
@@ -37,52 +29,18 @@ def test_label_smoothing_spreads_a_share_of_the_target_and_dropout_is_the_heads(
     assert [m.p for m in learn.model[1].modules() if isinstance(m, nn.Dropout)] == [0.15, 0.3]
 
 
-# mixing
-
-
-class Mixed(Watch):
-    """The images as the model sees them, and how much of each is its own."""
-
-    def before_batch(self):
-        super().before_batch()
-        if self.training:
-            self.batches[-1].share = self.learn.mix_up.lam.view(-1, 1, 1, 1, 1).clone()
-
-
-def test_mixup_blends_each_image_with_another_of_its_batch(competition_once, tmp_path):
-    loaded, seen = Loaded(), Mixed()
-    learn = train(competition_once, tmp_path, tiny(mixup=0.4), loaded, seen)
-    for plain, mixed in zip(loaded.batches, seen.batches, strict=True):
-        own, other = plain.images[:, None], plain.images[None]  # image × partner
-        blends = mixed.share * own + (1 - mixed.share) * other
-        apart = (blends - mixed.images[:, None]).abs().amax((2, 3, 4))
-        assert (apart.amin(1) < 1e-5).all()
-        assert not torch.allclose(mixed.images, plain.images)
-    assert type(learn.loss_func).__name__ == "CrossEntropyLossFlat"  # its own again
-
-
-def test_cutmix_pastes_a_patch_of_another_image_of_the_batch(competition_once, tmp_path):
-    loaded, seen = Loaded(), Watch()
-    train(competition_once, tmp_path, tiny(cutmix=1.0, epochs=3), loaded, seen)
-    patches = 0
-    for plain, mixed in zip(loaded.batches, seen.batches, strict=True):
-        foreign = (mixed.images != plain.images).any(1).any(0)  # one place for the batch
-        rows, columns = foreign.any(1), foreign.any(0)
-        assert foreign.sum() == rows.sum() * columns.sum()  # a rectangle
-        inside, donors = (batch.images[:, :, rows][..., columns].flatten(1)
-                          for batch in (mixed, plain))
-        assert all((donors == patch).all(1).any() for patch in inside)
-        patches += bool(foreign.any())
-    assert patches >= 3
-
-
-@pytest.mark.parametrize("mix", [{"mixup": 0.4}, {"cutmix": 0.7}])
-def test_alpha_is_the_one_given_and_the_hold_out_is_never_mixed(competition_once, tmp_path, mix):
-    (callback,) = recipe_cbs(tiny(**mix), 0)
-    drawn, (alpha,) = callback.distrib, mix.values()
-    assert drawn.concentration1.item() == drawn.concentration0.item() == pytest.approx(alpha)
+@pytest.mark.parametrize(("field", "kind"), [("mixup", MixUp), ("cutmix", CutMix)])
+def test_mixing_is_fastais_with_the_alpha_given_and_the_hold_out_is_never_mixed(
+    competition_once, tmp_path, field, kind
+):
+    variant = tiny(**{field: 0.4})
+    (callback,) = recipe_cbs(variant, 0)
+    drawn = callback.distrib
+    assert type(callback) is kind
+    assert drawn.concentration1.item() == drawn.concentration0.item() == pytest.approx(0.4)
     train(competition_once, tmp_path / "plain", tiny(), plain := Watch())
-    train(competition_once, tmp_path / "mixed", tiny(**mix), mixed := Watch())
+    train(competition_once, tmp_path / "mixed", variant, mixed := Watch())
+    assert not torch.equal(plain.batches[0].images, mixed.batches[0].images)
     assert all(map(torch.equal, plain.valid, mixed.valid))
 
 
