@@ -47,16 +47,13 @@ def read_flag(name: str, value: Any) -> bool:
 
 
 def notebook_name(namespace: Namespace) -> str:
-    """The running notebook's name, for card and submission: `-p notebook`, else its file's.
-
-    Where neither is known it is the parameter's default, and a line says so.
-    """
+    """The running notebook's name: of `-p notebook`, else of its file, else the default."""
     name = str(namespace["notebook"]).removesuffix(".ipynb")
     if "notebook" not in _injected(namespace):
         if stem := notebook_stem(namespace):
             name = stem
         else:
-            line = (f"the file of this notebook is not known here: its results are named {name}, "
+            line = (f"the file of this notebook is not known: its results are named {name}, "
                     "also if it is a copy; give another name with -p notebook NAME")
             print(line)
             print(line, file=terminal())

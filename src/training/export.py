@@ -83,7 +83,7 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         evidence.write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
     outcome = learn.history.outcome
-    if outcome.get("epochs") == outcome.get("planned"):  # else more time can continue it
+    if outcome["epochs"] == outcome["planned"]:  # else more time can continue it
         bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
     return pkl
 
