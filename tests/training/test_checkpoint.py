@@ -8,7 +8,7 @@ import torch
 import yaml
 from conftest import ROOT, refusal, run
 from fastai.vision.all import Learner
-from small_training import StopAt, exported, flat, interrupted, saved_weights, tiny, train
+from small_training import StopAt, exported, flat, interrupted, run_of, saved_weights, tiny, train
 
 from src import bundle, competition
 from src.bundle import checkpoint_path, versions
@@ -117,36 +117,33 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
 # what is not resumed
 
 
-@pytest.mark.parametrize(
-    ("change", "trained"),
-    [({"lr": 0.02}, 6), ({"time_limit": 600, "tta": "none", "views": 1}, 3)],
-)
-def test_another_recipe_starts_over_other_inference_does_not(
-    competition_once, tmp_path, monkeypatch, capsys, change, trained
+def test_a_checkpoint_of_another_recipe_is_not_resumed(
+    competition_once, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(type(tiny()), "name", property(lambda _: "same"))
     interrupted(competition_once, tmp_path, tiny(epochs=2), 1)
-    train(competition_once, tmp_path, tiny(epochs=2, **change), again := StopAt())
-    assert again.trained == trained
-    assert (".same.checkpoint: " in capsys.readouterr().err) == (trained == 6)
+    train(competition_once, tmp_path, tiny(epochs=2, lr=0.02), again := StopAt())
+    assert again.trained == 6 and ".same.checkpoint: " in capsys.readouterr().err
 
 
-def change_a_photograph(data, _):
+def test_its_key_is_of_recipe_split_versions_code_and_photographs(data, tmp_path, monkeypatch):
+    def key(**changes):
+        variant = tiny(**changes)
+        return checkpoint.Checkpoint(variant, run_of(data, tmp_path, variant)).key
+
+    keys = [key(), key(lr=0.02)]
+    assert key(time_limit=600, tta="none", views=1) == keys[0]  # no epoch depends on these
+    for place, name, value in [
+        (competition, "digest", lambda _: "another split"),
+        (versions, "installed", lambda: {"torch": "9.9"}),
+        (checkpoint, "CODE", ("predict",)),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, value)
+            keys.append(key())
     path = next((data / "train_images" / "disease_a").glob("*.jpg"))
     path.write_bytes(path.read_bytes() + b"\0")
-
-
-@pytest.mark.parametrize("change", [
-    change_a_photograph,
-    lambda _, patch: patch.setattr(checkpoint, "CODE", ("predict",)),
-    lambda _, patch: patch.setattr(versions, "installed", lambda: {"torch": "9.9"}),
-    lambda _, patch: patch.setattr(competition, "digest", lambda _: "another split"),
-])
-def test_other_photographs_code_versions_or_folds_start_over(data, tmp_path, monkeypatch, change):
-    interrupted(data, tmp_path / "models", tiny(epochs=2), 1)
-    change(data, monkeypatch)
-    train(data, tmp_path / "models", tiny(epochs=2), again := StopAt())
-    assert again.trained == 6
+    assert len({*keys, key()}) == 6
 
 
 def test_the_wings_that_decide_an_epoch_are_those_that_make_dvc_train_again():
