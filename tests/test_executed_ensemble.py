@@ -7,7 +7,7 @@ from pathlib import Path
 
 import papermill
 import pytest
-from conftest import ROOT, draw_competition, run
+from conftest import ROOT, run
 from executed import html_of, last_line, pictures, run_without_error, text_of
 from small_bundles import strong_and_weak_in
 
@@ -39,12 +39,11 @@ def averaged(trained_once, competition_once, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def selected(tmp_path_factory) -> Path:
+def selected(sixty_once, tmp_path_factory) -> Path:
     """The same for hand-made models that held out enough images for a search."""
-    folder = tmp_path_factory.mktemp("selected")
-    data, work = draw_competition(folder / "data", each=20), folder / "work"
-    strong_and_weak_in(work / "models", data)
-    done = ensemble_notebook(data, work, select="auto")
+    work = tmp_path_factory.mktemp("selected")
+    strong_and_weak_in(work / "models", sixty_once)
+    done = ensemble_notebook(sixty_once, work, select="auto")
     assert done.returncode == 0, done.stderr[-3000:]
     return work
 
