@@ -32,9 +32,8 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
 LONGEST_FIRST = (
     "test_readme", "test_executed", "test_executed_ensemble", "test_pipeline", "test_demo",
     "test_bad_input", "test_checkpoint", "test_finder", "test_augment", "test_compare",
-    "test_push", "test_export", "test_precompute",
-    "test_whole_loop", "test_submit", "test_search", "test_cards",
-    "test_fold_all", "test_download", "test_targets", "test_holdout",
+    "test_push", "test_export", "test_precompute", "test_whole_loop", "test_submit",
+    "test_search", "test_cards", "test_fold_all", "test_download", "test_targets",
 )
 
 
