@@ -4,9 +4,10 @@ Random views are seeded by image id, so that order, batch and interruption chang
 take batches from files to probabilities: PIL, OpenCV and torch release Python's lock meanwhile.
 """
 
+import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,15 +68,27 @@ def _predict_batches(
         model.learn.model.eval()
     images = list(paths)
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    pool = ThreadPoolExecutor(vision.workers())
-    parts = pool.map(partial(_predict_batch, models, paths, unfinished), batches)
+    pool = _pool(os.getpid())
+    parts = [pool.submit(_predict_batch, models, paths, unfinished, batch) for batch in batches]
     try:
         with tqdm(total=len(images), unit=" images", desc="predict", file=terminal()) as bar:
             for batch, part in zip(batches, parts, strict=True):
+                yield part.result()
                 bar.update(len(batch))
-                yield part
     finally:  # after Ctrl-C running batches are finished and saved
-        pool.shutdown(cancel_futures=True)
+        for part in parts:
+            part.cancel()
+        wait(parts)
+
+
+@cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of all predictions of a process; they never end.
+
+    A loader process that is forked while a thread ends inherits MKL's lock as that thread held it,
+    and waits for ever in its first matrix product.
+    """
+    return ThreadPoolExecutor(vision.workers())
 
 
 @torch.inference_mode()

@@ -1,6 +1,7 @@
 """Predictions of the test set: the model's own, repeatable, one decoding an image."""
 
 import os
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,6 +47,12 @@ def test_flips_are_the_predictions_of_the_mirrored_photographs(models, data):
     plain = predict(learners, variants, paths)[VIT]["plain"]
     np.testing.assert_allclose(mirrored, plain, atol=0.02)
     assert np.ptp(plain.to_numpy(), axis=0).max() > 0.05, "all images are equal: shows nothing"
+
+
+def test_no_thread_of_a_prediction_ends_since_loaders_are_forked_after_it(models, data):
+    """A lock of MKL that an ending thread holds would stay locked in them: they hang, rarely."""
+    predict({VIT: learner(models, VIT)}, {VIT: variant(VIT)}, competition.test_paths(data))
+    assert [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
 
 
 @pytest.mark.parametrize("split", ["test", "valid"])
