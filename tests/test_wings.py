@@ -59,13 +59,30 @@ def test_the_drawn_wings_are_all_there_are():
     assert {wing_of(path) for path in ROOMS} == set(WINGS)
 
 
+@cache
+def face(wing: str) -> set[str]:
+    """The public names of a wing: what its `__init__.py` imports."""
+    path = ROOT / "src" / wing / "__init__.py"
+    nodes = tree(path).body if path.is_file() else []
+    return {name.name for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names}
+
+
 @pytest.mark.parametrize("path", ROOMS, ids=room_id)
-def test_a_wing_imports_only_lower_wings_and_only_their_faces(path):
+def test_a_wing_imports_only_lower_wings_and_only_what_is_in_their_faces(path):
     lower = WINGS[: WINGS.index(wing_of(path))]
     for name in imports(path, lazy=True):
         if name.startswith("src."):
             _, wing, *room = name.split(".")
             assert wing == wing_of(path) or (wing in lower and not room), name
+    for node in ast.walk(tree(path)):
+        wing = (getattr(node, "module", "") or "").removeprefix("src.")
+        if isinstance(node, ast.ImportFrom) and wing in WINGS[:-2] and wing != wing_of(path):
+            assert {name.name for name in node.names} <= face(wing)
+
+
+def test_a_wing_has_at_most_eight_rooms():
+    folders = [path.parent for path in ROOMS if not path.stem.startswith("__")]
+    assert {folder.name for folder in folders if folders.count(folder) > 8} <= {"src"}
 
 
 def test_rooms_of_a_wing_import_in_one_direction():

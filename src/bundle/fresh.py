@@ -27,10 +27,11 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
     old = make_variant(**card["variant"]).recipe | facts
     differ = [key for key in new if new[key] != old[key]]
     if differ and set(differ) <= set(TTA_FIELDS):
+        was, now = (", ".join(f"{key} {recipe[key]}" for key in differ) for recipe in (old, new))
         options = " ".join(f"--{key} {new[key]}" for key in differ)
         raise UserError(
-            f"{variant.name} is trained with other {', '.join(differ)}, which need no training",
-            f"predict again: python -m src.predict {variant.name} {options}",
+            f"{variant.name} is trained and predicts with {was}, here it is {now}",
+            f"to change it, without training: python -m src.predict {variant.name} {options}",
         )
     if differ:
         changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)

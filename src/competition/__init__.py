@@ -3,6 +3,7 @@
 Only tables and image files; never torch.
 """
 
+from src.competition import folds, mounts
 from src.competition.corrections import digests, file_of, read_corrections
 from src.competition.dataset import (
     candidates, classes, find, is_drawn, missing_parts, sample, solution, test_fingerprint,

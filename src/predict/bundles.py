@@ -36,8 +36,10 @@ def predict_bundles(
     for name in stale:
         if "valid" in splits[name]:
             _predict_valid(models, folder, cards[name], trust)
-        trusted = {"sha256": bundle.read_card(models, name)["sha256"]}  # --trust is for one run
-        core.write_json(bundle.card_path(models, name), cards[name] | trusted)
+        saved = bundle.read_card(models, name)
+        card = cards[name] | {"sha256": saved["sha256"]}  # --trust is for one run
+        if card != saved:
+            core.write_json(bundle.card_path(models, name), card)
     stale_test = [cards[name] for name in cards if "test" in splits[name]]
     paths = competition.test_paths(folder) if stale_test else {}
     for group in groups_that_fit(stale_test):

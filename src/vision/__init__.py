@@ -1,5 +1,6 @@
 """From photographs to model input: backbones and weights, views, augmentation, DataLoaders."""
 
+from src.vision import backbone, weights
 from src.vision.backbone import create_kwargs, stats, timm_name
 from src.vision.loaders import batch_tfms, get_dls, item_tfms, workers
 from src.vision.photograph import open_image
