@@ -69,7 +69,7 @@ def _is_there(folder: Path, marker: dict[str, int]) -> bool:
     file = folder / core.DEMO_MARKER
     if not file.is_file() or json.loads(file.read_text(encoding="utf-8")) != marker:
         raise UserError(f"{folder} holds something else; remove it, or name a new folder")
-    images = [*folder.rglob("[12]0*.*")]  # by their ids
+    images = [*folder.rglob("[12]?????.*")]  # by their ids of six digits
     if len(images) != marker["images"] + marker["tests"]:
         raise UserError(f"{folder} holds a demo that lost images; remove it and draw it again")
     return True

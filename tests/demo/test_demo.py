@@ -96,6 +96,9 @@ def test_a_folder_with_this_demo_is_not_drawn_again_and_any_other_is_left_alone(
     (tmp_path / "notes.txt").unlink()
     (tmp_path / "demo.json").write_bytes((drawn / "demo.json").read_bytes())
     assert "lost images" in refusal(demo.draw, tmp_path, IMAGES, 3)
+    for number in (*range(109_985, 109_985 + IMAGES), *range(209_995, 209_995 + TESTS)):
+        (tmp_path / f"{number}.jpg").touch()  # all six digits count
+    assert demo.draw(tmp_path, IMAGES, 3) is False
 
 
 @pytest.mark.parametrize(("images", "seed"), [(29, 0), (30, -1)])
