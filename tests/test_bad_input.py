@@ -53,9 +53,10 @@ FAULTS = {  # what the line names → the change
     "train.csv is empty": lambda data: (data / "train.csv").write_text(""),
     "sample_submission.csv has a header but no rows": lambda data: (
         data / "sample_submission.csv").write_text("image_id,label\n"),
-    "rust/": lambda data: shutil.copytree(
+    "does not know (1): rust": lambda data: shutil.copytree(
         data / "train_images" / "disease_a", data / "train_images" / "rust"),
-    "disease_b/": lambda data: shutil.rmtree(data / "train_images" / "disease_b"),
+    "without a folder (1): disease_b": lambda data: shutil.rmtree(
+        data / "train_images" / "disease_b"),
     "200004.jpg": lambda data: (data / "test_images" / "200004.jpg").unlink(),
 }
 

@@ -26,6 +26,8 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
     test = _lenient(folder / SAMPLE, [facts.id], obstacles)
     faults |= table_faults(train, facts.table) | table_faults(test, SAMPLE)
     train, test = internal_names(train), internal_names(test)
+    if len(train):
+        faults |= dataset.class_faults(folder, train.label)
     named = {"train": dataset.file_names(train.set_index("image_id").label), "test": test.image_id}
     for split, root in (("train", folder / facts.train), ("test", folder / facts.test)):
         sizes = dataset.file_sizes(folder, split)

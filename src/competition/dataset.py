@@ -134,10 +134,22 @@ def file_faults(split: str, named: pd.Series, sizes: dict[str, int]) -> dict[str
             f"{split} images without a row": sorted(files - rows)}
 
 
+def class_faults(folder: Path, labels: pd.Series) -> dict[str, list[str]]:
+    """Class folders that the table does not know, and its classes without a folder."""
+    facts = load_facts()
+    if not facts.class_folders:
+        return {}
+    known, folders = set(labels), set(entries(folder / facts.train, folders=True))
+    return {f"class folders that {facts.table} does not know": sorted(folders - known),
+            f"classes of {facts.table} without a folder": sorted(known - folders)}
+
+
 def _files(folder: Path, split: str) -> tuple[pd.Series, dict[str, int]]:
     """The file of each image_id and the bytes of each file, once table and folder agree."""
     if split == "train":
-        named = file_names(train_table(folder).label)
+        labels = train_table(folder).label
+        _refuse(folder, class_faults(folder, labels))
+        named = file_names(labels)
     else:
         named = sample(folder).image_id.pipe(lambda ids: ids.set_axis(ids))
     sizes = file_sizes(folder, split)

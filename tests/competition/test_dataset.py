@@ -116,15 +116,25 @@ def test_paths_lead_to_the_photographs(data: Path):
 
 @pytest.mark.parametrize("read, moved, missing, extra", [
     (competition.train_paths, "train_images/blast",
-     "train.csv without an image (3): blast/100000.jpg, ", "without a row (3): moved/100000.jpg, "),
+     "class folders that train.csv does not know (1): moved",
+     "classes of train.csv without a folder (1): blast"),
+    (competition.train_paths, "train_images/blast/100000.jpg",
+     "rows of train.csv without an image (1): blast/100000.jpg", "without a row (1): blast/moved"),
     (competition.test_paths, "test_images/200000.jpg",
-     "the sample without an image (1): 200000.jpg", "test images without a row (1): moved"),
+     "rows of the sample without an image (1): 200000.jpg", "test images without a row (1): moved"),
 ])  # fmt: skip
 def test_tables_and_folders_that_disagree_are_refused(data: Path, read, moved, missing, extra):
     (data / moved).rename((data / moved).with_name("moved"))
-    assert f"{data}: rows of {missing}" in refusal(read, data)
+    assert f"{data}: {missing}" in refusal(read, data)
     obstacles = "\n".join(check(data)[1])
     assert missing in obstacles and extra in obstacles
+
+
+def test_an_empty_folder_of_an_unknown_class_is_refused(data: Path):
+    (data / "train_images/mould").mkdir()
+    line = "class folders that train.csv does not know (1): mould"
+    assert line in check(data)[1]
+    assert f"{data}: {line}" in refusal(competition.train_paths, data)
 
 
 def test_fingerprints_change_with_what_they_stand_for(data: Path):
