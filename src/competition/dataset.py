@@ -165,7 +165,8 @@ def train_paths(folder: Path) -> pd.Series:
 
 def test_paths(folder: Path) -> dict[str, Path]:
     """image_id → path in the sample's order; missing and extra images are refused."""
-    return {name: folder / load_facts().test / name for name in _files(folder, "test")[0]}
+    root, (names, _) = folder / load_facts().test, _files(folder, "test")
+    return {name: root / name for name in names}
 
 
 def train_fingerprint(folder: Path) -> str:
