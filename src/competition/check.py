@@ -36,13 +36,16 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
         if len(named[split]):
             faults |= dataset.file_faults(split, named[split], sizes)
     obstacles += as_lines(faults)
+    verdict = f"verdict: training {'may not' if obstacles else 'may'} start"
+    end = [*(f"obstacle: {o}" for o in obstacles), verdict]
+    if train.empty and not any(images.values()):
+        return end, obstacles
     lines = [_line(label, n) for label, n in train.label.value_counts().sort_index().items()]
     lines += [_line("all", len(train)), "", *_images(images), ""]
     lines += [_names(what, names) for what, names in faults.items()]
     labels = dict(zip(train.image_id, train.label, strict=True))
     lines += [*_files(images, folder), *_identical(images, labels)]
-    verdict = f"verdict: training {'may not' if obstacles else 'may'} start"
-    return [*lines, "", *(f"obstacle: {o}" for o in obstacles), verdict], obstacles
+    return [*lines, "", *end], obstacles
 
 
 def _lenient(path: Path, columns: list[str], obstacles: list[str]) -> pd.DataFrame:
