@@ -111,6 +111,7 @@ def identical_files(paths: Iterable[Path]) -> list[list[Path]]:
         by_size[path.stat().st_size].append(path)
     # Only files that share their size can be identical: in the real competition a quarter.
     for size, same in by_size.items():
-        for path in same if size and len(same) > 1 else ():
-            by_content[sha256(path)].append(path)
+        if size and len(same) > 1:
+            for path in same:
+                by_content[sha256(path)].append(path)
     return sorted(sorted(group) for group in by_content.values() if len(group) > 1)

@@ -106,8 +106,10 @@ def load_params() -> dict[str, Any]:
 
 def _refuse_doubles(node: yaml.Node | None) -> None:
     """A key written twice is a row copied and not renamed; YAML would take the last."""
+    if not isinstance(node, yaml.MappingNode):
+        return
     seen = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+    for key, value in node.value:
         if key.value in seen:
             problem = f"{key.value!r} stands there a second time"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
