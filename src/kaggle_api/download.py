@@ -118,5 +118,7 @@ def count(folder: Path) -> tuple[int, int]:
 
 def _describe(folder: Path) -> str:
     (images, classes), facts = count(folder), load_facts()
-    published = f" (published: {facts.images:,} and {facts.classes})" if facts.images else ""
-    return f"{folder}: {images:,} images, {classes} classes{published}"
+    known = {"images": facts.images, "classes": facts.classes}
+    published = [f"{number:,} {what}" for what, number in known.items() if number]
+    found = f"{folder}: {images:,} images, {classes} classes"
+    return f"{found} (published: {', '.join(published)})" if published else found

@@ -8,8 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import ROOT
 from small_bundles import refused
+from small_tables import SIX, text_competition
 
+from src.kaggle_api.download import download
 from tests.kaggle_stand_in import CUT, HOLD, KEY
 from tests.kaggle_user import call, competition_files, folder_of, left_over, run, start, zip_of
 
@@ -39,6 +43,21 @@ def test_download_brings_a_checked_folder_and_the_second_call_does_nothing(kaggl
     (folder_of(tmp_path) / "test_images" / "200002.jpg").unlink()
     line = refused(run(kaggle, tmp_path, "download"))
     assert re.search("200002.jpg.*delete .* and run the same command again", line)
+
+
+@pytest.mark.parametrize(("images", "classes", "published"), [
+    (20_579, 0, " (published: 20,579 images)"),
+    (0, 120, " (published: 120 classes)"),
+    (0, 0, ""),
+])  # fmt: skip
+def test_published_numbers_are_printed_where_they_are_known(
+    own_params, tmp_path, capsys, images, classes, published
+):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["competition"] |= {"images": images, "classes": classes}
+    own_params(yaml.safe_dump(params))
+    download(str(text_competition(tmp_path / "data", SIX, ["200000.jpg"])))
+    assert f": 7 images, 2 classes{published}: already here" in capsys.readouterr().out
 
 
 def test_a_download_cut_half_way_is_continued_from_there(kaggle, tmp_path):
