@@ -130,8 +130,8 @@ class Variant:
 def _rules(v: Variant) -> Rules:
     """What must hold of a variant, once the types are right."""
     for name, known in CHOICES.items():
-        value = getattr(v, name)
-        yield value in known, f"{name}={value!r} is unknown; {nearest(value, known)}"
+        if (value := getattr(v, name)) not in known:
+            yield False, f"{name}={value!r} is unknown; {nearest(value, known)}"
     for name, (low, high) in RANGES.items():
         value = getattr(v, name)
         yield low <= value <= high, f"{name}={value} must be from {low} to {high}"
@@ -159,7 +159,7 @@ def _recipe_rules(v: Variant) -> Rules:
     least = min(sides) if v.resize == "rect" else max(sides)
     yield (v.cache == 0 or v.cache >= least,
            f"cache={v.cache} is too small for {field}={getattr(v, field)}; take {least} or more")
-    yield v.scheduled <= LONGEST, f"these cycles are {v.scheduled} epochs, more than {LONGEST}"
+    yield v.scheduled <= LONGEST, f"these cycles are more than {LONGEST} epochs"
     yield (v.snapshots == "none" or (v.schedule == "sgdr" and v.cycles > 1),
            f"snapshots={v.snapshots} needs schedule=sgdr and cycles=2 or more")
     yield v.snapshots == "none" or not v.ema, "snapshots and ema both average: leave one out"
