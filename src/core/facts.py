@@ -25,7 +25,7 @@ def make_record(kind: type, sections: Mapping[str, dict[str, Any]]) -> Any:
                 raise UserError(f"{where}unknown parameter {name!r}", nearest(str(name), known))
         values |= section
     if missing := [name for name in known if name not in values]:
-        raise UserError(f"params.yaml: {', '.join(missing)} must be given a value")
+        raise UserError(f"{', '.join(missing)} must be given a value")
     return kind(**values)
 
 
@@ -75,7 +75,8 @@ class Facts:
                f"slug={self.slug!r} must be the last part of the competition's address")
         yield self.id != self.label, "id and label must be two columns"
         yield self.train != self.test, "train and test must be two folders"
-        yield {*self.other} <= {*OTHER}, f"other may name {' and '.join(OTHER)}; leave others out"
+        yield (all(name in OTHER for name in self.other),
+               f"other may name {' and '.join(OTHER)}; leave others out")
         yield (self.metric == "accuracy",
                f"metric={self.metric!r} is not supported; it must be accuracy")
 

@@ -30,7 +30,7 @@ def test_a_torn_params_yaml_is_one_line_with_its_place(own_params, text, message
     ("section", "slip", "message"),
     [
         ("train", {"epoch": 12}, "params.yaml, train: unknown parameter 'epoch'; did you mean"),
-        ("predict", {"views": None}, "params.yaml: views must be given a value"),
+        ("predict", {"views": None}, "views must be given a value"),
     ],
 )
 def test_a_wrong_default_is_named(own_params, section, slip, message):
@@ -52,11 +52,13 @@ def test_the_values_that_ship_are_those_of_paddy():
     ("change", "message"),
     [
         ({"sufix": ".jpg"}, "unknown parameter 'sufix'; did you mean 'suffix'?"),
+        ({"slug": None}, "competition: slug must be given a value"),
         ({"slug": "https://kaggle.com/c/paddy"}, "slug='https://kaggle.com/c/paddy'"),
         ({"images": "many"}, "images='many' must be a whole number"),
         ({"private": -1}, "private must be 0 (not known) or more"),
         ({"other": "variety"}, "other='variety' must be a list"),
         ({"other": ["breed"]}, "variety and age"),
+        ({"other": [{"a": "b"}]}, "variety and age"),
         ({"label": " "}, "label must not be empty"),
         ({"label": "image_id"}, "two columns"),
         ({"test": "train_images"}, "two folders"),
@@ -64,7 +66,9 @@ def test_the_values_that_ship_are_those_of_paddy():
     ],
 )
 def test_a_wrong_fact_is_refused_by_name(own_params, change, message):
-    own_params(yaml.safe_dump(SHIPPED | {"competition": SHIPPED["competition"] | change}))
+    facts = SHIPPED["competition"] | change
+    given = {name: value for name, value in facts.items() if value is not None}
+    own_params(yaml.safe_dump(SHIPPED | {"competition": given}))
     line = refusal(load_facts)
     assert line.startswith("params.yaml, competition: ") and message in line
 
