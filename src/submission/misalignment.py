@@ -4,6 +4,8 @@ Each is sought beside `known` labels of the same images: it happened if undoing 
 agree, by an exact sign test. No rate of agreement is needed, so weak models can be compared too.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from scipy.special import bdtr
@@ -28,7 +30,7 @@ def _moved(labels: pd.Series, known: pd.Series) -> str:
         gain = (new == moved).astype(int) - (new == old)  # by moving a row back
         start = int(np.cumsum(gain[::-1])[::-1].argmax())
         gained, lost = (gain[start:] > 0).sum(), (gain[start:] < 0).sum()
-        if _is_sure(gained, lost, tries=len(ways) * len(new)):
+        if _is_sure(gained, lost, np.log(len(ways) * len(new))):
             return f"rows are {way} from row {start + 1:,} ({labels.index[start]}) on"
     return ""
 
@@ -41,17 +43,31 @@ def _exchanged(labels: pd.Series, known: pd.Series) -> str:
     table = pd.crosstab(labels, known).reindex(index=classes, columns=classes, fill_value=0)
     # The best one-to-one renaming; what gains nothing by it keeps its name.
     rightly = linear_sum_assignment(table + np.eye(len(classes)) / 2, maximize=True)[1]
-    renamed = np.flatnonzero(rightly != np.arange(len(classes)))
-    counts = table.to_numpy()
-    gained, lost = counts[renamed, rightly[renamed]], counts[renamed, renamed]
-    # The known classes were chosen to fit: each one could have met any other.
-    tries = float(len(classes)) ** len(renamed)
-    if (gained > lost).all() and _is_sure(gained.sum(), lost.sum(), tries):
-        names = [f"{classes[rightly[i]]} is called {classes[i]}" for i in renamed]
-        return f"class names are exchanged: {', '.join(names)}"
-    return ""
+    counts, names = table.to_numpy(), []
+    for cycle in _cycles(rightly):
+        gained, lost = counts[cycle, rightly[cycle]], counts[cycle, cycle]
+        # The known classes were chosen to fit: each one could have met any other.
+        log_tries = len(cycle) * np.log(len(classes))
+        if (gained > lost).all() and _is_sure(gained.sum(), lost.sum(), log_tries):
+            names += [f"{classes[rightly[i]]} is called {classes[i]}" for i in cycle]
+    return f"class names are exchanged: {', '.join(names)}" if names else ""
 
 
-def _is_sure(gained: int, lost: int, tries: float) -> bool:
+def _cycles(permutation: np.ndarray) -> Iterator[list[int]]:
+    """The cycles of two and more numbers, each from its smallest one on."""
+    seen = set()
+    for first in range(len(permutation)):
+        cycle, number = [], first
+        while number not in seen:
+            seen.add(number)
+            cycle.append(number)
+            number = int(permutation[number])
+        if len(cycle) > 1:
+            yield cycle
+
+
+def _is_sure(gained: int, lost: int, log_tries: float) -> bool:
     """Whether more rows are `gained` than `lost` by the exact two-sided sign test."""
-    return bool(2 * bdtr(lost, gained + lost, 0.5) * tries < SURE)
+    with np.errstate(divide="ignore"):  # a p-value too small for a float is 0
+        log_p = np.log(2 * bdtr(lost, gained + lost, 0.5))
+    return bool(log_p + log_tries < np.log(SURE))
