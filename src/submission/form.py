@@ -106,12 +106,15 @@ def label_findings(
 
 def _missing_classes(counts: pd.Series, mix: pd.Series, source: str) -> Iterator[Finding]:
     """Classes never predicted: an error only where chance cannot explain their absence."""
-    for name in counts.index[counts == 0]:
+    missing = counts.index[counts == 0]
+    for name in missing[mix[missing] > 0]:
         expected = mix[name] / mix.sum() * counts.sum()
         p = math.exp(-expected)  # by Poisson's distribution
         text = f"no row says {name}, by {source} about {expected:,.0f} do (p = {p:.1g})"
         remedy = "look at the members' confusion matrices" if p < REMARK else "it may be chance"
         yield Finding("error" if p < REFUSE else "remark", f"{text}; {remedy}")
+    if never := [*missing[mix[missing] == 0]]:
+        yield Finding("remark", f"no row says {some(never)}, nor do the members on the hold-out")
 
 
 def _other_mix(counts: pd.Series, mix: pd.Series, source: str, p: float) -> Finding:
