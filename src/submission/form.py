@@ -40,7 +40,8 @@ def read_submission(path: Path) -> tuple[pd.DataFrame | None, list[Finding]]:
 
 
 def _header_findings(raw: bytes, columns: list[str]) -> Iterator[Finding]:
-    header, wanted = next(csv.reader(raw.decode("utf-8-sig").splitlines())), ",".join(columns)
+    rows, wanted = csv.reader(raw.decode("utf-8-sig").splitlines()), ",".join(columns)
+    header = next(row for row in rows if row)  # as read_csv, which skips empty lines
     if stray := [repr(name) for name in header if name not in columns]:
         yield Finding("error", f"stray column {some(stray, 3)}; write only {wanted} (index=False)")
     elif header != columns:

@@ -25,6 +25,7 @@ FILES = {  # content, and how each finding begins
     "a stray column": (ROWS.to_csv(), ["error: stray column ''; write only image_id,label"]),
     "columns exchanged": (ROWS[["label", "image_id"]].to_csv(index=False),
                           ["remark: columns are not in the usual order image_id,label"]),
+    "an empty line first": ("\n" + SOUND, []),
     "byte order mark": ("\ufeff" + SOUND, ["error: begins with a byte order mark"]),
     "CRLF": (SOUND.replace("\n", "\r\n"), ["remark: has CRLF line ends"]),
     "empty": ("", ["error: PATH is empty"]),
