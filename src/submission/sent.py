@@ -17,7 +17,6 @@ import pandas as pd
 from src.core import atomic_path, sha256, submissions_dir, write_json
 
 STAMP = "%Y%m%dT%H%M%SZ"
-COPIES = "*T*Z_????????_*"
 # A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
 CLOCKS = timedelta(minutes=5)
 COLUMNS = [  # of the ledger
@@ -61,7 +60,7 @@ def own_provenance(path: Path) -> dict[str, Any]:
 
 def copies() -> dict[Path, dict[str, Any]]:
     """Every copy's CSV with its provenance, oldest first."""
-    records = sorted(sent_dir().glob(f"{COPIES}.json"))
+    records = sorted(path for path in sent_dir().glob("*Z_????????_*.json") if _stamp(path))
     return {path.with_suffix(".csv"): read_provenance(path) for path in records}
 
 
@@ -162,11 +161,18 @@ def _was_sent(path: Path, entry: Mapping[str, Any]) -> bool:
 def _origin(path: Path) -> tuple[datetime, str]:
     """When a copy was put aside, or a current file made; and the name it is sent under."""
     if path.parent == sent_dir():
-        stamp, _, name = path.name.split("_", 2)
-        return datetime.strptime(stamp, STAMP).replace(tzinfo=UTC), name
+        return _stamp(path), path.name.split("_", 2)[2]
     made = read_provenance(path).get("created")
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return _utc(datetime.fromisoformat(made)) if made else modified, path.name
+
+
+def _stamp(copy: Path) -> datetime | None:
+    """The time in a copy's name; None where the name has none, for it is no copy."""
+    try:
+        return datetime.strptime(copy.name.partition("_")[0], STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def _utc(time: datetime) -> datetime:

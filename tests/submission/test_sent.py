@@ -134,6 +134,8 @@ def test_nothing_that_is_not_understood_is_removed(folder):
     sent.adopt([entry(path)])
     (copy,) = sent.copies()
     copy.with_suffix(".json").write_text("<<<<<<< half a merge")
-    (sent.sent_dir() / "notes.json").write_text("{}")
-    sent.adopt([])
-    assert copy.read_text() == "one" and (sent.sent_dir() / "notes.json").exists()
+    notes = [sent.sent_dir() / name for name in ("notes.json", "NoTimeZ_12345678_notes.json")]
+    for path in notes:
+        path.write_text('{"submitted": false}')
+    sent.adopt([entry(path, name="notes.csv")])
+    assert copy.read_text() == "one" and all(path.exists() for path in notes)
