@@ -53,8 +53,7 @@ def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
     if (copy := sent.by_ref(entry["ref"])) is None:
         return row
     origin = sent.read_provenance(copy)
-    members = [m["name"] + ("" if m["weight"] == 1 else f"*{m['weight']:g}")
-               for m in origin.get("members", [])]
+    members = map(_weighted, origin.get("members") or [])
     row |= {"sha256": sha256(copy), "members": " ".join(members)}
     row |= {column: origin.get(column, "") for column in ("notebook", "commit")}
     held = origin.get("holdout") or {}
@@ -62,6 +61,14 @@ def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
         row |= {"holdout_wrong": str(held["wrong"]), "holdout_images": str(images),
                 "holdout_error": f"{held['wrong'] / images:.5f}"}
     return row
+
+
+def _weighted(member: Mapping[str, Any] | str) -> str:
+    """`vit_a*2`: a member, which may be only a name, with its weight where that is not 1."""
+    if isinstance(member, str):
+        return member
+    weight = member.get("weight", 1)
+    return member["name"] if weight == 1 else f"{member['name']}*{weight:g}"
 
 
 def _right(score: str, images: int) -> str:

@@ -152,9 +152,10 @@ def reason_to_differ(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
 
 
 def _facts(origin: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Hold-out images that are wrong, of how many, and how many models voted, each fold one."""
+    """Hold-out images that are wrong, of how many, and how many models the members are."""
     held, members = origin.get("holdout") or {}, origin.get("members") or []
-    models = sum(len(member.get("models", [member])) for member in members)
+    # Each fold is a model; a member that is only a name is one.
+    models = sum(len(m.get("models", [m])) if isinstance(m, dict) else 1 for m in members)
     return held.get("wrong") or 0, held.get("images") or 0, models
 
 

@@ -41,7 +41,8 @@ def read_members(origin: Mapping[str, Any], folder: Path) -> tuple[list[Predicte
     """
     models, labels, images = models_dir(), train_table(folder).label, ""
     tables, unread = [], []
-    wanted = {m["name"]: m["models"] for m in origin.get("members") or [] if "models" in m}
+    named = [m for m in origin.get("members") or [] if isinstance(m, dict) and "models" in m]
+    wanted = {m["name"]: m["models"] for m in named}
     if not wanted:
         there = sorted(path.name.removesuffix(TEST) for path in models.glob(f"[!.]*{TEST}"))
         wanted, instead = {name: {name: {}} for name in there}, some(there, 3) or "nothing"

@@ -28,7 +28,7 @@ def write(folder, name, wrong=37, changed=0):
     labels = ["hispa"] * changed + ["blast"] * (len(IDS) - changed)
     path = folder / f"{name}.csv"
     pd.DataFrame({"image_id": IDS, "label": labels}).to_csv(path, index=False)
-    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1}]
+    members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1}, "cnn_c"]
     facts = {"notebook": "paddy_train", "commit": "0123456789abcdef", "members": members,
              "holdout": {"wrong": wrong, "images": 2081}, "sha256": sha256(path),
              "created": "2026-05-01T11:00:00+00:00"}
@@ -47,7 +47,7 @@ def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(fol
     row = pd.read_csv(folder / "ledger.csv", dtype=str).iloc[0]
     assert dict(row) == {
         "ref": "1", "time": "2026-05-01T12:00:00", "file": "one.csv", "sha256": sha256(path),
-        "notebook": "paddy_train", "commit": "0123456789abcdef", "members": "vit_a*2 swin_b",
+        "notebook": "paddy_train", "commit": "0123456789abcdef", "members": "vit_a*2 swin_b cnn_c",
         "holdout_wrong": "37", "holdout_images": "2081", "holdout_error": "0.01778",
         "public": "0.98846", "private": "0.98732", "public_right": "2571", "private_right": "857",
     }  # fmt: skip

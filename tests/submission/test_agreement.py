@@ -130,8 +130,9 @@ def test_the_members_that_the_provenance_names_are_read_and_no_other(folder, mod
     assert member.name == "vit_1" and unread == []
     pd.testing.assert_frame_equal(member.test.loc[IDS], MEMBERS[1].test, check_names=False,
                                   check_dtype=False)
-    read, (unread,) = read_members({}, folder)  # else all there are
-    assert len(read) == 3 and "its .json names none" in unread.text
+    for members in ([], ["other_models"]):  # else all there are
+        read, (unread,) = read_members({"members": members}, folder)
+        assert len(read) == 3 and "its .json names none" in unread.text
 
 
 def test_the_folds_of_a_member_are_averaged(folder, models):

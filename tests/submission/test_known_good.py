@@ -78,6 +78,7 @@ def test_reasons_are_a_clearly_smaller_error_or_more_models(members, wrong, reas
     found = reason_to_differ(new, old)
     assert found.startswith(reason) and bool(found) == bool(reason)
     assert reason_to_differ(new, {}) == ""  # nothing is known of the other
+    assert reason_to_differ({"members": ["vit", "swin"]}, {"members": ["vit"]}).startswith("2 ")
 
 
 def test_no_reason_excuses_rows_that_are_shifted(folder):
