@@ -29,15 +29,19 @@ def main() -> None:
     show(findings)
     kinds = [finding.kind for finding in findings]
     if errors := kinds.count("error"):
-        verdict = f"not fit to submit, {errors} errors"
+        verdict = f"not fit to submit, {_counted(errors, 'error')}"
     elif is_drawn(folder) or read_provenance(args.file).get("drawn"):
         verdict = "of a drawn competition, not for Kaggle"
     elif "compared" in kinds:
         verdict = "fit to submit"
     else:
         verdict = "only form and class mix were checked, labels in wrong rows would pass"
-    print(f"{args.file}: {verdict}, {kinds.count('remark')} remarks")
+    print(f"{args.file}: {verdict}, {_counted(kinds.count('remark'), 'remark')}")
     sys.exit(bool(errors))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 if __name__ == "__main__":

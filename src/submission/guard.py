@@ -48,8 +48,9 @@ def check(path: Path, folder: Path, good: Sequence[str | Path] | None = None) ->
     table, findings = form.read_submission(path)
     record, digest = sent.read_provenance(path), sha256(path)
     if record and record.get("sha256") != digest:
-        text = f"is not the CSV that {path.with_suffix('.json').name} describes (edited, or a run "
-        findings.append(Finding("error", f"{text}was killed); run python -m src.ensemble again"))
+        text = f"{path.name} is not the CSV that {path.with_suffix('.json').name} describes"
+        remedy = "it was edited, or a run was killed; run python -m src.ensemble again"
+        findings.append(Finding("error", f"{text}: {remedy}"))
     if table is None:
         return findings
     fresh = is_fresh(path.with_suffix(".parquet"), {"sha256": digest})

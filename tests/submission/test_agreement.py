@@ -164,7 +164,7 @@ def test_check_refuses_a_shifted_file_and_calls_none_fit_that_it_could_not_compa
         done = call(main, "check", path, "--data", folder)
         return done.returncode, done.stdout.splitlines()[-1].partition(".csv: ")[2]
 
-    assert check(DOWN) == (1, "not fit to submit, 1 errors, 0 remarks")
+    assert check(DOWN) == (1, "not fit to submit, 1 error, 0 remarks")
     assert check(LABELS) == (0, "fit to submit, 0 remarks")
     for file in models.iterdir():
         file.unlink()

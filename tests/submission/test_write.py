@@ -122,7 +122,8 @@ def test_a_stop_between_provenance_and_csv_is_seen_and_repaired(folder, monkeypa
         write_submission(OTHER, folder, "paddy_train", {"why": "new"})
     if earlier:
         assert path.read_bytes() == old
-        assert "is not the CSV that paddy_train.json describes" in texts(check(path, folder))[0]
+        line = "error: paddy_train.csv is not the CSV that paddy_train.json describes"
+        assert texts(check(path, folder))[0].startswith(line)
     else:
         assert not path.exists()
     write_submission(OTHER, folder, "paddy_train", {"why": "new"})
@@ -139,7 +140,7 @@ def test_check_refuses_and_lists_changed_rows_with_their_margin(folder, tmp_path
     first, *rows, _, _, verdict = done.stdout.splitlines()
     assert first.startswith(f"error: 50 of 400 rows differ from {good}")
     assert len(rows) == 50 and all(row.endswith("margin +0.700") for row in rows)
-    assert (done.returncode, verdict) == (1, f"{path}: not fit to submit, 1 errors, 0 remarks")
+    assert (done.returncode, verdict) == (1, f"{path}: not fit to submit, 1 error, 0 remarks")
     done = call(main, "check", tmp_path / "none.csv", "--data", folder)
     assert "none.csv is missing; python -m src.ensemble" in refused(done)
 
