@@ -53,7 +53,7 @@ def mistaken(labels, wrong, seed):
 
 
 def ensemble_of(wrong=0.45, count=3, seed=0):
-    """Labels of the test images, the members that voted for them, and their provenance.
+    """Labels of the test images, the members whose average they are, and their provenance.
 
     Each member has about the share `wrong` of the images wrong, each for itself.
     """

@@ -54,7 +54,7 @@ def read(path: Path) -> list[list[str]]:
     return list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def vote_and_check(work: Path) -> list[list[str]]:
+def ensemble_and_check(work: Path) -> list[list[str]]:
     """The rows of the CSV that the ensemble writes and the guard accepts."""
     path = work / "submissions" / "paddy_train.csv"
     for done in (call(ensemble_main), call(submission_main, "check", path)):
@@ -69,18 +69,18 @@ def test_dog_breeds_go_from_check_to_a_submission_with_their_own_columns(switch,
     assert checked.returncode == 0 and "breed_119" in checked.stdout, checked
     for name, family in (("vit_one", "vit"), ("resnet_one", "resnet")):
         bundle_in(tmp_path / "work" / "models", folder, name, family)
-    rows = vote_and_check(tmp_path / "work")
+    rows = ensemble_and_check(tmp_path / "work")
     assert rows == read(folder / "solution.csv")
     assert rows[0] == ["id", "breed"] and len(rows) == 161 and ".jpg" not in rows[1][0]
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_cassava_is_trained_predicted_and_voted_with_numeric_labels(switch, tmp_path):
+def test_cassava_is_trained_predicted_and_averaged_with_numeric_labels(switch, tmp_path):
     folder, models = switch(CASSAVA), tmp_path / "work" / "models"
     variant = make_variant(**TINY | {"bs": 4})
     exported(folder, models, variant)
     predict_bundles({variant.name: {}}, models, folder)
-    rows, answers = vote_and_check(tmp_path / "work"), read(folder / "solution.csv")
+    rows, answers = ensemble_and_check(tmp_path / "work"), read(folder / "solution.csv")
     assert rows[0] == ["image_id", "label"]
     assert [name for name, _ in rows] == [name for name, _ in answers]
     assert {label for _, label in rows[1:]} <= set("01234")

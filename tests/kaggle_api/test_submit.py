@@ -37,7 +37,7 @@ main()
 """
 
 
-def vote(home, *more, seed=0):
+def write(home, *more, seed=0):
     """A submission of two members and `more`, written the way the ensemble writes it."""
     names = [f"2{n:05}.jpg" for n in range(6)]
     values = np.random.default_rng(seed).dirichlet(np.ones(3), 6)
@@ -47,15 +47,15 @@ def vote(home, *more, seed=0):
     return write_submission(probs, folder_of(home), "paddy_train", facts, force=True)
 
 
-def vote_again(home):
-    return vote(home, {"name": "another", "weight": 1.0}, seed=1)
+def write_another(home):
+    return write(home, {"name": "another", "weight": 1.0}, seed=1)
 
 
 @pytest.fixture
 def csv(tmp_path, monkeypatch):
     ZipFile(BytesIO(zip_of(competition_files()))).extractall(folder_of(tmp_path))
     monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
-    return vote(tmp_path)
+    return write(tmp_path)
 
 
 def submit(kaggle, home, more=""):
@@ -176,7 +176,7 @@ def test_scores_knows_files_sent_with_the_plain_client(kaggle, tmp_path, csv):
     assert "were sent already" in refused(again) and len(kaggle.called("CreateSubmission")) == 1
 
 
-# The daily loop: another vote is sent, the file sent before stays
+# The daily loop: another file is sent, the file sent before stays
 
 
 def sent_bytes():
@@ -193,7 +193,7 @@ def test_the_second_day_needs_no_new_name_and_leaves_what_was_sent(kaggle, tmp_p
     assert f"were sent already, on {time} UTC as paddy_train.csv, public score 0.98769" in line
     assert "--again" in line and len(kaggle.uploads) == 1
 
-    vote_again(tmp_path)
+    write_another(tmp_path)
     second = csv.read_bytes()
     kaggle.mark = lambda csv: ("0.98885", "0.98847")
     done, board = submit(kaggle, tmp_path), run(kaggle, tmp_path, "scores")
@@ -221,7 +221,7 @@ def test_a_kill_after_kaggles_confirmation_is_made_good(kaggle, tmp_path, csv):
     assert killed.returncode == -signal.SIGKILL and len(kaggle.submissions) == 1
     assert sent_bytes() == [first]
     assert "were sent already" in refused(submit(kaggle, tmp_path))
-    vote_again(tmp_path)
+    write_another(tmp_path)
     assert submit(kaggle, tmp_path).returncode == 0
     expected = [first, csv.read_bytes()]
     assert list(kaggle.uploads.values()) == expected and sent_bytes() == sorted(expected)

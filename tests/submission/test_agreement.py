@@ -33,12 +33,12 @@ DAMAGES = {  # how labels are damaged, and the reason that is given
 DOWN = pd.Series(np.roll(LABELS, 1), IDS)
 
 
-@pytest.mark.parametrize("damage, voted", [
+@pytest.mark.parametrize("damage, provenance", [
     *((damage, True) for damage in DAMAGES),
     *((damage, False) for damage in [*DAMAGES][:3]),  # else it may be a weaker file's error
 ])  # fmt: skip
-def test_damage_is_an_error_with_its_reason_also_where_no_members_are_named(damage, voted):
-    labels, members, origin = (LABELS, MEMBERS, ORIGIN) if voted else (*UNNAMED[:2], {})
+def test_damage_is_an_error_with_its_reason_also_where_no_members_are_named(damage, provenance):
+    labels, members, origin = (LABELS, MEMBERS, ORIGIN) if provenance else (*UNNAMED[:2], {})
     change, reason = DAMAGES[damage]
     damaged = pd.Series(np.array(change(labels), object), IDS)
     assert reason in texts(member_findings(damaged, members, origin, HELD), "error")[0]
