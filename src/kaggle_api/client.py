@@ -85,22 +85,20 @@ def call_with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> 
         try:
             return call(function, *args, **kwargs)
         except UserError as error:
-            time.sleep(_delay(error, delay))
+            if (wait := retry_delay(error, delay)) is None:
+                raise
+            time.sleep(wait)
     return call(function, *args, **kwargs)
 
 
-def _delay(error: UserError, default: float) -> float:
-    """Seconds before a retry, `default` or Kaggle's Retry-After; raises `error` if none helps."""
+def retry_delay(error: UserError, default: float) -> float | None:
+    """Seconds before a retry, `default` or Kaggle's Retry-After; None where none helps."""
     response = getattr(error.__cause__, "response", None)
-    if response is None and isinstance(error.__cause__, RequestException):
-        return default  # the connection broke off
-    if response is None or response.status_code not in TRANSIENT:
-        raise error
+    if response is None:  # the connection broke off, or Kaggle was never called
+        return default if isinstance(error.__cause__, RequestException) else None
     header = response.headers.get("Retry-After", "")
     wait = float(header) if header.isdigit() else default
-    if wait > LONGEST_WAIT:
-        raise error
-    return wait
+    return wait if response.status_code in TRANSIENT and wait <= LONGEST_WAIT else None
 
 
 def _explain(error: Exception, *secrets: str) -> str:

@@ -11,7 +11,14 @@ from src.competition import find
 from src.core import UserError, load_facts, submissions_dir
 from src.evidence import score_in_images
 from src.kaggle_api import ledger
-from src.kaggle_api.client import WAY_BACK, call, call_with_retry, client, require_real
+from src.kaggle_api.client import (
+    WAY_BACK,
+    call,
+    call_with_retry,
+    client,
+    require_real,
+    retry_delay,
+)
 from src.submission import sent
 
 
@@ -83,7 +90,8 @@ def _send(
             raise UserError("the upload broke off, nothing was submitted; run the command again")
     except UserError as failed:  # it may have arrived all the same
         error = failed
-    entry = _find_entry(path, known, [0] if error else [0, every, every, every])
+    lasting = error is not None and retry_delay(error, every) is None
+    entry = _find_entry(path, known, [0] if lasting else [0, every, every, every])
     if entry is None and error:
         sent.discard(copy)
         raise error

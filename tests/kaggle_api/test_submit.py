@@ -111,19 +111,21 @@ def test_the_guard_comes_before_anything_is_sent_and_force_is_recorded(kaggle, t
     assert sent.read_provenance(csv)["forced"] == errors
 
 
-@pytest.mark.parametrize(("at", "trouble", "remedy"), [
-    ("CreateSubmission", (400, "Daily submission limit reached"), "midnight UTC"),
-    ("CreateSubmission", (500, "Internal error"), "again later"),
-    ("CreateSubmission", CUT, "no connection"),
-    ("upload", (503, "unavailable"), "broke off"),
-    ("StartSubmissionUpload", (400, "The deadline has passed"), "no submissions"),
+@pytest.mark.parametrize(("at", "trouble", "remedy", "looks"), [
+    ("CreateSubmission", (400, "Daily submission limit reached"), "midnight UTC", 1),
+    ("CreateSubmission", (500, "Internal error"), "again later", 4),
+    ("CreateSubmission", CUT, "no connection", 4),
+    ("upload", (503, "unavailable"), "broke off", 1),
+    ("StartSubmissionUpload", (400, "The deadline has passed"), "no submissions", 1),
 ])  # fmt: skip
 def test_a_failed_submit_is_one_line_and_leaves_no_trace(
-    kaggle, tmp_path, csv, at, trouble, remedy
+    kaggle, tmp_path, csv, at, trouble, remedy, looks
 ):
+    """The list is read once before, and `looks` times after it, for it may have arrived."""
     kaggle.troubles[at] = [trouble]
     assert remedy in refused(submit(kaggle, tmp_path))
     assert read_ledger() == kaggle.submissions == aside() == []
+    assert len(kaggle.called("ListSubmissions")) == 1 + looks
     assert not sent.read_provenance(csv)["submitted"]
 
 
