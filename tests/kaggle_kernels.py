@@ -46,7 +46,8 @@ def ListKernelSessionOutput(kaggle, body):
     slug = _slug(body)
     url = f"{STORAGE}/output?kernel={slug}&file="
     listed = [{"fileName": n, "url": f"{url}{n}"} for n in kaggle.kernels[slug]["files"]]
-    return {"files": listed, "log": "[]"}
+    log = [{"data": "a warning\nRuntimeError: out of"}, {"data": " memory\nthe last line\n"}]
+    return {"files": listed, "log": json.dumps(log)}
 
 
 def ListKernelFiles(kaggle, body):

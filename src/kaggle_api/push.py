@@ -113,13 +113,30 @@ def _poll(variant: Variant, states: dict[str, str]) -> bool:
         _write_note(PUSHED, name, {})
         again = "; push it again to continue" if _read_note(CUT, name) else ""
         reason = status.failure_message or state.lower()
-        raise UserError(f"failed on Kaggle ({reason}), its log is at {facts['url']}{again}")
+        raise UserError(f"failed on Kaggle ({reason}): {_error_line(name, facts)}{again}")
     if state == "COMPLETE":
         ours = rf"^(push\.json|models/(folds_.*\.csv|{name}\..*))$"
         output = kernel_dir(name) / "output"
         call_with_retry(api.kernels_output, facts["kernel"], str(output), ours, True)
         _install(variant, facts, output)
     return state == "COMPLETE"
+
+
+def _error_line(name: str, facts: Mapping[str, Any]) -> str:
+    """The last line of a kernel's log with an error, else its last line; and where the log is."""
+    path, online = kernel_dir(name) / "kernel.log", f"its log is at {facts['url']}"
+    try:
+        log = call_with_retry(client().kernels_logs, facts["kernel"])
+    except UserError:
+        return online
+    core.write_text(path, log)
+    try:
+        log = "".join(part["data"] for part in json.loads(log))
+    except (ValueError, TypeError, KeyError):
+        pass  # plain text
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()] or lines or ["its log is empty"]
+    return f"{errors[-1][:200]}; {online} and in {path}"
 
 
 def _install(variant: Variant, facts: dict[str, Any], output: Path) -> None:

@@ -50,10 +50,13 @@ def test_a_bundle_is_fetched_whole_and_differing_versions_are_named(kaggle, tmp_
     assert "finished already" in again.stdout and len(kaggle.called("SaveKernel")) == 1
 
 
-def test_a_kernel_that_fails_names_its_log_and_can_be_pushed_again(kaggle, tmp_path):
+def test_a_kernel_that_fails_names_its_error_and_its_log_and_can_be_pushed_again(kaggle, tmp_path):
     kaggle.kernel_states = ["RUNNING", "ERROR"]
     line = refused(push(kaggle, tmp_path))
-    assert "Your notebook hit an error" in line and "https://www.kaggle.com/code/" in line
+    assert "(Your notebook hit an error): RuntimeError: out of memory; its log is at" in line
+    (log,) = tmp_path.rglob("kernel.log")
+    assert "https://www.kaggle.com/code/" in line and str(log) in line
+    assert "the last line" in log.read_text()
     kaggle.kernel_states = ["COMPLETE"]
     assert push(kaggle, tmp_path).returncode == 0 and len(models(tmp_path)) == 4
 
