@@ -142,6 +142,14 @@ def test_no_function_is_longer_than_40_lines():
     assert {name: length for name, length in lengths.items() if length > 40} == {}
 
 
+def test_a_callback_has_fewer_than_40_lines():
+    lengths = {f"{room_id(path)}.{node.name}": node.end_lineno - node.lineno + 1
+               for path in ROOMS for node in tree(path).body
+               if isinstance(node, ast.ClassDef) and "Callback" in map(ast.unparse, node.bases)}
+    assert len(lengths) > 8
+    assert {name: length for name, length in lengths.items() if length >= 40} == {}
+
+
 @pytest.mark.parametrize("path", ROOMS, ids=room_id)
 def test_public_functions_are_documented_and_annotated(path):
     for function in functions(tree(path)):

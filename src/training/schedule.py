@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
 from fastai.vision.all import Callback, TfmdDL, set_seed
@@ -81,17 +81,22 @@ def seed_epoch(seed: int, number: int, dl: TfmdDL) -> None:
     dl.rng.seed(seed)
 
 
-class Schedule(Callback):
-    """Trains by a plan: sets loaders, frozen layers, seed and hyperparameters.
+def _hypers(epoch: Epoch, finished: float, groups: int) -> dict[str, Any]:
+    """The learning rate of each layer group and the momentum; `finished`: share of the epoch."""
+    phase = epoch.phase
+    share = (epoch.number + finished) / phase.epochs
+    lrs = [phase.lr(share) / phase.mult**above for above in reversed(range(groups))]
+    return {"lr": lrs, "mom": phase.mom(share)}
 
-    `done` counts finished epochs; `loaders` gives the DataLoaders of an image size.
-    """
+
+class Schedule(Callback):
+    """Trains by a plan: sets loaders, frozen layers, seed, learning rates; counts `done` epochs."""
 
     order, run_valid = 60, False
     resumed = ("done", "seconds", "hps")
 
     def __init__(self, plan: list[Epoch], seed: int, loaders: Callable) -> None:
-        self.plan, self.seed, self.loaders = plan, seed, loaders
+        self.plan, self.seed, self.loaders = plan, seed, loaders  # image size → DataLoaders
         self.done, self.seconds, self.hps = 0, 0.0, {"lr": [], "mom": []}
 
     def before_epoch(self) -> None:
@@ -105,11 +110,9 @@ class Schedule(Callback):
 
     def before_batch(self) -> None:
         """Set the learning rates and the momentum of this batch."""
-        phase, number, _ = self.plan[self.done]
-        share = (number + self.iter / self.n_iter) / phase.epochs
-        above = reversed(range(len(self.opt.param_lists)))
-        lrs = [phase.lr(share) / phase.mult**groups for groups in above]
-        self.opt.set_hypers(lr=lrs, mom=phase.mom(share))
+        groups = len(self.opt.param_lists)
+        hypers = _hypers(self.plan[self.done], self.iter / self.n_iter, groups)
+        self.opt.set_hypers(**hypers)
 
     def after_batch(self) -> None:
         """Record them, for the figure."""

@@ -4,6 +4,7 @@ from itertools import chain
 
 from fastai.vision.all import Callback
 from timm.utils import ModelEmaV3
+from torch import nn
 
 
 class Ema(Callback):
@@ -24,9 +25,20 @@ class Ema(Callback):
         self.average.update(self.model, self.steps)
 
     def before_validate(self) -> None:
-        """Exchange weights and average: validation and the finished model use the average."""
-        one, other = (chain(m.parameters(), m.buffers()) for m in (self.model, self.average.module))
-        for a, b in zip(one, other, strict=True):
-            a.data, b.data = b.data, a.data
+        """Validate the average."""
+        _exchange(self.model, self.average.module)
 
-    after_validate = after_fit = before_validate
+    def after_validate(self) -> None:
+        """Go on training the weights."""
+        _exchange(self.model, self.average.module)
+
+    def after_fit(self) -> None:
+        """Leave the average in the finished model."""
+        _exchange(self.model, self.average.module)
+
+
+def _exchange(one: nn.Module, other: nn.Module) -> None:
+    """Exchange all weights and buffers."""
+    tensors, others = (chain(model.parameters(), model.buffers()) for model in (one, other))
+    for a, b in zip(tensors, others, strict=True):
+        a.data, b.data = b.data, a.data

@@ -25,10 +25,8 @@ class EpochLog(Callback):
 
     def before_epoch(self) -> None:
         """Open a bar on the terminal."""
-        stream, batches = terminal(), len(self.dls.train) + len(self.dls.valid)
         title = f"{self.model_name}: epoch {self.schedule.done + 1}/{len(self.schedule.plan)}"
-        interval = 0.2 if stream.isatty() else 30  # seconds; a log file gets few updates
-        self.bar = tqdm(total=batches, desc=title, file=stream, mininterval=interval)
+        self.bar = _terminal_bar(title, len(self.dls.train) + len(self.dls.valid))
 
     def after_batch(self) -> None:
         """Move the bar."""
@@ -49,6 +47,12 @@ class EpochLog(Callback):
         bar = getattr(getattr(self, "progress", None), "mbar", None)  # None without a notebook
         if bar:
             bar.write(list(map(str, cells)), table=True)
+
+
+def _terminal_bar(title: str, batches: int) -> tqdm:
+    stream = terminal()
+    interval = 0.2 if stream.isatty() else 30  # seconds; a log file gets few updates
+    return tqdm(total=batches, desc=title, file=stream, mininterval=interval)
 
 
 class CacheHoldout(Callback):

@@ -30,11 +30,7 @@ class Precompute(Callback):
         features = _features(self.model, dls.test_dl(items) if items else [])
         targets = torch.tensor([int(label) for label in dl.dataset.tls[1]], device=features.device)
         self.seconds.append(time.perf_counter() - start)
-        return TfmdDL(
-            dl.dataset, bs=dl.bs, shuffle=dl.shuffle, drop_last=dl.drop_last, num_workers=0,
-            device=features.device, create_item=noop, retain=lambda batch, _: batch,
-            create_batch=lambda images: (features[images], targets[images]),
-        )
+        return _loader_of(dl, features, targets)
 
     def before_epoch(self) -> None:
         """In a frozen epoch train on them, and skip the backbone."""
@@ -50,6 +46,15 @@ class Precompute(Callback):
         """Use the backbone again."""
         for module in _constant_part(self.model):
             vars(module).pop("forward", None)
+
+
+def _loader_of(dl: TfmdDL, features: Tensor, targets: Tensor) -> TfmdDL:
+    """A loader with the batches and the order of `dl`, of `features` and `targets` by image."""
+    return TfmdDL(
+        dl.dataset, bs=dl.bs, shuffle=dl.shuffle, drop_last=dl.drop_last, num_workers=0,
+        device=features.device, create_item=noop, retain=lambda batch, _: batch,
+        create_batch=lambda images: (features[images], targets[images]),
+    )
 
 
 def _constant_part(model: nn.Sequential) -> list[nn.Module]:
