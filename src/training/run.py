@@ -80,6 +80,9 @@ def _commands(run: Run) -> list[str]:
         found = competition.find() == run.folder
     except UserError:
         found = False
+    sources = {card["notebook"] for card in bundle.read_cards(run.models)[0].values()}
+    if len(sources) > 1:  # which the command does not average unless one is named
+        command += ["--notebook", run.notebook]
     if not found:
         command += ["--data", str(run.folder)]
         papermill += ["-p", "data", str(run.folder)]

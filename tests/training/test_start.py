@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 from conftest import TINY, bundle_files, refusal
-from small_bundles import variant_in
+from small_bundles import bundle_in, variant_in
 from small_training import run_of
 
 from src import competition
@@ -110,6 +110,13 @@ def test_the_end_names_the_file_the_error_and_the_commands_that_follow(data, mod
         ["python", "-m", "src.ensemble"],
         ["papermill", "notebooks/paddy_ensemble.ipynb", "notebooks/runs/ensemble.ipynb"],
     ]
+
+
+def test_the_notebook_is_named_where_models_of_several_lie_together(data, models):
+    bundle_in(models, data, "other", notebook="night")
+    plain, drawn = ending(data, models)[1]
+    assert plain == ["python", "-m", "src.ensemble", "--notebook", "paddy_train"]
+    assert len(drawn) == 3
 
 
 def test_folders_that_commands_would_not_find_are_given_to_them(data, models, monkeypatch):
