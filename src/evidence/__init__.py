@@ -1,6 +1,6 @@
 """Tables of probabilities and what they prove: joins, errors in images, paired tests.
 
-Only tables; never torch.
+And how results look: text, tables and figures in a notebook. Never torch.
 """
 
 from src.evidence.display import (
@@ -8,7 +8,7 @@ from src.evidence.display import (
 )  # fmt: skip
 from src.evidence.phrases import (
     INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,
-    score_in_images, sentence, signed,
+    p_phrase, score_in_images, sentence, signed,
 )  # fmt: skip
 from src.evidence.probabilities import (
     FLOOR, average, blend, check_probs, is_fresh, join, mean_of, read_probs, write_probs,

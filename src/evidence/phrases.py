@@ -3,7 +3,7 @@
 import math
 
 from src.core import load_facts
-from src.evidence.statistics import Comparison, LogLoss, images_right, wilson
+from src.evidence.statistics import ALPHA, Comparison, LogLoss, images_right, wilson
 
 INTERVAL = "95 % interval"
 
@@ -43,17 +43,21 @@ def gain_phrase(c: Comparison) -> str:
 
 
 def interval_phrase(c: Comparison) -> str:
-    """`95 % −8 … +15, p 0.62`; p has the digits that show on which side of `alpha` it is."""
+    """`95 % −8 … +15, p 0.62`."""
     level = f"{100 * (1 - c.alpha):.3g} %"
-    texts = (f"{c.p:.{digits}g}" for digits in range(2, 18))
-    p = next(text for text in texts if (float(text) < c.alpha) == (c.p < c.alpha))
-    return f"{level} {signed(c.low)} … {signed(c.high)}, p {p}"
+    return f"{level} {signed(c.low)} … {signed(c.high)}, p {p_phrase(c.p, c.alpha)}"
+
+
+def p_phrase(p: float, alpha: float = ALPHA) -> str:
+    """`0.62`, with the digits that show on which side of `alpha` it is."""
+    texts = (f"{p:.{digits}g}" for digits in range(2, 18))
+    return next(text for text in texts if (float(text) < alpha) == (p < alpha))
 
 
 def log_loss_phrase(found: LogLoss) -> str:
-    """`log-loss −0.012 per image (95 % −0.02 … −0.004)`; below 0 is better."""
+    """`log-loss −0.012 per image (less is better; 95 % −0.02 … −0.004)`."""
     value, low, high = (signed(number, ".2g") for number in found)
-    return f"log-loss {value} per image (95 % {low} … {high})"
+    return f"log-loss {value} per image (less is better; 95 % {low} … {high})"
 
 
 def signed(number: float, form: str = ",") -> str:

@@ -118,10 +118,12 @@ def comparison_of(gains: pd.Series, alpha: float = ALPHA) -> Comparison:
 
 
 def log_loss_of(differences: pd.Series) -> LogLoss:
-    """The mean of the `differences`, by image, and its percentile interval."""
+    """The mean of the `differences`, by image, and its percentile interval; one image has none."""
     from scipy.stats import bootstrap
 
     mean = differences.groupby(level=0).mean().to_numpy()
+    if len(mean) == 1:  # which scipy refuses; every sample of it is the image itself
+        return LogLoss(float(mean[0]), float(mean[0]), float(mean[0]))
     low, high = bootstrap(  # five samples at a time fit into the cache
         (mean,), np.mean, n_resamples=1_000, batch=5, method="percentile", rng=0
     ).confidence_interval
@@ -141,7 +143,9 @@ def sign_test(gains: np.ndarray, alpha: float) -> tuple[float, int, int]:
     A gain is how many predictions of an image became right, less those that became wrong. The exact
     test is whether a fair coin gave every gain its sign; the interval holds the sums expected of
     the other coins that it does not reject, so it excludes 0 exactly when p is below `alpha`.
-    With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and Pearson's interval.
+    With gains of 1 and −1 alone, these are McNemar's exact test and Clopper and Pearson's interval,
+    which scipy's `binomtest` has; but the gains of several seeds are whole numbers (+3, −2), and
+    their sum is not binomial.
     """
     sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
     tails = [partial(_tail, sizes, counts, side[side > 0].sum()) for side in (gains, -gains)]

@@ -54,6 +54,12 @@ def test_a_comparison_counts_gained_and_lost_images():
     assert log_loss.low < log_loss.difference < log_loss.high
 
 
+def test_one_image_is_its_own_interval():
+    found, log_loss = compare_repeats([(probs(IDS[:1]), probs(IDS[:1], IDS[:1]))], LABELS)
+    assert found.difference == 1
+    assert log_loss == pytest.approx([-np.log(4)] * 3)
+
+
 def test_only_images_that_both_held_out_count():
     old, new = probs(IDS[:8]), probs(IDS[1:5], [IDS[1], IDS[4]])
     c = compare(new.sample(frac=1, random_state=0), old, LABELS)
@@ -178,4 +184,4 @@ def test_no_sentence_contradicts_its_interval_or_its_p():
 @pytest.mark.parametrize(("high", "shown"), [(0.004, "+0.004"), (-0.00003, "−3e−05"), (0, "0")])
 def test_a_log_loss_shows_on_which_side_of_zero_a_bound_is(high, shown):
     text = log_loss_phrase(LogLoss(-0.0123, -0.02, high))
-    assert text == f"log-loss −0.012 per image (95 % −0.02 … {shown})"
+    assert text == f"log-loss −0.012 per image (less is better; 95 % −0.02 … {shown})"
