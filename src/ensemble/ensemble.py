@@ -117,19 +117,39 @@ def average_of(members: list[Member], tables: Tables, mean: str) -> pd.DataFrame
 
 def lacking(ensemble: Ensemble, models: int = 2) -> str:
     """What a comparison of so many members lacks, and what to train; empty when it has enough."""
-    images = len(ensemble.valid)
-    if len(ensemble.tables) >= models and images >= FEWEST_IMAGES:
+    count, images = len(ensemble.tables), len(ensemble.valid)
+    if count >= models and images >= FEWEST_IMAGES:
         return ""
-    who = [_held_out(member) for member in ensemble.members if member.name in ensemble.tables]
-    return (f"a comparison needs {models} models and {FEWEST_IMAGES} images that all of them held "
-            f"out; there are {len(who)} and {images}: {some(who, 5) or 'all trained on all images'}"
-            "; train another model for a fold that all of them hold out")
+    if models == 1:
+        lack = f"this needs {FEWEST_IMAGES} images that all models held out; there are {images}"
+    else:
+        lack = (f"a comparison needs {models} models and {FEWEST_IMAGES} images that all of them "
+                f"held out; there are {count} and {images}")
+    who = [_held_out(member) for member in ensemble.members if len(member.valid)]
+    return f"{lack}: {some(who, 5) or 'all trained on all images'}; {_remedy(ensemble, models)}"
+
+
+def _remedy(ensemble: Ensemble, models: int) -> str:
+    """What makes a comparison of so many members possible."""
+    measured = [member for member in ensemble.members if member.name in ensemble.tables]
+    unused = [m.name for m in ensemble.members if m.weight == 0 and len(m.valid)]
+    if len(measured) < models <= len(measured) + len(unused):
+        return f"give {some(unused, 3)} a weight above 0"
+    if not measured:
+        return "train models with a fold, the same for all"
+    if len(measured) < models:
+        return "train another model for the same fold"
+    if all(len(member.valid) == len(ensemble.valid) for member in measured):
+        return "train more of their folds"
+    return "train them for the same fold"
 
 
 def _held_out(member: Member) -> str:
     variant = member.models[0]["variant"]
     folds = ", ".join(str(card["variant"]["fold"]) for card in member.models)
-    return f"{member.title} held out fold {folds} of seed {variant['seed']}, {variant['split']}"
+    fold = f"fold {folds} of seed {variant['seed']}, {variant['split']}"
+    weight = "" if member.weight else " (weight 0)"
+    return f"{member.title}{weight} held out {fold}"
 
 
 def typed(ensemble: Ensemble) -> dict[str, str]:

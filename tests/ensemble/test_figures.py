@@ -50,6 +50,7 @@ def test_where_too_little_was_held_out_together_the_figure_says_so(many, images)
         ((text, _),) = texts(draw(ensemble))
         models = 2 if draw is figures.disagreement_map else 1
         assert text == lacking(ensemble, models).partition(":")[0]
+        assert text.endswith(f"there are 2 and {images}" if models == 2 else f"there are {images}")
         assert overlapping(draw(ensemble)) == ([], [])
 
 
