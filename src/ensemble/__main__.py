@@ -32,6 +32,8 @@ def main() -> None:
         print(f"{search.search_text(ensemble, trials)}\n")
     print(report.as_text(report.members_table(ensemble)))
     print(report.members_sentence(ensemble))
+    if not args.names and (line := report.notebook_sentence(ensemble)):
+        print(line)
     print(f"\n{report.holdout_text(ensemble)}")
     if not ensembles.lacking(ensemble):
         print(report.agreement(ensemble))
@@ -66,7 +68,9 @@ def _parse() -> argparse.Namespace:
         help="by family or model; usual is 1, above it a model becomes less confident")
     add("--select", default="equal", choices=SELECT,
         help="search for these; auto takes them only if the hold-out proves them better")
-    add("--notebook", default="", help="source notebook, and the name of the submission")
+    add("--notebook", default="", metavar="NAME",
+        help="name of the submission; if models of a notebook NAME exist, only these are "
+             "averaged, else all (models named one by one always are)")
     add("--good", nargs="+", type=Path, metavar="FILE", help="submissions known to be good")
     add("--force", action="store_true", help="write what the guard refuses; it is recorded")
     add("--data", default="", metavar="DIR", help="the competition's folder")

@@ -61,6 +61,15 @@ def members_sentence(ensemble: Ensemble) -> str:
     return "\n".join(lines)
 
 
+def notebook_sentence(ensemble: Ensemble) -> str:
+    """That no member is of the notebook the submission is named after; empty where some are."""
+    sources = {card["notebook"] for member in ensemble.members for card in member.models}
+    if ensemble.notebook in sources:
+        return ""
+    return (f"no model is of notebook {ensemble.notebook}: "
+            f"all models of {some(sorted(sources), 5)} are averaged")
+
+
 def holdout_text(ensemble: Ensemble) -> str:
     """The ensemble's hold-out error, what it gains, and what typed weights do, a line each."""
     tables, labels, valid = ensemble.tables, ensemble.labels, ensemble.valid

@@ -41,8 +41,11 @@ def test_members_of_several_notebooks_need_a_name(family, data):
     assert snapshot(family.parent) == before
     done = call(main, "--notebook", "paddy_train")
     assert "left out: swin_one: from notebook night" in done.stdout
+    assert "no model is of" not in done.stdout
     assert set(weights_of(family)) == {"vit_one", "vit_two", "resnet_one"}
-    assert call(main, "--notebook", "both").returncode == 0
+    assert ("no model is of notebook both: all models of night, paddy_train are averaged\n"
+            in call(main, "--notebook", "both").stdout)
+    assert "no model is of" not in call(main, "vit_one", "--notebook", "one").stdout
     assert len(record(family, "both")["members"]) == 4
 
 
