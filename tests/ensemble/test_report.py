@@ -11,8 +11,9 @@ from small_tables import table
 
 from src import competition
 from src.core import make_variant
-from src.ensemble import figures, report, weights
+from src.ensemble import figures, open_ensemble, report, weights
 from src.ensemble.__main__ import main
+from src.ensemble.ensemble import lacking
 from src.ensemble.search import nested
 from src.evidence import FEWEST_IMAGES, wilson
 
@@ -86,6 +87,28 @@ def test_the_search_is_printed_and_how_to_repeat_it(sixty):
     assert re.search(r"wrong: 0.00 % \(.*\); each by what was learnt from others$", out, re.M)
     written = record(sixty)
     assert f"to repeat it: --weights {written['weights']}\n" in out
+
+
+@pytest.mark.parametrize(
+    ("folds", "words", "remedy"),
+    [
+        ((0, 1), "", "train them for the same fold"),
+        ((1, 1), "", "train more of their folds"),
+        ((0,), "", "train another model for the same fold"),
+        (("all", "all"), "", "train models with a fold, the same for all"),
+        ((0, "all"), "", "train another model for the same fold"),
+        ((0, 0), "vit0=0", "give vit0_x a weight above 0"),
+    ],
+)
+def test_a_comparison_that_is_not_possible_names_what_makes_it_so(sixty, folds, words, remedy):
+    data = competition.find("")
+    labels = competition.train_table(data).label
+    for number, fold in enumerate(folds):
+        held = {0: labels, 1: labels.iloc[:10], "all": labels.iloc[:0]}[fold]
+        variant = make_variant(arch="test_vit", tta="none", fold=fold).recipe
+        bundle_in(sixty, data, f"vit{number}_x", f"vit{number}", sure(dict(held), CLASSES),
+                  variant=variant)
+    assert lacking(open_ensemble(words)).endswith(f"; {remedy}")
 
 
 # Tables and sentences
