@@ -86,7 +86,7 @@ def holdout_text(ensemble: Ensemble) -> str:
     if weighted and ensemble.why:
         lines[0] += "; each by what was learnt from others"
     elif weighted:
-        lines += [_compared(valid, equal, labels, "this average", "equal weights")]
+        lines += [_compared(valid, equal, labels, "these weights", "equal ones")]
     return "\n".join(lines)
 
 

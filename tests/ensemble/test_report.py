@@ -72,7 +72,7 @@ def test_what_is_typed_is_compared_with_equal_weights_and_shown(sixty):
     strong_and_weak_in(sixty, competition.find(""))
     words = "--mean geometric --temperatures vit=1.5 weak_one=0.8 --weights strong=2"
     out = call(main, *words.split()).stdout
-    assert re.search("that this average .* against equal weights", out)
+    assert re.search("that these weights .* against equal ones", out)
     shown = re.findall(r"^(\w+) +\w+ +\d+ of 60 .* ([\d.]+) +([\d.]+)$", out, re.M)
     assert shown == [("strong", "2", "1.5"), ("weak_one", "1", "0.8"), ("weak_two", "1", "1")]
 
