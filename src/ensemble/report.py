@@ -145,19 +145,30 @@ def error_correlation(tables: Tables, labels: pd.Series) -> pd.DataFrame:
 
 
 def agreement(ensemble: Ensemble) -> str:
-    """In one line, how often two members disagree and how far their errors correlate."""
+    """In one line, how often two members disagree, how far errors correlate, and whose most."""
     if why := lacking(ensemble):
         return why
     names, pairs = list(ensemble.tables), np.triu_indices(len(ensemble.tables), k=1)
     differ = disagreement(ensemble.tables).to_numpy()[pairs]
-    closest = " and ".join(names[side[differ.argmin()]] for side in pairs)
-    line = (f"two members disagree on {differ.min():,} … {differ.max():,} of "
-            f"{len(ensemble.valid):,} images, {closest} least")
     errors = error_correlation(ensemble.tables, ensemble.labels).to_numpy()[pairs]
-    if np.isnan(errors).all():
-        return line
-    low, high = (evidence.signed(edge(errors), ".2f") for edge in (np.nanmin, np.nanmax))
-    return f"{line}; their errors correlate {low} … {high}"
+    known = errors[~np.isnan(errors)]
+    pair_names = [f"{names[one]} and {names[other]}" for one, other in zip(*pairs, strict=True)]
+    several = len(pair_names) > 1
+    line = "two members" if several else pair_names[0]
+    line += f" disagree on {_span(differ, ',')} of {len(ensemble.valid):,} images"
+    if several:
+        line += f", {pair_names[differ.argmin()]} least"
+    if len(known):
+        line += f"; their errors correlate {_span(known, '+.2f')}"
+        if several:
+            line += f", those of {pair_names[np.nanargmax(errors)]} most"
+    return line
+
+
+def _span(values: np.ndarray, form: str) -> str:
+    """`38 … 121`; a single value alone."""
+    low, high = (f"{value:{form}}".replace("-", "−") for value in (values.min(), values.max()))
+    return low if low == high else f"{low} … {high}"
 
 
 def calibrated(ensemble: Ensemble) -> tuple[float, pd.DataFrame]:

@@ -143,7 +143,11 @@ def test_disagreement_and_error_correlation_by_hand():
     assert correlation.loc["one", "two"] == pytest.approx(1 / np.sqrt(3))
     assert np.isnan(correlation.loc["one", "three"])  # never wrong
     line = report.agreement(ensemble)
-    assert "20 … 40 of 80 images, one and two least; their errors correlate +0.58" in line
+    assert line == ("two members disagree on 20 … 40 of 80 images, one and two least; "
+                    "their errors correlate +0.58, those of one and two most")
+    pair = ensemble_of({name: tables[name] for name in ("one", "two")}, ensemble.labels)
+    line = report.agreement(pair)
+    assert line == "one and two disagree on 20 of 80 images; their errors correlate +0.58"
     cells = [t.get_text() for t in figures.disagreement_map(ensemble).axes[0].texts]
     assert cells == ["20", "40", "20"]  # two and one, three and one, three and two
 
