@@ -80,6 +80,8 @@ def test_table_and_decision_of_the_search_are_shown(selected):
     assert record["select"] == "auto" and record["why"] in text
     assert f"--weights {record['weights']}" in text
     assert "of 60 wrong" in html_of(executed, "members_table")
+    assert "mean confidence" in text_of(executed, "reliability_plot")
+    assert "chi-square" in text_of(executed, "class_plot")
 
 
 def test_misspelt_parameter_is_one_line(competition_once, tmp_path):

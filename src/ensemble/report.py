@@ -189,8 +189,35 @@ def confidence_bins(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     return bins
 
 
+def reliability_sentence(ensemble: Ensemble) -> str:
+    """How confident the ensemble is, how often wrong, and whether a temperature helps."""
+    if why := lacking(ensemble, models=1):
+        return why
+    temperature, after = calibrated(ensemble)
+    before, then = (100 * probs.max(axis=1).mean() for probs in (ensemble.valid, after))
+    change = evidence.compare_repeats([(after, ensemble.valid)], ensemble.labels)[1]
+    verdict = "no evidence that it matters"
+    if change.high < 0 or change.low > 0:
+        verdict = f"evidence that it {'helps' if change.difference < 0 else 'hurts'}"
+    return (f"the ensemble's mean confidence is {before:.1f} %, with "
+            f"{evidence.error_phrase(*wrong_of(ensemble.valid, ensemble.labels))}; a temperature "
+            f"of {temperature:.2f}, judged on images it was not fitted on, makes it {then:.1f} %: "
+            f"{evidence.log_loss_phrase(change)}, {verdict}")
+
+
 def class_counts(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
     """Class by class the images of `labels` (training) and those `probs` predict (submission)."""
     predicted = probs.sort_index(axis=1).idxmax(axis=1).value_counts()
     counts = pd.DataFrame({"training": labels.value_counts(), "submission": predicted})
     return counts.fillna(0).astype(int).sort_values("training", ascending=False, kind="stable")
+
+
+def class_sentence(counts: pd.DataFrame) -> str:
+    """Whether the submission's classes are as frequent as in training, and which is least so."""
+    expected = counts.training / counts.training.sum() * counts.submission.sum()
+    name = (counts.submission - expected).abs().idxmax()
+    p = evidence.same_mix(counts.submission, counts.training)
+    verdict = "more" if p < evidence.ALPHA else "no more"
+    return (f"the class mix differs from training's {verdict} than chance explains (chi-square "
+            f"p = {evidence.p_phrase(p)}); furthest off is {name}: "
+            f"{counts.submission[name]:,} images where {expected[name]:,.0f} are expected")

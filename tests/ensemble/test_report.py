@@ -169,6 +169,22 @@ def test_calibrated_images_have_the_temperature_of_fits_that_did_not_see_them():
     assert after.to_numpy() == pytest.approx(expected)
 
 
+def test_sentences_of_reliability_and_classes_come_from_the_numbers():
+    probs = table([[0.9, 0.1]] * 60 + [[0.1, 0.9]] * 40)  # 90 % sure, 60 % right
+    ensemble = ensemble_of({"one": probs}, pd.Series("a", index=probs.index))
+    text = report.reliability_sentence(ensemble)
+    assert "confidence is 90.0 %, with 40 of 100 wrong" in text
+    assert float(re.search(r"temperature of ([\d.]+)", text)[1]) > 3
+    assert "log-loss −" in text and text.endswith(", evidence that it helps")
+    few_images = ensemble_of({"one": probs[:9]}, ensemble.labels)
+    assert "there are 9" in report.reliability_sentence(few_images)
+    for submission, verdict in (([95, 5], "more"), ([48, 52], "no more")):
+        counts = pd.DataFrame({"training": [500, 500], "submission": submission}, index=list("ab"))
+        text = report.class_sentence(counts)
+        assert f"training's {verdict} than chance" in text
+        assert f"furthest off is a: {submission[0]} images where 50 are expected" in text
+
+
 def test_classes_are_counted_beside_training_even_those_never_predicted():
     probs = table([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1], [0.5, 0.5, 0.0]], "bac")
     counts = report.class_counts(probs, pd.Series(["a", "a", "b", "c"]))
