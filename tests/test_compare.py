@@ -72,7 +72,7 @@ def test_both_rows_are_trained_once_over_the_same_seeds_apart_from_the_members(
         "seed 43: 1 → 2 of 6 wrong, −1 (95 % −1 … 0, p 1)",
         f"{A.name} → {B.name}: 12 predictions of 11 images",
     ]
-    assert lines[3].startswith("+1 predictions (95 % ") and "better" not in lines[3]
+    assert lines[3].startswith("+1 predictions (95 % ") and "no evidence of" in lines[3]
     assert bundle.names(tmp_path / "models") == []
     before = snapshot(tmp_path / "models")
     assert call(compare.main, A.name, B.name, "--seeds", "2").stdout.splitlines() == lines
