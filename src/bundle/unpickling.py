@@ -13,7 +13,8 @@ NAMES = {  # name in the pickle → name today
     "src.augment.NormalizeInPlace": "fastai.data.transforms.Normalize",
     "src.augment.open_image": "src.vision.photograph.open_image",
     "src.data.corrected_label": "src.vision.loaders.label_of",
-    "src.snapshots.Members": "src.training.callbacks.snapshots.Members",
+    **{f"src.{room}.Members": "src.training.callbacks.snapshots.SnapshotEnsemble"
+       for room in ("snapshots", "training.callbacks.snapshots")},
     "src.views.Frame": "src.vision.views.Frame",
     **{f"pathlib.{name}": "pathlib.Path" for name in PATHS},
     **{f"pathlib._local.{name}": "pathlib.Path" for name in ("Path", *PATHS)},  # Python 3.13

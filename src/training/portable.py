@@ -19,7 +19,7 @@ from PIL import Image
 from torch import fx
 
 from src.core import Variant
-from src.training.callbacks.snapshots import Members
+from src.training.callbacks.snapshots import SnapshotEnsemble
 from src.vision import batch_tfms, item_tfms, workers
 
 HERE = "."  # for dls.path, which is the Learner's: a string, `"." / Path` is the path
@@ -31,20 +31,20 @@ def save(learn: Learner, variant: Variant, path: Path) -> None:
     By `pickle`, which refuses functions of a notebook; fastai's cloudpickle would store their code.
     """
     dls, model = _empty_dls(variant, list(learn.dls.vocab), learn.dls.device), learn.model
-    if isinstance(model, Members):
+    if isinstance(model, SnapshotEnsemble):
         model = _as_graph(model)
     kwargs = {"splitter": learn.splitter, "metrics": error_rate}
     torch.save(Learner(dls, model, learn.loss_func, learn.opt_func, **kwargs), path)
 
 
-def _as_graph(members: Members) -> fx.GraphModule:
-    """`members` without our class: a graph is pickled as the text of its code."""
+def _as_graph(ensemble: SnapshotEnsemble) -> fx.GraphModule:
+    """`ensemble` without our class: a graph is pickled as the text of its code."""
 
     class Calls(fx.Tracer):  # local: it is not pickled
         def is_leaf_module(self, *_: Any) -> bool:
             return True  # no module's own code is traced
 
-    return fx.GraphModule(members, Calls().trace(members))
+    return fx.GraphModule(ensemble, Calls().trace(ensemble))
 
 
 def _empty_dls(variant: Variant, classes: list[str], device: torch.device) -> DataLoaders:

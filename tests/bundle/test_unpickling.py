@@ -15,11 +15,12 @@ from src import bundle
 from src.bundle import unpickling
 from src.core import Variant
 from src.predict import predict
-from src.training.callbacks.snapshots import Members
+from src.training.callbacks.snapshots import SnapshotEnsemble
 from src.training.export import holdout_files, plain_probs
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 VIEWS = b"csrc.vision.augment\nFastViews\n"
+SNAPSHOTS = b"csrc.training.callbacks.snapshots\nSnapshotEnsemble\n"
 POSIX, WINDOWS = b"cpathlib\nPosixPath\n", b"cpathlib\nWindowsPath\n"
 
 
@@ -35,7 +36,7 @@ def variant(competition_once, tmp_path_factory) -> Variant:
 def learn(competition_once, variant, tmp_path_factory) -> Learner:
     """A Learner as it was exported before."""
     learn = untrained(competition_once, tmp_path_factory.mktemp("models"), variant)
-    learn.model = Members([learn.model, deepcopy(learn.model)])
+    learn.model = SnapshotEnsemble([learn.model, deepcopy(learn.model)])
     learn.splitter = trainable_params
     return learn
 
@@ -64,7 +65,10 @@ def test_learner_exported_as_before_predicts_the_same_on_both_paths(old, learn, 
     plain, loaded = plain_probs(learn, files), bundle.load_pkl(old)
     ours = predict({"old": loaded}, {"old": variant}, files)["old"]["plain"]
     np.testing.assert_allclose(ours, plain, atol=1e-4)
-    for pkl in (old, renamed(old, VIEWS, b"csrc.augment\nFastViews\n")):  # where it was
+    earlier = ((VIEWS, b"csrc.augment\nFastViews\n"),
+               (SNAPSHOTS, b"csrc.snapshots\nMembers\n"),
+               (SNAPSHOTS, b"csrc.training.callbacks.snapshots\nMembers\n"))
+    for pkl in (old, *(renamed(old, *names) for names in earlier)):
         np.testing.assert_allclose(plain_probs(bundle.load_pkl(pkl), files), plain, atol=1e-5)
 
 

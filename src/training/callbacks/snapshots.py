@@ -13,7 +13,7 @@ from src.training.schedule import seed_epoch
 Weights = dict[str, Tensor]
 
 
-class Members(nn.Module):
+class SnapshotEnsemble(nn.Module):
     """Several models as one: its softmax is the mean of their probabilities."""
 
     def __init__(self, models: list[nn.Module]) -> None:
@@ -50,7 +50,7 @@ class Snapshots(Callback):
             models = [deepcopy(self.model) for _ in self.weights]
             for model, weights in zip(models, self.weights, strict=True):
                 model.load_state_dict(weights)
-            self.learn.model = Members(models)
+            self.learn.model = SnapshotEnsemble(models)
             # The optimiser has the layer groups of one model; `export` makes a new one.
             self.learn.opt, self.learn.splitter = None, trainable_params
         elif self.weights:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from src.competition import train_table
 from src.core import Variant
 from src.training.callbacks.sampler import batch_images
-from src.training.callbacks.snapshots import Members
+from src.training.callbacks.snapshots import SnapshotEnsemble
 
 WEIGHT = 0.2  # of each auxiliary loss; that of the disease weighs 1
 
@@ -76,7 +76,8 @@ def add_targets(learn: Learner, variant: Variant, folder: Path) -> None:
 def drop_targets(learn: Learner) -> None:
     """Cut the head back to the outputs of the disease."""
     if hasattr(learn, "auxiliary"):
-        for _, head in learn.model.models if isinstance(learn.model, Members) else [learn.model]:
+        several = isinstance(learn.model, SnapshotEnsemble)
+        for _, head in learn.model.models if several else [learn.model]:
             _set_weight(head[-1], head[-1].weight[: learn.auxiliary.diseases])
         learn.opt = None
         learn.remove_cb(learn.auxiliary)
