@@ -103,6 +103,7 @@ def _loaders(dls: DataLoaders, variant: Variant, run: Run) -> Callable:
     made = {(variant.size, variant.accum): dls}
 
     def loaders(used: Variant, size: int | str) -> DataLoaders:
+        """The DataLoaders at `size`, in batches of `used.bs / used.accum` images."""
         at = size, used.accum
         if at not in made:
             made[at] = vision.get_dls(run.folder, run.folds, replace(used, size=size, sizes=""))

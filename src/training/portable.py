@@ -42,7 +42,8 @@ def _as_graph(ensemble: SnapshotEnsemble) -> fx.GraphModule:
 
     class Calls(fx.Tracer):  # local: it is not pickled
         def is_leaf_module(self, *_: Any) -> bool:
-            return True  # no module's own code is traced
+            """Trace no module's own code."""
+            return True
 
     return fx.GraphModule(ensemble, Calls().trace(ensemble))
 
