@@ -72,7 +72,7 @@ def fetch_checkpoint(kernel: str, name: str) -> None:
     if attached.is_file():
         shutil.copyfile(attached, path)
     else:
-        print(f"no checkpoint at {attached}; training begins anew", file=core.terminal())
+        print(f"no checkpoint at {attached}; training starts over", file=core.terminal())
 
 
 def build(

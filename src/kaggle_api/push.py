@@ -90,7 +90,7 @@ def _start(variant: Variant, datasets: list[str], internet: bool | None) -> bool
     _write_note(PUSHED, name, facts | {"url": answer.url})
     print(f"{name}: pushed, {answer.url}", flush=True)
     if answer.invalid_kernel_sources:
-        print(f"{name}: begins anew, {cut['kernel']} cannot be attached", flush=True)
+        print(f"{name}: starts over, {cut['kernel']} cannot be attached", flush=True)
     elif cut:
         known = f"{cut['kernel']} {cut['after']}".strip()
         print(f"{name}: continues {known} if code and data are the same", flush=True)

@@ -113,4 +113,4 @@ def test_corrections_travel_to_where_the_recipe_names_them(monkeypatch, tmp_path
 
 def test_without_the_checkpoint_that_was_to_be_attached_training_begins_anew(tmp_path, capsys):
     kernel.fetch_checkpoint("someone/paddy", "vit")
-    assert "training begins anew" in capsys.readouterr().err
+    assert "training starts over" in capsys.readouterr().err

@@ -175,4 +175,4 @@ def test_a_checkpoint_is_used_until_there_is_a_later_one(kaggle, tmp_path):
     kaggle.kernel_states, kaggle.run_kernel = ["COMPLETE"], whole
     done = push(kaggle, tmp_path)
     assert sources(kaggle)[1:] == [(f"{FIRST}-part-2", [FIRST])] * 3
-    assert f"begins anew, {FIRST} cannot be attached" in done.stdout and done.returncode == 0
+    assert f"starts over, {FIRST} cannot be attached" in done.stdout and done.returncode == 0
