@@ -29,7 +29,8 @@ def run_notebook(variant: Variant, data: Path, models: Path, overwrite: bool = F
     places = {"data": str(data), "models": str(models), "overwrite": overwrite}
     # Its name is always given: else the notebook would search for its own file.
     parameters = {**changes(template, variant.recipe | places), "notebook": TEMPLATE}
-    quiet = ["--IPKernelApp.log_level=ERROR"]  # else it warns that notebooks are not encrypted
+    # Nobody can act on its notices: that notebooks are not encrypted, that it was interrupted.
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
         papermill.execute_notebook(
