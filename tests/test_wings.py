@@ -113,7 +113,7 @@ def test_what_the_code_imports_is_a_dependency():
     provided = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn",
                 "yaml": "pyyaml"}
     known = {canonicalize_name(Requirement(wanted).name) for wanted in WANTED}
-    known |= {"ipython", "kagglesdk", "nbclient", "nbformat", "joblib"}  # of other packages
+    known |= {"ipython", "kagglesdk", "nbclient", "nbformat"}  # of other packages
     used = {name.split(".")[0] for path in ROOMS for name in imports(path, lazy=True)}
     foreign = used - set(sys.stdlib_module_names) - {"src"}
     assert {canonicalize_name(provided.get(name, name)) for name in foreign} <= known
