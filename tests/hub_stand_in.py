@@ -7,8 +7,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
+import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -60,12 +62,18 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def hub_stand_in() -> Iterator[Hub]:
+def hub_stand_in(cache: Path) -> Iterator[Hub]:
+    """The only hub that can be reached, empty, and `cache`, of its client."""
     hub = Hub()
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
     thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield hub
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            patch.setattr(constants, "ENDPOINT", hub.url)
+            yield hub
     finally:
         hub.end.set()
         hub.shutdown()

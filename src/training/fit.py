@@ -32,7 +32,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             dls, vision.timm_name(variant.arch), pretrained=bool(variant.pretrained),
             loss_func=CrossEntropyLossFlat(label_smoothing=variant.label_smoothing),
             metrics=error_rate, cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
-            ps=variant.dropout, **vision.create_kwargs(variant, weights.file),
+            ps=variant.dropout, **vision.create_kwargs(variant),
+            **vision.load_kwargs(variant, weights),
         )
         vision.require_loaded(learn.model[0], weights)
         vision.forget_file(learn.model[0], variant)

