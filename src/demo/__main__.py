@@ -16,10 +16,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="a new folder")
     parser.add_argument("--images", type=int, default=600, help="of the training set (600)")
     parser.add_argument("--seed", type=int, default=0, help="other seeds draw other images (0)")
+    parser.add_argument("--shift", action="store_true",
+                        help="photograph the same test leaves with a second camera: other ground, "
+                             "distance, white balance, exposure, focus and JPEG quality")
     args = parser.parse_args()
-    what = "drew" if draw(args.folder, args.images, args.seed) else "already there:"
+    what = "drew" if draw(args.folder, args.images, args.seed, args.shift) else "already there:"
     count = f"{args.images} training and {args.images // 3} test photographs"
-    print(f"{what} {count} in {args.folder}")
+    camera = " of a second camera" if args.shift else ""
+    print(f"{what} {count}{camera} in {args.folder}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from src import core
 from src.core import UserError, load_facts
+from src.demo.camera import second_photograph
 from src.demo.leaves import photograph
 
 VERSION = 1  # of the drawing: other pictures from the same seed need another number
@@ -37,9 +38,10 @@ FIELDS = {  # variety → share of the photographs, ages in days
 LEAST = 30  # below it the test set cannot hold all ten labels
 
 
-def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
+def draw(folder: Path, images: int = 600, seed: int = 0, shift: bool = False) -> bool:
     """Draw `images` training photographs and a third as many for the test into a new `folder`.
 
+    With `shift` the same test leaves are photographed by the second camera; all else is the same.
     Returns False when they are already there. The folder appears when it is complete; a killed
     drawing stays beside it as .<folder>.<…>.part and is continued by the next call.
     """
@@ -47,12 +49,13 @@ def draw(folder: Path, images: int = 600, seed: int = 0) -> bool:
         raise UserError(f"a demo needs --images {LEAST} or more and --seed 0 or more")
     folder = Path(folder).expanduser().resolve()
     marker = {"images": images, "seed": seed, "tests": images // 3, "version": VERSION}
+    marker |= {"shift": True} if shift else {}  # demos from before there was a shift have none
     if _is_there(folder, marker):
         return False
-    part = folder.with_name(f".{folder.name}.{images}_{seed}_v{VERSION}.part")
+    part = folder.with_name(f".{folder.name}.{images}_{seed}{'_shift' * shift}_v{VERSION}.part")
     drawn = tables(images, seed)
     try:
-        _draw_images(part, drawn, seed)
+        _draw_images(part, drawn, seed, shift)
         _write_tables(part, drawn)
         core.write_json(part / core.DEMO_MARKER, marker)
         core.put_in_place(part, folder)
@@ -124,12 +127,16 @@ def _write_tables(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         table.rename(columns=names)[columns].to_csv(part / file, index=False)
 
 
-def _draw_images(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> None:
+def _draw_images(
+    part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int, shift: bool
+) -> None:
     """Every photograph of the tables that `part` lacks, on all cores this process may use."""
-    rows = pd.concat(drawn)
+    train, test = drawn
+    rows = pd.concat([train.assign(second=False), test.assign(second=shift)])
     for folder in {Path(path).parent for path in rows.path} | {Path("unfinished")}:
         (part / folder).mkdir(parents=True, exist_ok=True)
-    jobs = [(part, row.path, row.label, row.turned, [VERSION, seed, int(Path(row.image_id).stem)])
+    jobs = [(part, row.path, row.label, row.turned, row.second,
+             [VERSION, seed, int(Path(row.image_id).stem)])
             for row in rows.itertuples() if not (part / row.path).exists()]
     with Pool(core.cores(), signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         done = pool.imap_unordered(_draw_image, jobs, chunksize=4)
@@ -137,11 +144,15 @@ def _draw_images(part: Path, drawn: tuple[pd.DataFrame, pd.DataFrame], seed: int
     shutil.rmtree(part / "unfinished")
 
 
-def _draw_image(job: tuple[Path, str, str, bool, list[int]]) -> None:
+def _draw_image(job: tuple[Path, str, str, bool, bool, list[int]]) -> None:
     """One photograph, from its own seed: whichever process draws it, the bytes are the same."""
-    part, path, label, turned, seed = job
-    size = (640, 480) if turned else (480, 640)
-    image = photograph(label, np.random.default_rng(seed), size)
+    part, path, label, turned, second, seed = job
+    size, rng, quality = (640, 480) if turned else (480, 640), np.random.default_rng(seed), 88
+    if second:
+        camera = np.random.default_rng([*seed, 2])  # its own: `rng` draws the same leaves
+        image, quality = second_photograph(label, rng, camera, size)
+    else:
+        image = photograph(label, rng, size)
     temporary = part / "unfinished" / f"{os.getpid()}.jpg"
-    image.save(temporary, quality=88)
+    image.save(temporary, quality=quality)
     os.replace(temporary, part / path)

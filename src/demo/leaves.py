@@ -5,7 +5,7 @@ drawn smaller than the photograph and enlarged: none is sharp to the pixel.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,31 +25,54 @@ GROUNDS = np.float32([
 ])  # fmt: skip
 
 
-def photograph(label: str, rng: Rng, size: tuple[int, int] = (480, 640)) -> Image.Image:
-    """Draw one photograph of `label`; `size` is width, height as in PIL."""
-    drawn = size[0] * 3 // 4, size[1] * 3 // 4
+def photograph(
+    label: str, rng: Rng, size: tuple[int, int] = (480, 640), ground: Array | None = None
+) -> Image.Image:
+    """Draw one photograph of `label`; `size` is width, height as in PIL.
+
+    A `ground` of `drawn_size(size)` or larger takes the place of the field, with the same leaves
+    in its middle; it is painted on.
+    """
+    drawn = drawn_size(size)
     strength = rng.uniform(0.4, 1.0)
     green, other = GREENS[rng.choice(len(GREENS), 2, replace=False)]
     green += (other - green) * np.float32(rng.random())  # a random colour between two
     green *= rng.uniform(0.85, 1.15)
-    canvas = _field(rng, drawn, green, DAMAGE.get(label))
-    foot = drawn[0] * rng.uniform(0.35, 0.65)
+    canvas = _field(rng, drawn, green, DAMAGE.get(label))  # always: leaves follow in the stream
+    canvas = canvas if ground is None else ground
+    left, top = (canvas.shape[2] - drawn[0]) // 2, (canvas.shape[1] - drawn[1]) // 2
+    for strip, blade in _leaves(label, rng, drawn, green, strength):
+        blade.x, blade.y = blade.x + left, blade.y + top
+        _lay(canvas, strip, blade)
+    middle = canvas[:, top : top + drawn[1], left : left + drawn[0]]
+    if label == "bacterial_panicle_blight":
+        panicle(middle, rng, 0.2 + 0.6 * strength)
+    elif rng.random() < 0.06:
+        panicle(middle, rng, 0)
+    return _expose(canvas, rng, size)
+
+
+def drawn_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size at which a photograph of `size` is drawn."""
+    return size[0] * 3 // 4, size[1] * 3 // 4
+
+
+def _leaves(
+    label: str, rng: Rng, size: tuple[int, int], green: Array, strength: float
+) -> Iterator[tuple[Array, "Blade"]]:
+    """The strips of the near blades and where they lie, from the lowest to the uppermost."""
+    foot = size[0] * rng.uniform(0.35, 0.65)
     fan = label == "dead_heart" or rng.random() < 0.3
-    blades = _fan(rng, drawn, foot) if fan else _crossing(rng, drawn)
+    blades = _fan(rng, size, foot) if fan else _crossing(rng, size)
     healthy = rng.permutation(len(blades)) >= max(1, len(blades) * rng.uniform(0.7, 1))
     for blade, well in zip(blades, healthy, strict=True):
         strip = _strip(rng, blade.length, blade.width, green)
         if label in DAMAGE and not well:
             DAMAGE[label](strip, rng, strength)
         blemish(strip, rng)
-        _lay(canvas, strip, blade)
+        yield strip, blade
     if label == "dead_heart":
-        _dead_shoot(canvas, rng, foot, strength)
-    if label == "bacterial_panicle_blight":
-        panicle(canvas, rng, 0.2 + 0.6 * strength)
-    elif rng.random() < 0.06:
-        panicle(canvas, rng, 0)
-    return _expose(canvas, rng, size)
+        yield from _dead_shoots(rng, size, foot, strength)
 
 
 def _enlarge(canvas: Array, size: tuple[int, int], blur: float) -> Array:
@@ -193,15 +216,16 @@ def _span(foot: float, path: Array, margin: int, limit: int) -> tuple[Array, sli
     return np.arange(first, last, dtype=np.float32) - foot, slice(first, last)
 
 
-def _dead_shoot(canvas: Array, rng: Rng, foot: float, strength: float) -> None:
-    """A dry, rolled, whitish shoot in the middle of the plant."""
-    size = canvas.shape[:0:-1]
+def _dead_shoots(
+    rng: Rng, size: tuple[int, int], foot: float, strength: float
+) -> Iterator[tuple[Array, Blade]]:
+    """One or two dry, rolled, whitish shoots in the middle of the plant."""
     for _ in range(1 + (rng.random() < 0.5)):
         blade = _blade(rng, size, foot + rng.normal(0, 15), rng.normal(0, 0.2), 0.07)
         blade.length = int(size[1] * rng.uniform(0.7, 1.1) * (0.6 + 0.4 * strength))
         strip = _strip(rng, blade.length, blade.width, STRAW * rng.uniform(0.8, 1.15))
         paint(strip, np.clip(noise(rng, strip.shape[1:], (25, 3)), 0, 1) * 0.3, BROWN * 1.6)
-        _lay(canvas, strip, blade)
+        yield strip, blade
 
 
 def _expose(canvas: Array, rng: Rng, size: tuple[int, int]) -> Image.Image:
