@@ -15,7 +15,6 @@ from src.core import command
 from src.ensemble import ensemble as ensembles
 from src.ensemble import report, search
 from src.ensemble.weights import SELECT
-from src.evidence import INTERVAL, error_cell, wrong_of
 
 
 def main() -> None:
@@ -47,10 +46,8 @@ def _print_solution(ensemble: ensembles.Ensemble) -> None:
     """Only where the answers are known, as in the demo: the error on the test images."""
     if (answers := competition.solution(ensemble.folder)) is None:
         return
-    print(f"\ntest images, by solution.csv ({INTERVAL}):")
-    tables = {m.name: m.test for m in ensemble.members}
-    for name, table in (tables | {"ensemble": ensembles.ensemble_probs(ensemble)}).items():
-        print(f"  {name:<40} {error_cell(*wrong_of(table, answers))}")
+    print("\ntest images, by solution.csv:")
+    print(report.as_text(report.answers_table(ensemble, answers)))
 
 
 def _parse() -> argparse.Namespace:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from src import evidence
 from src.competition import some
-from src.ensemble.ensemble import Ensemble, lacking
+from src.ensemble.ensemble import Ensemble, average_of, ensemble_probs, lacking
 from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
 from src.ensemble.weights import Tables, gather, temperatures
@@ -48,6 +48,19 @@ def members_table(ensemble: Ensemble) -> pd.DataFrame:
             row["temperature"] = f"{m.temperature:g}"
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def answers_table(ensemble: Ensemble, answers: pd.Series) -> pd.DataFrame:
+    """Members and ensemble on the test images, whose labels are `answers`; cf. members_table."""
+    plain = {m.name: m.plain_test for m in ensemble.members}
+    pairs = [(m.title, plain[m.name], None if m.without_tta else m.test) for m in ensemble.members]
+    pairs.append((ENSEMBLE, average_of(ensemble.members, plain, ensemble.mean),
+                  ensemble_probs(ensemble)))
+    return pd.DataFrame(
+        {"model": title, f"test error ({INTERVAL})": error_cell(*wrong_of(without, answers)),
+         "with TTA": "" if tta is None else error_cell(*wrong_of(tta, answers))}
+        for title, without, tta in pairs
+    )
 
 
 def members_sentence(ensemble: Ensemble) -> str:

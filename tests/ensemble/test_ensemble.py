@@ -24,7 +24,7 @@ from small_bundles import (
 )  # fmt: skip
 
 from src import bundle, competition
-from src.core import DEMO_MARKER
+from src.core import DEMO_MARKER, make_variant
 from src.ensemble import ensemble_probs, find_trials, open_ensemble, reweigh, write_ensemble
 from src.ensemble.__main__ import main
 from src.evidence import wrong_of
@@ -178,12 +178,15 @@ def test_the_provenance_has_members_weights_hold_out_error_and_commit(family):
 
 def test_where_the_answers_are_known_the_error_on_the_test_images_is_shown(models, data):
     bundle_in(models, data, "one")
-    wrong = competition.solution(data).copy()
-    wrong.iloc[0] = "disease_b"
-    bundle_in(models, data, "two", test=sure(dict(wrong), CLASSES, 0.5))
+    answers = competition.solution(data)
+    others = answers.map(dict(zip(CLASSES, [*CLASSES[1:], CLASSES[0]], strict=True)))
+    plain, views = (sure(dict(answers) | dict(others[:wrong]), CLASSES, 0.5) for wrong in (1, 2))
+    valid = sure(dict(competition.train_table(data).label.iloc[:6]), CLASSES)
+    recipe = make_variant(arch="test_vit").recipe  # with TTA
+    bundle_in(models, data, "two", valid=valid, test=plain, views=(valid, views), variant=recipe)
     out = call(main).stdout.partition("solution.csv")[2]
-    for name, count in (("one", 0), ("two", 1), ("ensemble", 0)):
-        assert re.search(rf"^  {name} +{count} of 9 wrong", out, re.M)
+    for name, count, tta in (("one", 0, 0), ("two", 1, 2), ("ensemble", 0, 0)):
+        assert re.search(rf"^{name} +{count} of 9 wrong: .* {tta} of 9 wrong", out, re.M), out
     (data / "solution.csv").unlink()
     assert "solution" not in call(main).stdout
 
