@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from src.demo.damage import Array, Rng, noise
 from src.demo.leaves import drawn_size, photograph
 
-FIELD = 1 / 3  # of its photographs; in the others the plant lies on a ground, or is held up
+FIELD = 0.5  # of its photographs; in the others the plant lies on a ground, or is held up
 GROUNDS = (  # a colour, and how much it varies in patches and in crumbs
     ((0.84, 0.83, 0.79), 0.06, 0.02),  # paper
     ((0.56, 0.55, 0.52), 0.12, 0.08),  # concrete
