@@ -52,7 +52,8 @@ def draw(folder: Path, images: int = 600, seed: int = 0, shift: bool = False) ->
     marker |= {"shift": True} if shift else {}  # demos from before there was a shift have none
     if _is_there(folder, marker):
         return False
-    part = folder.with_name(f".{folder.name}.{images}_{seed}{'_shift' * shift}_v{VERSION}.part")
+    camera = "_shift" if shift else ""
+    part = folder.with_name(f".{folder.name}.{images}_{seed}{camera}_v{VERSION}.part")
     drawn = tables(images, seed)
     try:
         _draw_images(part, drawn, seed, shift)
