@@ -140,10 +140,10 @@ class StopAt(Callback):
                 raise Stop("here")
 
 
-def interrupted(data, models, variant, number):
+def interrupted(data, models, variant, number, *cbs):
     """A training of `variant` that stops in epoch `number`."""
     with pytest.raises(Stop):
-        train(data, models, variant, StopAt(number))
+        train(data, models, variant, *cbs, StopAt(number))
 
 
 class Limit(Callback):

@@ -85,7 +85,7 @@ def collect(learn: Learner) -> State:
         "callbacks": {cb.name: {name: _plain(getattr(cb, name)) for name in _resumed(cb)}
                       for cb in learn.cbs},
     }
-    if getattr(learn, "scaler", None):
+    if getattr(learn, "scaler", None) and learn.scaler.is_enabled():  # not for bf16
         state["scaler"] = learn.scaler.state_dict()
     if hasattr(learn, "gradient_accumulation") and learn.gradient_accumulation.count:
         state["gradients"] = [p.grad for p in learn.model.parameters()]  # half a step

@@ -7,8 +7,9 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, refusal, run
-from fastai.vision.all import Learner
+from fastai.vision.all import Callback, Learner
 from small_training import StopAt, exported, flat, interrupted, run_of, saved_weights, tiny, train
+from torch.amp import GradScaler
 
 from src import bundle, competition
 from src.bundle import checkpoint_path, versions
@@ -84,6 +85,25 @@ def test_stopped_training_resumes_after_its_last_whole_epoch(
     assert facts(resumed) == facts(whole)
     again = train(competition_once, tmp_path / "stopped", variant, counter := StopAt())
     assert counter.trained == 0 and torch.equal(flat(again), flat(whole))  # not exported yet
+
+
+class Scaled(Callback):
+    """Scales losses, as fp16 does on CUDA, or as bf16 there has a scaler that does nothing."""
+
+    order = 10
+
+    def __init__(self, enabled):
+        self.enabled = enabled
+
+    def before_fit(self):
+        self.learn.scaler = GradScaler("cpu", enabled=self.enabled)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_training_is_resumed_on_a_gpu_of_another_precision(competition_once, tmp_path, enabled):
+    interrupted(competition_once, tmp_path, tiny(epochs=2), 1, Scaled(enabled))
+    train(competition_once, tmp_path, tiny(epochs=2), Scaled(not enabled), counter := StopAt())
+    assert counter.trained == 3
 
 
 def test_training_that_its_time_limit_ended_is_continued_with_more_time(
