@@ -1,13 +1,14 @@
 # make env   the environment in .venv, installed again only when the lock or pyproject changes
 # make test  environment, then all tests
 # make demo  environment, a drawn competition, three models, ensemble, submission: all inside demo/
+# make gpu-check  environment, then whether everything works on this machine's GPU, and how fast
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(CURDIR)/demo
 DEMO_ROWS := test_convnext_squish_96 test_vit_squish_96 test_resnet_squish_96
 
-.PHONY: env test demo $(DEMO_ROWS)
+.PHONY: env test demo gpu-check $(DEMO_ROWS)
 
 env: .venv/installed
 
@@ -40,3 +41,6 @@ demo: env
 $(DEMO_ROWS): export OMP_NUM_THREADS := 1
 $(DEMO_ROWS):
 	$(BIN)/python -m src.run $@
+
+gpu-check: env
+	$(BIN)/python benchmarks/gpu_check.py

@@ -38,18 +38,19 @@ WAYS = {
 TOP, FULL = "decoding alone, reduced scale", "decoding alone, full scale"  # the first: a ceiling
 
 
-def draw(folder: Path) -> None:
-    """A competition of `NAMES` image ids, each of the drawn photographs many of them."""
+def draw(folder: Path, drawn: int = DRAWN, names: int = NAMES) -> None:
+    """A competition of `names` image ids, each of the `drawn` photographs many of them."""
     import pandas as pd
 
     from src.demo import draw as demo
 
-    demo.draw(folder, DRAWN, 0)
+    demo.draw(folder, drawn, 0)
     table = pd.read_csv(folder / "train.csv", dtype=str)
     copies = [table]
-    for number in range(1, NAMES // DRAWN):
-        copy = table.assign(image_id=f"{number}_" + table.image_id)
-        for label, old, new in zip(table.label, table.image_id, copy.image_id, strict=True):
+    for start in range(drawn, names, drawn):
+        few = table[: names - start]
+        copy = few.assign(image_id=f"{start}_" + few.image_id)
+        for label, old, new in zip(few.label, few.image_id, copy.image_id, strict=True):
             images = folder / "train_images" / label
             os.link(images / old, images / new)
         copies.append(copy)

@@ -1,4 +1,4 @@
-"""`make env` installs once, and again when the lock changes; `make test` runs all tests."""
+"""`make env` installs once, and again when the lock changes; other targets install, then run."""
 
 import os
 import shutil
@@ -71,3 +71,8 @@ def test_make_test_installs_and_runs_all_tests(repository):
     everything = "-m pytest -n 2 --dist loadfile --no-loadscope-reorder"
     assert code == 0 and called[-1] == everything and len(called) > 3
     assert make(repository, "test") == (0, [everything])
+
+
+def test_make_gpu_check_installs_and_checks_the_gpu(repository):
+    code, called = make(repository, "gpu-check")
+    assert code == 0 and called[-1] == "benchmarks/gpu_check.py" and len(called) > 3
