@@ -14,7 +14,7 @@ from src.core.files import (
 )  # fmt: skip
 from src.core.output import terminal
 from src.core.parameters import check_names, notebook_name, read_flag, read_variant
-from src.core.resources import SHARED, cores, free_memory, shared_memory
+from src.core.resources import SHARED, cores, free_memory, reuse_memory, shared_memory
 from src.core.variant import (
     CHOICES, FEWEST, FIND, Variant, find_variants, height_width, load_variants, make_variant,
     split_sizes,

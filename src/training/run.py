@@ -29,6 +29,7 @@ class Run:
 def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bool) -> Run:
     """Refuse what cannot be trained; end the notebook when this recipe is finished already."""
     started = time.monotonic()
+    core.reuse_memory()
     backbone.check_arch(variant)
     folder, models = competition.find(data), core.models_dir(models)
     competition.read_corrections(variant, folder)

@@ -1,6 +1,8 @@
 """Cores and memory as a container limits them."""
 
 import os
+import platform
+import resource
 import shutil
 import sys
 from types import SimpleNamespace
@@ -45,3 +47,12 @@ def test_shared_memory_is_what_is_free_of_it(tmp_path, monkeypatch):
     assert abs(resources.shared_memory() - shutil.disk_usage(tmp_path).free) < 1 << 30
     monkeypatch.setattr(resources, "SHARED", tmp_path / "none")
     assert resources.shared_memory() == sys.maxsize  # nothing that could be too small
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_reused_memory_costs_page_faults_once():
+    code = "import resource; from src.core import reuse_memory; {}" + """
+for _ in range(20): b"x" * 2**26
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"""
+    before, after = (int(run("-c", code.format(call)).stdout) for call in ("", "reuse_memory()"))
+    assert before - after > 18 * 2**26 / resource.getpagesize() / 1.1
