@@ -11,12 +11,14 @@ import timm
 import torch
 import torch.nn.functional as F
 from conftest import TINY
+from fastai.callback.fp16 import MixedPrecision
 from fastai.vision.all import Callback, DataLoaders, Learner
 from safetensors.torch import save_file
 
 from src.competition import get_folds
 from src.core import Variant, make_variant
 from src.training import Run, export, fit, get_learner, holdout_probs
+from src.training.precision import Bfloat16
 from src.training.callbacks.sampler import batch_images
 from src.vision import get_dls
 
@@ -59,6 +61,7 @@ def exported(data: Path, models: Path, variant: Variant, *cbs: Callback) -> Lear
 def untrained(data: Path, models: Path, variant: Variant) -> Learner:
     """A Learner that could be exported; training would not change what is shown with it."""
     learn = begun(run_of(data, models, variant), variant)
+    learn.remove_cbs([MixedPrecision, Bfloat16])  # as after a training
     learn.history.seconds = 1.25
     learn.history.outcome = {"epochs": 1, "planned": 1, "lr": 0.01, "accum": 1}
     return learn

@@ -19,6 +19,7 @@ from src.training.callbacks.epochs import CacheHoldout, EpochLog
 from src.training.callbacks.finder import find_lr
 from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
+from src.training.precision import Bfloat16, precision_cbs, precision_of
 from src.training.run import Run
 from src.training.schedule import Schedule, make_plan
 
@@ -31,9 +32,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         learn = vision_learner(
             dls, vision.timm_name(variant.arch), pretrained=bool(variant.pretrained),
             loss_func=CrossEntropyLossFlat(label_smoothing=variant.label_smoothing),
-            metrics=error_rate, cbs=[MixedPrecision()] if torch.cuda.is_available() else [],
-            ps=variant.dropout, **vision.create_kwargs(variant),
-            **vision.load_kwargs(variant, weights),
+            metrics=error_rate, cbs=precision_cbs(), ps=variant.dropout,
+            **vision.create_kwargs(variant), **vision.load_kwargs(variant, weights),
         )
         vision.require_loaded(learn.model[0], weights)
         vision.forget_file(learn.model[0], variant)
@@ -72,7 +72,7 @@ def fit(learn: Learner, variant: Variant, run: Run) -> Learner:
         _free(learn)
         checkpoint.load()
     learn.dls = loaders(used, variant.size)
-    learn.remove_cbs(MixedPrecision)
+    learn.remove_cbs([MixedPrecision, Bfloat16])
     drop_targets(learn)
     return learn
 
@@ -94,7 +94,8 @@ def _train(
     history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
     history.recorder = Recorder()  # a copy: predictions reset that of the Learner
     vars(history.recorder).update(vars(learn.recorder))
-    history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used}
+    history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used,
+                       "precision": precision_of(learn.cbs)}
     if v.snapshots != "none":
         history.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in ended)
 

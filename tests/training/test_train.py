@@ -5,7 +5,6 @@ import re
 
 import pytest
 import torch
-from fastai.callback.fp16 import MixedPrecision
 from fastai.vision.all import noop
 from small_training import Watch, begun, flat, loaders, run_of, tiny, train
 from torch import nn
@@ -48,14 +47,8 @@ def test_every_epoch_and_every_seed_shuffles_otherwise(competition_once, tmp_pat
     assert len(set(map(tuple, seen))) == 4
 
 
-@pytest.mark.parametrize("cuda", [True, False])
-def test_half_precision_is_used_on_cuda_only_and_convolutions_are_channels_last(
-    competition_once, tmp_path, monkeypatch, cuda
-):
-    dls = loaders(competition_once, tmp_path, tiny())
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    learn = get_learner(dls, tiny())
-    assert any(isinstance(cb, MixedPrecision) for cb in learn.cbs) == cuda
+def test_convolutions_are_channels_last(competition_once, tmp_path):
+    learn = get_learner(loaders(competition_once, tmp_path, tiny()), tiny())
     layers = [layer for layer in learn.model.modules() if isinstance(layer, nn.Conv2d)]
     weights = [layer.weight for layer in layers if layer.kernel_size != (1, 1)]
     assert weights
