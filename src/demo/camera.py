@@ -28,8 +28,13 @@ def second_photograph(
     # A field ends where the first camera's picture does: of it there are only nearer views.
     scale = rng.uniform(1 if field else 0.5, 1.3)
     image = photograph(label, leaves, size, None if field else _ground(rng, size, min(scale, 1)))
-    image = _expose(_nearer(image, rng, max(scale, 1)), rng)
-    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2.5) * min(size) / 480))
+    return photographed_again(image, rng, max(scale, 1))
+
+
+def photographed_again(image: Image.Image, rng: Rng, scale: float) -> tuple[Image.Image, int]:
+    """The second camera's photograph of `image`, `scale` times as near, and its JPEG quality."""
+    image = _expose(_nearer(image, rng, scale), rng)
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 2.5) * min(image.size) / 480))
     return image, int(rng.integers(25, 71))
 
 
