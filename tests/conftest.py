@@ -145,12 +145,13 @@ def trained_once(made_once, competition_once) -> Path:
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    """No loader processes, one thread: the models are tiny, the start of a process is not."""
+    """No loader processes, one thread, float32: tiny models, results to the last digit."""
     import torch
 
     from src.vision import loaders as data
 
     monkeypatch.setattr(data, "workers", lambda: 0)
+    monkeypatch.setattr("src.training.precision.computes_bf16", lambda: False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from src.competition import get_folds
 from src.core import Variant, make_variant
 from src.training import Run, export, fit, get_learner, holdout_probs
-from src.training.precision import Bfloat16
 from src.training.callbacks.sampler import batch_images
+from src.training.precision import Bfloat16
 from src.vision import get_dls
 
 

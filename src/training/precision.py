@@ -15,8 +15,12 @@ def precision_cbs() -> list[Callback]:
     if torch.cuda.is_available():
         bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return [MixedPrecision(AMPMode.BF16 if bf16 else AMPMode.FP16)]
-    bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return [Bfloat16()] if bf16 else []
+    return [Bfloat16()] if computes_bf16() else []
+
+
+def computes_bf16() -> bool:
+    """Whether the processor has instructions for bf16."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def precision_of(cbs: list[Callback]) -> str:

@@ -20,8 +20,7 @@ MACHINES = {  # what a machine has → what its trainings compute in
 def computes_bf16(monkeypatch, bf16: bool) -> None:
     """A processor without a GPU that computes in bf16, or one that does not."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr("src.training.precision.computes_bf16", lambda: bf16)
 
 
 class Types(Callback):
