@@ -69,6 +69,7 @@ class Variant:
     seed: int
     pretrained: bool | str
     min_scale: float
+    flip_vert: bool
     split: str
     augment: str
     cache: int
@@ -100,7 +101,7 @@ class Variant:
         for name in ("size", "item_size"):
             object.__setattr__(self, name, _written_one_way(getattr(self, name)))
         object.__setattr__(self, "sizes", ",".join(map(str, split_sizes(str(self.sizes)))))
-        for name in ("pretrained", "precompute"):
+        for name in ("pretrained", "precompute", "flip_vert"):
             object.__setattr__(self, name, yes_or_no(getattr(self, name)))
         check_record(self, _rules(self))
 

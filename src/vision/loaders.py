@@ -34,7 +34,8 @@ def batch_tfms(variant: Variant) -> list:
     if variant.augment == "fast":
         return [NormalizeBytes.from_stats(mean, std)]
     height, width = height_width(variant.item_size)
-    tfms = fastai.aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale)
+    tfms = fastai.aug_transforms(size=height_width(variant.size), min_scale=variant.min_scale,
+                                 flip_vert=variant.flip_vert)
     for tfm in tfms:
         if isinstance(tfm, fastai.RandomResizedCropGPU):
             tfm.ratio = (width / height,) * 2  # fastai's crops are squares, of a rectangle too

@@ -26,12 +26,13 @@ class Frame(NamedTuple):
     resize: str
     size: Size
     min_scale: float
+    flip_vert: bool = False
 
 
 def frame_of(variant: Variant) -> Frame:
     """How the model of `variant` sees photographs."""
     item_size, size = height_width(variant.item_size), height_width(variant.size)
-    return Frame(item_size, variant.resize, size, variant.min_scale)
+    return Frame(item_size, variant.resize, size, variant.min_scale, variant.flip_vert)
 
 
 class View(NamedTuple):
@@ -52,7 +53,8 @@ def view_rng(seed: int, image_id: str, number: int) -> np.random.Generator:
 def sample_view(rng: np.random.Generator, frame: Frame) -> View:
     """A random view with the distribution of fastai's training transforms."""
     at = rng.random(), rng.random()
-    flip = -1.0 if rng.random() < 0.5 else 1.0
+    flipped = rng.random() < 0.5
+    flip = int(rng.integers(8)) if flipped and frame.flip_vert else int(flipped)
     warp = _draw(rng, 0, -WARP, WARP), _draw(rng, 0, -WARP, WARP)
     degrees = _draw(rng, 0, -DEGREES, DEGREES)
     zoom = _draw(rng, 1, 1, ZOOM), rng.random(), rng.random()
@@ -68,7 +70,7 @@ def fixed_views(kind: str, frame: Frame) -> list[View]:
     flips: the mirror image; crops: corners and centre; rotations: by 90, 180 and 270 degrees.
     """
     if kind == "flips":
-        return [View(homography(frame, flip=-1.0))]
+        return [View(homography(frame, flip=1))]
     if kind == "rotations":
         return [View(homography(frame, degrees=degrees)) for degrees in (90, 180, 270)]
     height, width = frame.item_size
@@ -87,23 +89,23 @@ def random_box(rng: np.random.Generator, frame: Frame) -> Box:
 
 
 def homography(
-    frame: Frame, box: Box | None = None, flip: float = 1.0, warp: tuple[float, float] = (0.0, 0.0),
+    frame: Frame, box: Box | None = None, flip: int = 0, warp: tuple[float, float] = (0.0, 0.0),
     degrees: float = 0.0, zoom: tuple[float, float, float] = (1.0, 0.5, 0.5),
 ) -> np.ndarray:
     """3 × 3 matrix from a pixel of the view to the item image: crop, zoom, rotation, flip, warp.
 
-    Without `box` the whole item image; `zoom` is the factor and its centre, (x, y) from 0 to 1.
+    Without `box` the whole item image; `flip` is a number of `_dihedral`; `zoom` is the factor and
+    its centre, (x, y) from 0 to 1.
     """
     height, width = frame.item_size
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     scale = 1 / zoom[0]
     x, y = ((1 - scale) * (2 * place - 1) for place in zoom[1:])
-    affine = [  # as in fastai: the shift ignores the aspect, so a rectangle turns off-centre
-        [flip * cos * scale, flip * sin * scale * height / width, flip * (cos * x + sin * y)],
-        [-sin * scale * width / height, cos * scale, cos * y - sin * x],
-        [0, 0, 1],
-    ]
-    matrix = _warp(*warp) @ np.array(affine) @ _from_pixels(frame, box or (height, width, 0, 0))
+    turn = np.array([[cos, sin], [-sin, cos]])
+    affine = _dihedral(flip) @ np.column_stack([turn * scale, turn @ (x, y)])
+    affine *= [[1, height / width, 1], [width / height, 1, 1]]  # as in fastai: not of the shift
+    matrix = _warp(*warp) @ np.vstack([affine, [0, 0, 1]])
+    matrix = matrix @ _from_pixels(frame, box or (height, width, 0, 0))
     # fastai measures between the centres of the outer pixels, we between their outer edges.
     matrix[0] *= 1 - 1 / width
     matrix[1] *= 1 - 1 / height
@@ -112,6 +114,12 @@ def homography(
 
 def _draw(rng: np.random.Generator, neutral: float, low: float, high: float) -> float:
     return rng.uniform(low, high) if rng.random() < P_CHANGE else neutral
+
+
+def _dihedral(number: int) -> np.ndarray:
+    """One of the eight turns of a square, by bits: 1 mirrored, 2 upside down, 4 transposed."""
+    matrix = np.diag([-1.0 if number & 1 else 1.0, -1.0 if number & 2 else 1.0])
+    return matrix[:, ::-1] if number & 4 else matrix
 
 
 def _warp(x: float, y: float) -> np.ndarray:

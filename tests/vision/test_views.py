@@ -24,6 +24,7 @@ WHOLE = SQUISH._replace(min_scale=1.0)
 SMALL = Frame((160, 160), "squish", (40, 40), 0.5)
 OBLONG = Frame((160, 120), "rect", (40, 24), 0.5)
 FLAT = Frame((32, 128), "crop", (24, 96), 1.0)
+BITS = [0, 1, 2, 5, 3, 6, 4, 7]  # of fastai's turns of a square
 FACTS = ["mirrored", "area", "aspect", "angle", "x", "y"]
 
 
@@ -38,7 +39,7 @@ def variant_of(frame: Frame):
     """A recipe with this frame."""
     item_size, size = ("x".join(map(str, sides)) for sides in (frame.item_size, frame.size))
     return make_variant(arch="test_resnet", resize=frame.resize, item_size=item_size, size=size,
-                        min_scale=frame.min_scale)
+                        min_scale=frame.min_scale, flip_vert=frame.flip_vert)
 
 
 def resized(image: Image.Image, frame: Frame, at=None) -> Image.Image:
@@ -69,14 +70,14 @@ def seeded():
 @pytest.mark.parametrize("frame", [SQUISH, CROP, RECT, WHOLE, SMALL, OBLONG], ids=str)
 def test_the_same_draws_give_fastais_pixels(frame):
     rng, image = np.random.default_rng(3), photograph()
-    for _ in range(6):
+    for _ in range(12):
         at = (0.0, 1.0)
-        flip, degrees = rng.choice([-1.0, 1.0]), rng.uniform(-10, 10)
+        turn, degrees = int(rng.integers(8)), rng.uniform(-10, 10)
         warp, zoom = rng.uniform(-0.2, 0.2, 2), (rng.uniform(1, 1.1), *rng.random(2))
         height, width, top, left = box = views.random_box(rng, frame)
         sure = {"p": 1.0, "size": frame.size if frame.min_scale == 1 else None}
         tfms = [
-            fastai.Flip(draw=float(flip < 0), **sure),
+            fastai.Dihedral(draw=turn, **sure),
             fastai.Warp(draw_x=warp[0], draw_y=warp[1], **sure),
             fastai.Rotate(draw=degrees, **sure),
             fastai.Zoom(draw=zoom[0], draw_x=zoom[1], draw_y=zoom[2], **sure),
@@ -85,7 +86,7 @@ def test_the_same_draws_give_fastais_pixels(frame):
         x = fastai.setup_aug_tfms(tfms)[0](x, split_idx=0)
         if frame.min_scale < 1:
             x = x[..., top : top + height, left : left + width].affine_coord(sz=frame.size)
-        view = View(views.homography(frame, box, flip, warp, degrees, zoom), at)
+        view = View(views.homography(frame, box, BITS[turn], warp, degrees, zoom), at)
         ours = cut(shrink(image, frame), [view], frame) / 255
         assert (ours - x).abs().mean() < 2 / 255
         assert (ours - x).abs().max() < 32 / 255
@@ -160,13 +161,14 @@ def test_fixed_views_mirror_turn_and_cut_the_corners():
         assert (crop - image2tensor(part)).abs().mean() < 3
 
 
+@pytest.mark.parametrize("flip_vert", [False, True])
 @pytest.mark.parametrize("item_size", [(32, 32), (40, 30)], ids=["square", "oblong"])
-def test_areas_aspects_angles_and_places_are_distributed_as_fastais(item_size):
-    frame, (height, width) = Frame(item_size, "squish", item_size, 1.0), item_size
+def test_areas_aspects_angles_and_places_are_distributed_as_fastais(item_size, flip_vert):
+    frame, (height, width) = Frame(item_size, "squish", item_size, 1.0, flip_vert), item_size
     x = torch.linspace(-1, 1, width).expand(height, -1)
     y = torch.linspace(-1, 1, height)[:, None].expand(-1, width)
     ramps = TensorImage(torch.stack([x, y, x]).expand(N, -1, -1, -1).clone())
-    affine = fastai.aug_transforms(size=frame.size, max_lighting=0)[0]
+    affine = fastai.aug_transforms(size=frame.size, max_lighting=0, flip_vert=flip_vert)[0]
     places = [(15, 15), (18, 15), (15, 18)]
     theirs = affine(ramps, split_idx=0)[:, :2].double()
     theirs = np.stack([theirs[:, :, r, c] for c, r in places], 1)

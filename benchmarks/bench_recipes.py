@@ -1,0 +1,176 @@
+"""What a recipe is worth: out of fold, paired with the first of recipes.yaml, and its seconds.
+
+    python benchmarks/bench_recipes.py DATA WORK --arch tf_efficientnet_lite0 --size 96 [NAME ...]
+
+Each recipe of benchmarks/recipes.yaml, or those named and the first, is trained on the five folds
+of each seed, as many trainings at a time as there are cores, each on one. All images are predicted
+by the models that did not train on them: as they are, with TTA, and as a second camera would have
+photographed them (src/demo/camera.py, without other grounds). WORK keeps what is finished.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from src import competition, core, evidence
+
+RECIPES = Path(__file__).with_suffix("").parent / "recipes.yaml"
+FOLDS = range(5)
+WAYS = ("with TTA", "plain", "second camera")
+
+
+def main() -> None:
+    """The command: see the module's first lines."""
+    args = _parse()
+    if args.job:
+        return train(args, json.loads(args.job))
+    recipes = yaml.safe_load(RECIPES.read_text(encoding="utf-8"))
+    names = [next(iter(recipes)), *args.names]
+    names = list(dict.fromkeys(names if args.names else recipes))
+    jobs = [{"name": n, "fields": recipes[n], "seed": 42 + k}
+            for k in range(args.seeds) for n in names]
+    run_all([job for job in jobs if not finished(args, job).exists()])
+    print(table(args, names).to_markdown())
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="a competition's folder")
+    parser.add_argument("work", type=Path, help="a folder for what is finished")
+    parser.add_argument("names", nargs="*", help="recipes; all by default")
+    parser.add_argument("--arch", default="tf_efficientnet_lite0")
+    parser.add_argument("--pretrained", default="true", help="true, or a file of weights")
+    parser.add_argument("--size", default="96")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # of one process
+    return parser.parse_args()
+
+
+def finished(args: argparse.Namespace, job: dict) -> Path:
+    """The file of a finished job."""
+    return args.work / f"{args.arch}_{args.size}_{job['name']}_{job['seed']}.pkl"
+
+
+def run_all(jobs: list[dict]) -> None:
+    """Each job in a process of its own, on one of the cores."""
+    cores: SimpleQueue = SimpleQueue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+
+    def run(job: dict) -> None:
+        core = cores.get()
+        command = ["taskset", "-c", str(core), sys.executable, *sys.argv, "--job", json.dumps(job)]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                       stderr=subprocess.DEVNULL)
+        print(f"{job['name']}, seed {job['seed']}: {time.perf_counter() - start:.0f} s", flush=True)
+        cores.put(core)
+
+    with ThreadPoolExecutor(cores.qsize()) as pool:
+        list(pool.map(run, jobs))
+
+
+def train(args: argparse.Namespace, job: dict) -> None:
+    """All folds of one recipe and seed: predictions by way, and seconds of a processor."""
+    core.reuse_memory()
+    folder, parts, seconds = competition.find(str(args.data)), [], 0.0
+    file = finished(args, job)
+    models = args.work / file.stem
+    models.mkdir(parents=True, exist_ok=True)
+    for fold in FOLDS:
+        variant = core.make_variant(arch=args.arch, pretrained=args.pretrained, size=args.size,
+                                    fold=fold, seed=job["seed"], **job["fields"])
+        tables, took = train_fold(folder, models, args.work, variant)
+        parts.append(pd.concat(tables, axis=1))
+        seconds += took
+    table = pd.concat(parts)
+    table.attrs["seconds"] = seconds
+    with core.atomic_path(file) as temporary:
+        table.to_pickle(temporary)
+
+
+def train_fold(
+    folder: Path, models: Path, work: Path, variant: core.Variant
+) -> tuple[dict[str, pd.DataFrame], float]:
+    """The hold-out's predictions by way, and the seconds of a processor of the training."""
+    from src import vision
+    from src.predict import predict
+    from src.training import Run, fit, get_learner, holdout_probs
+
+    folds = competition.get_folds(folder, variant.seed, models, variant.split)
+    start = processor()
+    run = Run(folder, models, "bench", folds, time.monotonic())
+    learn = fit(get_learner(vision.get_dls(folder, folds, variant), variant), variant, run)
+    took = processor() - start
+    tables = holdout_probs(learn, variant)
+    files = shifted(competition.train_paths(folder)[folds == variant.fold], work / "shifted")
+    plain = replace(variant, tta="none")
+    other = predict({"model": learn}, {"model": plain}, files)["model"]["plain"]
+    for left in models.glob(".*.checkpoint"):
+        left.unlink()
+    ways = evidence.blend(tables, variant.beta), tables["plain"], other
+    return dict(zip(WAYS, ways, strict=True)), took
+
+
+def processor() -> float:
+    """Seconds of a processor of this process and those it has waited for, its loaders."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in used)
+
+
+def shifted(files: pd.Series, folder: Path) -> dict[str, Path]:
+    """The second camera's photographs of `files`, always the same, made once."""
+    from src.demo.camera import photographed_again
+
+    copies = {name: folder / f"{Path(name).stem}.jpg" for name in files.index}
+    folder.mkdir(exist_ok=True)
+    for name, copy in copies.items():
+        if not copy.exists():
+            rng = np.random.default_rng([2, int(Path(name).stem)])
+            photo = Image.open(files[name]).convert("RGB")
+            image, quality = photographed_again(photo, rng, rng.uniform(1, 1.3))
+            with core.atomic_path(copy) as temporary:
+                image.save(temporary, "JPEG", quality=quality)
+    return copies
+
+
+def table(args: argparse.Namespace, names: list[str]) -> pd.DataFrame:
+    """Wrong by way, the paired difference to the first recipe, and the seconds of each."""
+    labels = competition.train_table(competition.find(str(args.data))).label
+    seeds = range(42, 42 + args.seeds)
+    runs = {n: [pd.read_pickle(finished(args, {"name": n, "seed": s})) for s in seeds]
+            for n in names}
+    rows = {}
+    for name, found in runs.items():
+        row = {}
+        for way in WAYS:
+            pairs = [(new[way], old[way]) for new, old in zip(found, runs[names[0]], strict=True)]
+            wrong = sum(evidence.wrong_of(new, labels)[0] for new, _ in pairs)
+            c, _ = evidence.compare_repeats(pairs, labels)
+            gain = "" if name == names[0] else f", {evidence.gain_phrase(c)}"
+            row[f"wrong, {way}"] = f"{wrong:,}{gain}"
+        seconds = [sum(run.attrs["seconds"] for run in runs[n]) for n in (name, names[0])]
+        row["processor time"] = f"{seconds[0]:,.0f} s, {seconds[0] / seconds[1]:.2f} ×"
+        rows[name] = row
+    return pd.DataFrame(rows).T
+
+
+if __name__ == "__main__":
+    core.command(main)
