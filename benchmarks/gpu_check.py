@@ -19,14 +19,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 from bench_gpu import CUDA, Row, Scale, begin, command, forget, throughput, train, tta
-from fastai.callback.fp16 import MixedPrecision
-from fastai.vision.all import Callback, Learner
+from fastai.vision.all import Callback
 
 from src import bundle, competition, evidence, vision
 from src.core import Variant, make_variant
 from src.predict import predict
 from src.training import export, fit, holdout_probs
 from src.training.export import PARITY, full_precision
+from src.training.precision import precision_of
 from src.vision.pixels import cut_on_gpu
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -38,19 +38,13 @@ def peak_mb() -> int:
     return int(torch.cuda.max_memory_allocated() / 2**20)
 
 
-def precision(learn: Learner) -> str:
-    """What `learn` will be trained in: fp16, bf16 or fp32."""
-    modes = [cb.amp_mode.value for cb in learn.cbs if isinstance(cb, MixedPrecision)]
-    return modes[0] if modes else "fp32"
-
-
 def exports(place: Path, scale: Scale) -> Iterator[Row]:
     """Train, export, reload: the same probabilities; and the peak memory in the card."""
     for recipe in scale.exported:
         forget()
         variant = make_variant(**scale.recipe | recipe)
         learn, run = begin(place / "small", place / "exports", variant)
-        trained_in = precision(learn)
+        trained_in = precision_of(learn.cbs)
         fit(learn, variant, run)
         least, tables = peak_mb(), holdout_probs(learn, variant)
         export(learn, variant, tables, run)
