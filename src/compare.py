@@ -1,9 +1,12 @@
 """Two rows of params.yaml, trained over the same seeds, and their paired difference in images.
 
     python -m src.compare vit_small_squish_224 vit_small_mixup --seeds 5
+    python -m src.compare vit_small_squish_224 vit_small_mixup --seeds 2 --out-of-fold
 
-Each seed has its own split, the same for both rows. What is finished in models/ is taken from
-there; what is trained for the comparison is written to models/compare/ and joins no ensemble.
+Each seed has its own split, the same for both rows; one fold of it is held out, or with
+--out-of-fold each in turn, so that every image is predicted by a model that did not see it. What
+is finished in models/ is taken from there; what is trained for the comparison is written to
+models/compare/ and joins no ensemble.
 """
 
 import argparse
@@ -27,13 +30,15 @@ class Repeat(NamedTuple):
     held_out: str  # the fingerprint of its hold-out
 
 
-def plan(row: Variant, seeds: int, folder: Path) -> list[Repeat]:
-    """`row` at each of the seeds; refused, before anything is trained, if one cannot be."""
+def plan(row: Variant, seeds: int, folder: Path, out_of_fold: bool = False) -> list[Repeat]:
+    """`row` at each of the seeds, on its fold or all; refused before any work if it cannot be."""
     from src.vision import backbone, weights  # both need torch
 
     backbone.check_arch(row)
     competition.read_corrections(row, folder)
-    repeats = [_repeat(replace(row, seed=row.seed + number), folder) for number in range(seeds)]
+    folds = range(competition.FOLDS) if out_of_fold else [row.fold]
+    repeats = [_repeat(replace(row, seed=row.seed + number, fold=fold), folder)
+               for number in range(seeds) for fold in folds]
     if not all(repeat.done for repeat in repeats):
         weights.find(row)
     return repeats
@@ -104,7 +109,7 @@ def report(old: list[Repeat], new: list[Repeat], folder: Path) -> None:
         c, _ = evidence.compare_repeats(pairs[-1:], labels)
         after, before = (evidence.wrong_of(table, labels)[0] for table in pairs[-1])
         gain = f"{before} → {after} of {c.images:,} wrong, {evidence.gain_phrase(c)}"
-        print(f"seed {repeat[1].variant.seed}: {gain}", flush=True)
+        print(f"seed {repeat[1].variant.seed}, fold {repeat[1].variant.fold}: {gain}", flush=True)
     images = set().union(*(table.index for table, _ in pairs))
     c, log_loss = evidence.compare_repeats(pairs, labels)
     before, after = old[0].variant.name, new[0].variant.name
@@ -126,6 +131,7 @@ def main() -> None:
     parser.add_argument("old", metavar="A", help="the row to compare with")
     parser.add_argument("new", metavar="B", help="the row that may be better")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from that of A on (5)")
+    parser.add_argument("--out-of-fold", action="store_true", help="hold out every fold in turn")
     parser.add_argument("--data", default="", help="the competition's folder")
     args = parser.parse_args()
     rows = find_variants([args.old, args.new])
@@ -134,7 +140,7 @@ def main() -> None:
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds} must be 1 or more")
     folder = competition.find(args.data)
-    old, new = (plan(row, args.seeds, folder) for row in rows)
+    old, new = (plan(row, args.seeds, folder, args.out_of_fold) for row in rows)
     require_distinct_holdouts(old, new)
     report(old, new, folder)
 

@@ -68,8 +68,8 @@ def test_both_rows_are_trained_once_over_the_same_seeds_apart_from_the_members(
     assert trained == [(n, "compare") for n in (B.name, A.name, f"{A.name}_seed43")]
     lines = [line for line in answer.stdout.splitlines() if not line.endswith("training")]
     assert lines[:3] == [
-        "seed 42: 2 → 0 of 6 wrong, +2 (95 % −1 … +2, p 0.5)",
-        "seed 43: 1 → 2 of 6 wrong, −1 (95 % −1 … 0, p 1)",
+        "seed 42, fold 0: 2 → 0 of 6 wrong, +2 (95 % −1 … +2, p 0.5)",
+        "seed 43, fold 0: 1 → 2 of 6 wrong, −1 (95 % −1 … 0, p 1)",
         f"{A.name} → {B.name}: 12 predictions of 11 images",
     ]
     assert lines[3].startswith("+1 predictions (95 % ") and "no evidence of" in lines[3]
@@ -77,6 +77,18 @@ def test_both_rows_are_trained_once_over_the_same_seeds_apart_from_the_members(
     before = snapshot(tmp_path / "models")
     assert call(compare.main, A.name, B.name, "--seeds", "2").stdout.splitlines() == lines
     assert len(trained) == 3 and snapshot(tmp_path / "models") == before
+
+
+def test_out_of_fold_every_image_is_held_out_once_for_each_seed(
+    data, rows_are, tmp_path, monkeypatch
+):
+    folds = [A.name, *(f"{A.name}_fold{number}" for number in range(1, 5))]
+    trained = train_as(monkeypatch, {folds[1]: 1, folds[4]: 2})
+    answer = call(compare.main, A.name, B.name, "--seeds", "1", "--out-of-fold")
+    assert answer.returncode == 0, answer.stderr
+    assert [name for name, _ in trained if name.startswith(A.name)] == folds
+    assert "seed 42, fold 4: 2 → 0 of 6 wrong" in answer.stdout
+    assert f"{A.name} → {B.name}: 30 predictions of 30 images" in answer.stdout
 
 
 def test_a_row_of_fast_views_is_trained_by_the_notebook_which_leaves_no_process(

@@ -9,6 +9,6 @@ from src.competition.dataset import (
     candidates, classes, find, is_drawn, missing_parts, sample, solution, test_fingerprint,
     test_paths, train_fingerprint, train_paths, train_table,
 )  # fmt: skip
-from src.competition.folds import digest, folds_path, get_folds, holdout_digest
+from src.competition.folds import FOLDS, digest, folds_path, get_folds, holdout_digest
 from src.competition.images import problem_of, require_images, to_rgb
 from src.competition.tables import internal_names, own_names, read_csv, some
