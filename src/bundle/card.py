@@ -18,6 +18,8 @@ CARD_KEYS = {
     "classes": list,
     "bytes": int,
 }
+# Fields that older cards lack, and what their trainings did.
+LATER = {"flip_vert": False, "augment": "fastai", "lr_mult": 100.0}
 
 
 def pkl_path(models: Path, name: str) -> Path:
@@ -57,6 +59,7 @@ def read_card(models: Path, name: str, trust: bool = False) -> dict[str, Any]:
         card = {}
     if wrong := [key for key, kind in CARD_KEYS.items() if not isinstance(card.get(key), kind)]:
         raise UserError(f"{path} is no model card ({', '.join(wrong)} missing or wrong)", remedy)
+    card["variant"] = LATER | card["variant"]
     if card["name"] != name:
         raise UserError(f"{path} is a copy of the card of {card['name']}", "give it that name back")
     if not pkl.is_file():

@@ -41,11 +41,13 @@ def test_other_settings_of_tta_need_no_training_and_the_command_is_named(models,
         bundle.is_done(make_variant(**RECIPE | {"views": 8, "lr": 0.03}), models, images)
 
 
-def test_an_older_card_has_the_defaults_of_the_fields_it_lacks(models, images):
+def test_an_older_card_lacks_fields_and_was_trained_without_them(models, images):
     card = bundle.read_card(models, make_variant(**RECIPE).name)
-    del card["variant"]["split"]
+    del card["variant"]["split"], card["variant"]["flip_vert"]
     bundle.write_card(models, card)
     assert bundle.is_done(make_variant(**RECIPE), models, images)
+    with pytest.raises(UserError, match="another recipe .flip_vert False → True"):
+        bundle.is_done(make_variant(**RECIPE, flip_vert=True), models, images)
 
 
 def test_predictions_are_stale_when_missing_or_by_another_model_or_of_other_images(tmp_path, data):
