@@ -1,4 +1,4 @@
-"""What a recipe is worth: out of fold, paired with the first of recipes.yaml, and its seconds.
+"""What a recipe gains: out of fold, paired with the first of recipes.yaml, and its seconds.
 
     python benchmarks/bench_recipes.py DATA WORK --arch tf_efficientnet_lite0 --size 96 [NAME ...]
 
@@ -20,8 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import pandas as pd
@@ -30,7 +29,7 @@ from PIL import Image
 
 from src import competition, core, evidence
 
-RECIPES = Path(__file__).with_suffix("").parent / "recipes.yaml"
+RECIPES = Path(__file__).with_name("recipes.yaml")
 FOLDS = range(5)
 WAYS = ("with TTA", "plain", "second camera")
 
@@ -46,7 +45,7 @@ def main() -> None:
     jobs = [{"name": n, "fields": recipes[n], "seed": 42 + k}
             for k in range(args.seeds) for n in names]
     run_all([job for job in jobs if not finished(args, job).exists()])
-    print(table(args, names).to_markdown())
+    print_table(args, names)
 
 
 def _parse() -> argparse.Namespace:
@@ -70,20 +69,22 @@ def finished(args: argparse.Namespace, job: dict) -> Path:
 
 def run_all(jobs: list[dict]) -> None:
     """Each job in a process of its own, on one of the cores."""
-    cores: SimpleQueue = SimpleQueue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
+    free: SimpleQueue = SimpleQueue()
+    for number in sorted(os.sched_getaffinity(0)):
+        free.put(number)
 
     def run(job: dict) -> None:
-        core = cores.get()
-        command = ["taskset", "-c", str(core), sys.executable, *sys.argv, "--job", json.dumps(job)]
+        """One job on the next free core."""
+        number = free.get()
+        command = [sys.executable, *sys.argv, "--job", json.dumps(job)]
         start = time.perf_counter()
-        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-                       stderr=subprocess.DEVNULL)
+        subprocess.run(["taskset", "-c", str(number), *command], check=True,
+                       env=os.environ | {"OMP_NUM_THREADS": "1"},
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         print(f"{job['name']}, seed {job['seed']}: {time.perf_counter() - start:.0f} s", flush=True)
-        cores.put(core)
+        free.put(number)
 
-    with ThreadPoolExecutor(cores.qsize()) as pool:
+    with ThreadPoolExecutor(free.qsize()) as pool:
         list(pool.map(run, jobs))
 
 
@@ -151,25 +152,29 @@ def shifted(files: pd.Series, folder: Path) -> dict[str, Path]:
     return copies
 
 
-def table(args: argparse.Namespace, names: list[str]) -> pd.DataFrame:
+def print_table(args: argparse.Namespace, names: list[str]) -> None:
     """Wrong by way, the paired difference to the first recipe, and the seconds of each."""
     labels = competition.train_table(competition.find(str(args.data))).label
-    seeds = range(42, 42 + args.seeds)
-    runs = {n: [pd.read_pickle(finished(args, {"name": n, "seed": s})) for s in seeds]
-            for n in names}
-    rows = {}
+    runs = {n: [pd.read_pickle(finished(args, {"name": n, "seed": 42 + number}))
+                for number in range(args.seeds)] for n in names}
+    first = runs[names[0]]
+    predictions = sum(len(run) for run in first)
+    print(f"{args.arch} at {args.size} px, {predictions:,} predictions of {len(labels):,} images\n")
+    print(f"| recipe | {' | '.join(f'wrong, {way}' for way in WAYS)} | processor time |")
+    print("|---|" + "---|" * (len(WAYS) + 1))
     for name, found in runs.items():
-        row = {}
-        for way in WAYS:
-            pairs = [(new[way], old[way]) for new, old in zip(found, runs[names[0]], strict=True)]
-            wrong = sum(evidence.wrong_of(new, labels)[0] for new, _ in pairs)
-            c, _ = evidence.compare_repeats(pairs, labels)
-            gain = "" if name == names[0] else f", {evidence.gain_phrase(c)}"
-            row[f"wrong, {way}"] = f"{wrong:,}{gain}"
-        seconds = [sum(run.attrs["seconds"] for run in runs[n]) for n in (name, names[0])]
-        row["processor time"] = f"{seconds[0]:,.0f} s, {seconds[0] / seconds[1]:.2f} ×"
-        rows[name] = row
-    return pd.DataFrame(rows).T
+        cells = [cell([(new[way], old[way]) for new, old in zip(found, first, strict=True)],
+                      labels, name == names[0]) for way in WAYS]
+        seconds, least = (sum(run.attrs["seconds"] for run in each) for each in (found, first))
+        time_cell = f"{seconds:,.0f} s, {seconds / least:.2f} ×"
+        print(f"| {name} | {' | '.join(cells)} | {time_cell} |")
+
+
+def cell(pairs: list[tuple[pd.DataFrame, pd.DataFrame]], labels: pd.Series, first: bool) -> str:
+    """The wrong predictions of the new ones; unless it is the first, what they gain."""
+    wrong = f"{sum(evidence.wrong_of(new, labels)[0] for new, _ in pairs):,}"
+    gain = evidence.gain_phrase(evidence.compare_repeats(pairs, labels)[0])
+    return wrong if first else f"{wrong}, {gain}"
 
 
 if __name__ == "__main__":
