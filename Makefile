@@ -6,7 +6,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := $(CURDIR)/demo
-DEMO_ROWS := test_convnext_squish_96 test_vit_squish_96 test_resnet_squish_96
+DEMO_ROWS := tf_efficientnet_lite1_crop_96 tf_efficientnet_lite0_squish_96 \
+             tf_efficientnet_lite0_pad_96
 
 .PHONY: env test demo gpu-check $(DEMO_ROWS)
 

@@ -12,7 +12,7 @@ from conftest import ROOT, run
 from src.core import load_variants
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ROW = "test_vit_squish_96"
+ROW = "tf_efficientnet_lite0_squish_96"
 
 
 def blocks() -> list[str]:

@@ -16,6 +16,8 @@ from src.core import config, load_params, make_variant
 
 DONE = make_variant(**TINY)  # the test_resnet of the `work` fixture
 
+ROW = "tf_efficientnet_lite0_squish_96"  # of the demo
+
 
 def tiny(**changes):
     return make_variant(**TINY | changes)
@@ -54,9 +56,9 @@ def test_an_unknown_row_is_one_line_with_the_nearest():
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["test_vit_squish_96", "zzz"], "no row 'zzz'"),
+        ([ROW, "zzz"], "no row 'zzz'"),
         ([], "vit_small_squish_224"),
-        (["test_vit_squish_96", "--data", "/none"], "no competition in"),
+        ([ROW, "--data", "/none"], "no competition in"),
     ],
 )
 def test_a_mistake_is_refused_before_any_training(monkeypatch, words, part):
@@ -68,7 +70,7 @@ def test_rows_named_are_the_rows_trained_and_all_are_those_of_variants(monkeypat
     monkeypatch.setattr(run, "train", lambda rows, *_: [variant.name for variant in rows])
     for words, names in (
         (["--all"], list(load_params()["variants"])),  # without the demo's
-        (["test_vit_squish_96", "vit_small_pad_224"], ["test_vit_squish_96", "vit_small_pad_224"]),
+        ([ROW, "vit_small_pad_224"], [ROW, "vit_small_pad_224"]),
     ):
         trained = refusal(command, monkeypatch, *words)  # all of them "fail"
         assert trained == f"{len(names)} of {len(names)} variants failed; first: {names[0]}"

@@ -18,7 +18,7 @@ from src.core import load_variants
 from tests.conftest import draw_competition
 from tests.kaggle_user import SLUG, call, folder_of, run, zip_of
 
-ROW = "test_resnet_squish_96"  # of the demo: three epochs
+ROW = "tf_efficientnet_lite0_squish_96"  # of the demo
 
 
 def kaggles_machine(kaggle, home, request):
@@ -56,7 +56,7 @@ def kaggles_marks(answers, csv):
 
 @pytest.mark.usefixtures("in_this_process")
 def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_path):
-    drawn = draw_competition(tmp_path / "drawn", each=150)
+    drawn = draw_competition(tmp_path / "drawn", each=60)
     answers = pd.read_csv(drawn / "solution.csv").set_index("image_id").label
     paths = [path for path in drawn.rglob("*") if path.is_file() and path.stem != "solution"]
     kaggle.archive = zip_of({str(p.relative_to(drawn)): p.read_bytes() for p in paths})
@@ -73,7 +73,7 @@ def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_pat
     done = run(kaggle, tmp_path, f"push {ROW}")
     assert done.returncode == 0 and "running" in done.stdout, done.stderr
     executed = (tmp_path / "executed.ipynb").read_text(encoding="utf-8")
-    assert f"{ROW}: resuming after epoch 1 of 3" in executed
+    assert f"{ROW}: resuming after epoch 1 of 5" in executed
     models = tmp_path / "work" / "models"
     output = {path.name for path in (tmp_path / "working").rglob("*") if path.is_file()}
     (folds,) = models.glob("folds_*")
@@ -82,7 +82,7 @@ def test_the_whole_loop_from_download_to_the_score_in_the_ledger(kaggle, tmp_pat
     assert output == ours | {folds.name, "push.json"}
     card = bundle.read_card(models, ROW)
     facts = card["training"]["epochs"], card["variant"], card["notebook"]
-    assert facts == (3, row.recipe, "paddy_train")
+    assert facts == (5, row.recipe, "paddy_train")
 
     done = call(kaggle, tmp_path, [sys.executable, "-m", "src.ensemble"])
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,8 +38,8 @@ def test_every_key_of_params_yaml_is_the_name_its_row_derives():
     assert list(variants) == [*load_params()["variants"], *load_params()["demo"]]
     assert not any("." in key for key in variants), "DVC reads dots as paths"
     demo = [variants[key] for key in load_params()["demo"]]
-    assert [row.arch for row in demo] == ["test_convnext", "test_vit", "test_resnet"]
-    assert not any(row.pretrained for row in demo)
+    assert {row.resize for row in demo} == {"squish", "crop", "pad"}
+    assert all(row.pretrained is True for row in demo)
 
 
 @pytest.mark.parametrize("arch", [
