@@ -30,7 +30,7 @@ demo: export PADDY_WORK := $(DEMO)
 demo: export PADDY_DATA := $(DEMO)/data
 demo: env
 	$(BIN)/python -m src.demo $(DEMO)/data
-	$(MAKE) --no-print-directory --jobs 2 $(DEMO_ROWS)
+	$(MAKE) --no-print-directory --jobs 3 $(DEMO_ROWS)
 	$(BIN)/python -m src.ensemble
 	@echo
 	@echo "models, cards and predictions   demo/models/"
@@ -38,7 +38,7 @@ demo: env
 	@echo "submission and its origin       demo/submissions/"
 	@echo "other commands on the demo      export PADDY_WORK=$(DEMO) PADDY_DATA=$(DEMO)/data"
 
-# Two rows side by side, each on one thread: a model this small keeps no second core busy.
+# All rows side by side, each on one thread: a model this small keeps no second core busy.
 $(DEMO_ROWS): export OMP_NUM_THREADS := 1
 $(DEMO_ROWS):
 	$(BIN)/python -m src.run $@
