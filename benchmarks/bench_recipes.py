@@ -5,7 +5,7 @@
 Each recipe of benchmarks/recipes.yaml, or those named and the first, is trained on the five folds
 of each seed, as many trainings at a time as there are cores, each on one. All images are predicted
 by the models that did not train on them: as they are, with TTA, and as a second camera would have
-photographed them (src/demo/camera.py, without other grounds). WORK keeps what is finished.
+photographed them (src/demo/camera.py, without other grounds). What is finished is read from WORK.
 """
 
 import argparse
