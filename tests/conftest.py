@@ -26,6 +26,7 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
     "bs": 8,
     "pretrained": False,
     "views": 2,
+    "label_smoothing": 0.1,  # a model too sure predicts all views alike
 }
 
 # A worker takes the next file when it is through with one: long ones last would keep it alone.

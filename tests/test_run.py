@@ -153,7 +153,7 @@ def test_only_what_differs_from_the_cell_is_given_to_the_notebook(monkeypatch, o
     given = run.changes(path, DONE.recipe | places)
     assert given == {
         "arch": "test_resnet", "item_size": 48, "size": 32, "epochs": 3, "lr": 0.02, "bs": 8,
-        "pretrained": False, "views": 2, "data": "/photographs",
+        "pretrained": False, "views": 2, "label_smoothing": 0.1, "data": "/photographs",
     }
     # The defaults of params.yaml may be edited, the cell's stand in the notebook: they decide.
     edited = (ROOT / "params.yaml").read_text().replace("  epochs: 12\n", "  epochs: 20\n")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from src.core.output import protect
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
+ROWS = ("variants", "published", "demo")  # sections of params.yaml whose rows are variants
 DEMO_MARKER = "demo.json"  # in a data folder: src/demo drew what is in it
 
 
@@ -95,10 +97,10 @@ def load_params() -> dict[str, Any]:
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise UserError(f"params.yaml is no readable YAML ({problem}); fix that line") from error
-    for name in ("train", "predict", "variants", "demo", "competition"):
+    for name in ("competition", "train", "predict", *ROWS):
         if not isinstance(params, dict) or not isinstance(params.get(name), dict):
             raise UserError(f"params.yaml has no section {name!r}; write it there")
-    for key, row in (params["variants"] | params["demo"]).items():
+    for key, row in chain.from_iterable(params[name].items() for name in ROWS):
         if not isinstance(row, dict):
             raise UserError(f"params.yaml: row {key!r} has no fields; write {{arch: vit_small}}")
     return params

@@ -3,9 +3,10 @@
 import math
 import re
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
-from src.core.config import UserError, load_params, nearest, require_once
+from src.core.config import ROWS, UserError, load_params, nearest, require_once
 from src.core.facts import OTHER, Rules, check_record, load_facts, make_record
 
 CHOICES = {
@@ -22,10 +23,11 @@ LONGEST = 10_000  # epochs; more is a slip
 RANGES = {
     "epochs": (1, LONGEST), "freeze_epochs": (0, LONGEST), "cycles": (1, 100),
     "cycle_len": (1, LONGEST), "cycle_mult": (1, 100), "seed": (0, 2**32 - 1),
-    "min_scale": (0.001, 1), "views": (1, 1000), "beta": (0, 1), "lr_mult": (1, 1e6),
+    "min_scale": (0.001, 1), "views": (1, 1000), "beta": (0, 1),
     "label_smoothing": (0, 0.999), "mixup": (0, 1000), "cutmix": (0, 1000), "dropout": (0, 0.999),
     "ema": (0, 0.999999), "time_limit": (0, 1e6),
 }  # fmt: skip
+BY_FAMILY = "family"  # instead of lr_mult: that of the architecture's family
 FIND = "find"  # instead of a learning rate: look for one
 FEWEST = 2  # images in a batch: the batch norm of the head cannot do with one
 
@@ -79,7 +81,7 @@ class Variant:
     cycle_mult: int
     snapshots: str
     freeze_epochs: int
-    lr_mult: float
+    lr_mult: float | str
     label_smoothing: float
     mixup: float
     cutmix: float
@@ -142,6 +144,8 @@ def _rules(v: Variant) -> Rules:
     yield min(height_width(v.item_size)) >= 16, f"item_size={v.item_size} must be 16 or more"
     yield (v.lr == FIND or (not isinstance(v.lr, str) and 0 < v.lr < 10),
            f"lr={v.lr!r} must be above 0 and below 10, or {FIND}; 0.01 is usual")
+    yield (v.lr_mult == BY_FAMILY or (not isinstance(v.lr_mult, str) and 1 <= v.lr_mult <= 1e6),
+           f"lr_mult={v.lr_mult!r} must be from 1 to 1000000, or {BY_FAMILY}")
     yield (v.accum >= 1 and v.bs % v.accum == 0 and v.bs // v.accum >= FEWEST,
            f"accum={v.accum} must divide bs={v.bs} into batches of {FEWEST} images or more")
     yield v.fold in (0, 1, 2, 3, 4, "all"), f"fold={v.fold!r} must be 0, 1, 2, 3, 4 or all"
@@ -194,7 +198,7 @@ def make_variant(**changes: Any) -> Variant:
 def load_variants() -> dict[str, Variant]:
     """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
     variants = {}
-    for key, row in (load_params()["variants"] | load_params()["demo"]).items():
+    for key, row in chain.from_iterable(load_params()[name].items() for name in ROWS):
         try:
             variants[key] = variant = make_variant(**row)
         except UserError as error:

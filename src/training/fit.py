@@ -21,7 +21,7 @@ from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
 from src.training.precision import Bfloat16, precision_cbs, precision_of
 from src.training.run import Run
-from src.training.schedule import Schedule, make_plan
+from src.training.schedule import Schedule, lr_mult, make_plan
 
 
 def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
@@ -43,7 +43,7 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
     # For figures and card: the source of the weights, the search for a rate, the seconds, and as
-    # outcome epochs, planned, lr, accum, snapshots. `fit` adds recorder and sizes of the epochs.
+    # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs.
     learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=0.0, outcome={})
     return learn
 
@@ -95,7 +95,7 @@ def _train(
     history.recorder = Recorder()  # a copy: predictions reset that of the Learner
     vars(history.recorder).update(vars(learn.recorder))
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used,
-                       "precision": precision_of(learn.cbs)}
+                       "lr_mult": lr_mult(v), "precision": precision_of(learn.cbs)}
     if v.snapshots != "none":
         history.outcome["snapshots"] = sum(epoch.ends_cycle for epoch in ended)
 

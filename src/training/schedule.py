@@ -7,10 +7,14 @@ from typing import Any, NamedTuple
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
 from fastai.vision.all import Callback, TfmdDL, set_seed
 
-from src.core import Variant, split_sizes
+from src import vision
+from src.core import BY_FAMILY, Variant, split_sizes
 
 Curve = Callable[[float], float]  # of the finished share of a phase, 0 to 1
 FROZEN_MULT = 10  # the batch norms of a frozen body learn ten times slower, as in fastai
+# How much slower the backbone learns than the head, by family, as measured (docs/recipes.md);
+# families that were not measured learn as in fastai.
+LR_MULTS, FASTAI_MULT = {"efficientnet": 3.0}, 100.0
 EPOCHS_PER_SEED = 100_000  # no epoch of one seed draws the random numbers of another seed's
 
 
@@ -45,13 +49,22 @@ def make_plan(v: Variant) -> list[Epoch]:
     sizes = split_sizes(v.sizes) or [v.size]
     head = _cycle(v.freeze_epochs, v.lr, 0.99, 25, FROZEN_MULT)._replace(frozen=True)
     plan = [Epoch(head, number, sizes[0]) for number in range(head.epochs) if v.pretrained]
-    # Random weights have nothing to protect: one cycle, all layer groups at the same rate.
+    # Random weights have nothing to protect: one cycle.
     name = v.schedule if v.pretrained or v.schedule == "sgdr" else "one_cycle"
-    phases = SCHEDULES[name](v, v.lr_mult if v.pretrained else 1)
+    phases = SCHEDULES[name](v, lr_mult(v))
     epochs = [(phase, number) for phase in phases for number in range(phase.epochs)]
     for n, (phase, number) in enumerate(epochs):
         plan.append(Epoch(phase, number, sizes[n * len(sizes) // len(epochs)]))
     return plan
+
+
+def lr_mult(v: Variant) -> float:
+    """How many times slower each layer group learns than the next; random weights: not slower."""
+    if not v.pretrained:
+        return 1.0
+    if v.lr_mult != BY_FAMILY:
+        return v.lr_mult
+    return LR_MULTS.get(vision.backbone.family(v.arch), FASTAI_MULT)
 
 
 def _cycle(epochs: int, lr: float, warm: float, div: float, mult: float) -> Phase:

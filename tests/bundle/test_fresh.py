@@ -43,11 +43,13 @@ def test_other_settings_of_tta_need_no_training_and_the_command_is_named(models,
 
 def test_an_older_card_lacks_fields_and_was_trained_without_them(models, images):
     card = bundle.read_card(models, make_variant(**RECIPE).name)
-    del card["variant"]["split"], card["variant"]["flip_vert"]
+    for name in ("split", "flip_vert", "augment", "lr_mult"):
+        del card["variant"][name]
     bundle.write_card(models, card)
-    assert bundle.is_done(make_variant(**RECIPE), models, images)
+    older = RECIPE | {"flip_vert": False, "augment": "fastai", "lr_mult": 100}
+    assert bundle.is_done(make_variant(**older), models, images)
     with pytest.raises(UserError, match="another recipe .flip_vert False → True"):
-        bundle.is_done(make_variant(**RECIPE, flip_vert=True), models, images)
+        bundle.is_done(make_variant(**older | {"flip_vert": True}), models, images)
 
 
 def test_predictions_are_stale_when_missing_or_by_another_model_or_of_other_images(tmp_path, data):

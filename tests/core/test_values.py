@@ -24,7 +24,7 @@ def test_an_unknown_choice_is_refused_with_the_known_ones(name):
 OUTSIDE = {
     "epochs": (0, 10_001), "freeze_epochs": (-1, 10_001), "cycles": (0, 10**9), "cycle_len": (0,),
     "cycle_mult": (0,), "seed": (-1, 2**32), "min_scale": (0, 1.1), "views": (0,),
-    "beta": (-0.1, 1.1), "lr_mult": (0.5, INF), "label_smoothing": (-0.1, 1, NAN),
+    "beta": (-0.1, 1.1), "lr_mult": (0.5, INF, NAN, "3"), "label_smoothing": (-0.1, 1, NAN),
     "mixup": (-0.1, INF), "cutmix": (-0.1, INF), "dropout": (-0.1, 1), "ema": (-0.1, 1),
     "time_limit": (-1, NAN, INF), "lr": (0, 10, NAN, "0.01"), "fold": (-1, 5, "3"),
     "item_size": (8,), "arch": (" ",), "desc": ("a.b", "a b", "a\n", "a" * 101),
@@ -39,7 +39,8 @@ def test_values_outside_their_range_are_refused_by_name(name):
 
 INSIDE = {
     "lr": (1, 1e-9, "find"), "min_scale": (0.01, 1), "beta": (0, 1), "fold": (4, "all"),
-    "seed": (0, 2**32 - 1), "cache": (480,), "accum": (32,), "views": (1,), "lr_mult": (1,),
+    "seed": (0, 2**32 - 1), "cache": (480,), "accum": (16,), "views": (1,),
+    "lr_mult": (1, "family"),
     "freeze_epochs": (0, 10_000), "cycle_mult": (1,), "cycles": (1, 100), "epochs": (10_000,),
     "dropout": (0, 0.99), "ema": (0.9999,), "mixup": (0, 0.4), "cutmix": (0, 1),
     "label_smoothing": (0, 0.9), "sizes": ("224",), "time_limit": (0, 0.5), "item_size": (16,),
@@ -60,10 +61,10 @@ def test_values_on_the_border_are_accepted(name):
         ({"resize": "squash"}, "resize='squash' is unknown; did you mean 'squish'"),
         ({"resize": "rect"}, "resize=rect needs a rectangle: -p item_size 640x480, not 480"),
         ({"bs": 0}, "accum=1 must divide bs=0 into batches of 2 images or more"),
-        ({"accum": 64}, "accum=64 must divide bs=64"),
-        ({"accum": 0}, "accum=0 must divide bs=64"),
-        ({"accum": 3}, "accum=3 must divide bs=64"),
-        ({"cache": -1}, "cache=-1 is too small for item_size=480"),
+        ({"accum": 64}, "accum=64 must divide bs=32"),
+        ({"accum": 0}, "accum=0 must divide bs=32"),
+        ({"accum": 3}, "accum=3 must divide bs=32"),
+        ({"augment": "fastai", "cache": -1}, "cache=-1 is too small for item_size=480"),
         ({"augment": "fast", "cache": 223}, "cache=223 is too small for size=224"),
         ({"augment": "fast", "cache": 128, "resize": "rect", "item_size": "640x480",
           "size": "288x224"}, "take 224 or more"),

@@ -7,7 +7,7 @@ import papermill
 import pytest
 from conftest import ROOT, TRAIN, refusal
 
-from src.core import PLACES, Variant, height_width, load_params, load_variants, make_variant
+from src.core import PLACES, ROWS, Variant, height_width, load_params, load_variants, make_variant
 
 FIELDS = {field.name: field.type for field in fields(Variant)}
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def test_variant_is_frozen():
 def test_every_key_of_params_yaml_is_the_name_its_row_derives():
     variants = load_variants()
     assert [variant.name for variant in variants.values()] == list(variants)
-    assert list(variants) == [*load_params()["variants"], *load_params()["demo"]]
+    assert list(variants) == [key for section in ROWS for key in load_params()[section]]
     assert not any("." in key for key in variants), "DVC reads dots as paths"
     demo = [variants[key] for key in load_params()["demo"]]
     assert {row.resize for row in demo} == {"squish", "crop", "pad"}
@@ -46,16 +46,20 @@ def test_every_key_of_params_yaml_is_the_name_its_row_derives():
     "convnext_small", "convnext_large", "vit_small", "vit_large", "swin_small", "swin_large",
     "swinv2_base", "swinv2_large",
 ])  # fmt: skip
-def test_published_recipe_is_in_the_table(arch):
-    rows = [make_variant(**row) for row in load_params()["variants"].values()]
+@pytest.mark.parametrize(("section", "recipe"), [
+    ("variants", (12, 0.01, "family", 32, 0.35, True, "fast", True)),
+    ("published", (12, 0.01, 100, 64, 0.75, False, "fastai", True)),
+])  # fmt: skip
+def test_published_rows_are_in_the_table_by_both_recipes(arch, section, recipe):
+    rows = [make_variant(**row) for row in load_params()[section].values()]
     rows = [row for row in rows if row.arch == arch]
     size = 192 if arch.startswith("swinv2") else 224
     published = {("squish", 480, size), ("crop", 480, size), ("pad", 640, size)}
     if arch.startswith("convnext"):
         published |= {("rect", "640x480", "288x224"), ("rect", "640x480", "320x240")}
     assert {(row.resize, row.item_size, row.size) for row in rows} >= published
-    shared = {(row.epochs, row.lr, row.bs, row.min_scale, row.pretrained) for row in rows}
-    assert shared == {(12, 0.01, 64, 0.75, True)}
+    fields = "epochs", "lr", "lr_mult", "bs", "min_scale", "flip_vert", "augment", "pretrained"
+    assert {tuple(getattr(row, field) for field in fields) for row in rows} == {recipe}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from fastai.vision.all import Callback
 from small_training import Watch, begun, flat, run_of, saved_weights, tiny, train
 
-from src.training.schedule import make_plan, seed_epoch
+from src.training.schedule import lr_mult, make_plan, seed_epoch
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 BATCHES = 3  # of an epoch: 24 images, 8 at a time
@@ -64,6 +64,19 @@ def test_the_head_alone_for_freeze_epochs_then_cycles_of_growing_length_and_a_sl
     assert [epoch.phase.frozen for epoch in plan] == [True] * 2 + [False] * 8
     assert [number for number, epoch in enumerate(plan) if epoch.ends_cycle] == [3, 9]
     assert {epoch.phase.mult for epoch in plan[2:]} == {20}
+
+
+@pytest.mark.parametrize(
+    ("changes", "mult"),
+    [({"arch": "mobilenetv2_100"}, 3), ({"arch": "tf_efficientnet_lite0"}, 3),
+     ({"arch": "vit_small", "size": 224}, 100), ({"arch": "vit_small", "lr_mult": 7}, 7),
+     ({"arch": "mobilenetv2_100", "pretrained": False}, 1)],
+)
+def test_the_body_is_slower_by_its_family_unless_a_number_or_random_weights_say_otherwise(
+    changes, mult
+):
+    variant = tiny(**{"pretrained": True} | changes)
+    assert make_plan(variant)[-1].phase.mult == lr_mult(variant) == mult
 
 
 @pytest.mark.parametrize(

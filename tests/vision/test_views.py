@@ -39,7 +39,7 @@ def variant_of(frame: Frame):
     """A recipe with this frame."""
     item_size, size = ("x".join(map(str, sides)) for sides in (frame.item_size, frame.size))
     return make_variant(arch="test_resnet", resize=frame.resize, item_size=item_size, size=size,
-                        min_scale=frame.min_scale, flip_vert=frame.flip_vert)
+                        min_scale=frame.min_scale, flip_vert=frame.flip_vert, augment="fastai")
 
 
 def resized(image: Image.Image, frame: Frame, at=None) -> Image.Image:
