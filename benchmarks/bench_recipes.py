@@ -59,7 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--size", default="96")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--job", help=argparse.SUPPRESS)  # of one process
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def finished(args: argparse.Namespace, job: dict) -> Path:
