@@ -209,9 +209,7 @@ def verdict(rounds: list[Round]) -> str:
 def measure(args: argparse.Namespace, folder: Path) -> None:
     """Train all rounds, then report."""
     default = make_variant()
-    augment = "fast" if default.augment == "fastai" else default.augment
-    recipe = {"arch": args.arch, "size": args.size, "pretrained": args.pretrained, "fold": 0,
-              "augment": augment}
+    recipe = {"arch": args.arch, "size": args.size, "pretrained": args.pretrained, "fold": 0}
     lengths = args.planned or [max(1, default.epochs // part) for part in (1, 2, 3)]
     seeds = range(default.seed, default.seed + args.rounds)
     variants = [[make_variant(**recipe, seed=seed, epochs=length)
