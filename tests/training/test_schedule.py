@@ -42,6 +42,7 @@ def test_fine_tune_comes_to_the_weights_of_fastais_fine_tune(competition_once, t
     start = flat(reference)
     reference.fine_tune(2, variant.lr, freeze_epochs=2, lr_mult=20)
     learn = train(competition_once, tmp_path, variant)
+    assert learn.history.outcome["lr_mult"] == 20
     assert (flat(learn) - start).abs().max() > 1e-2
     torch.testing.assert_close(flat(learn), flat(reference), rtol=1e-4, atol=1e-6)
 
