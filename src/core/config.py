@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +99,17 @@ def load_params() -> dict[str, Any]:
     for name in ("competition", "train", "predict", *ROWS):
         if not isinstance(params, dict) or not isinstance(params.get(name), dict):
             raise UserError(f"params.yaml has no section {name!r}; write it there")
-    for key, row in chain.from_iterable(params[name].items() for name in ROWS):
+    keys = [f"params.yaml: row {key!r}" for name in ROWS for key in params[name]]
+    require_once(keys, "give one of them a desc, and the name it derives as its key")
+    for key, row in rows_of(params).items():
         if not isinstance(row, dict):
             raise UserError(f"params.yaml: row {key!r} has no fields; write {{arch: vit_small}}")
     return params
+
+
+def rows_of(params: dict[str, Any]) -> dict[str, Any]:
+    """The rows of all sections, key → row."""
+    return {key: row for name in ROWS for key, row in params[name].items()}
 
 
 def _refuse_doubles(node: yaml.Node | None) -> None:

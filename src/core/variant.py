@@ -3,10 +3,9 @@
 import math
 import re
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any
 
-from src.core.config import ROWS, UserError, load_params, nearest, require_once
+from src.core.config import UserError, load_params, nearest, require_once, rows_of
 from src.core.facts import OTHER, Rules, check_record, load_facts, make_record
 
 CHOICES = {
@@ -198,7 +197,7 @@ def make_variant(**changes: Any) -> Variant:
 def load_variants() -> dict[str, Variant]:
     """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
     variants = {}
-    for key, row in chain.from_iterable(load_params()[name].items() for name in ROWS):
+    for key, row in rows_of(load_params()).items():
         try:
             variants[key] = variant = make_variant(**row)
         except UserError as error:

@@ -17,6 +17,7 @@ SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         ("train: {arch: vit_small\nvariants:\n", "line 2"),
         ("train: {}\npredict: {}\nvariants: {}\ndemo: {}\n", "no section 'competition'"),
         (yaml.safe_dump(SHIPPED | {"variants": {"a": None}}), "row 'a' has no fields"),
+        (yaml.safe_dump(SHIPPED | {"demo": SHIPPED["variants"]}), "_224' is given twice"),
         ("variants:\n  a: {arch: a}\n  a: {arch: b}\n", "'a' stands there a second time"),
     ],
 )
