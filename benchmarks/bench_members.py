@@ -11,6 +11,7 @@ best single member, which is known only afterwards.
 import argparse
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,7 +27,16 @@ from src.vision.backbone import family
 ARCHS = "mobilenetv2_100", "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 SEEDS = 42, 43
 
+LONGER = "longer"  # the default with twice as many epochs
+
 Member = tuple[str, str, int]  # architecture, recipe, seed
+# What an ensemble's members differ in → what they have in common.
+GROUPS: dict[str, Callable[[Member], tuple]] = {
+    "seeds": lambda member: member[:2],
+    "resizes": lambda member: (member[0], f"seed {member[2]}"),
+    "architectures": lambda member: (member[1], f"seed {member[2]}"),
+    "architectures and resizes": lambda member: (f"seed {member[2]}",),
+}
 
 
 def main() -> None:
@@ -57,14 +67,16 @@ def finished_members(args: Namespace) -> dict[Member, pd.DataFrame]:
 def ways(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> dict[str, list[Member]]:
     """What the time goes into → its members, the best single one first."""
     best = min(tables, key=lambda member: wrong(tables, [member], labels))
-    found = {"the best: " + ", ".join(map(str, best)): [best]}
-    for arch in ARCHS:
-        same = [member for member in tables if member[0] == arch]
-        found[f"{arch}, {len(same)} times"] = same
-    for recipe, seed in dict.fromkeys(member[1:] for member in tables):
-        unlike = [member for member in tables if member[1:] == (recipe, seed)]
-        found[f"{len(unlike)} architectures: {recipe}, {seed}"] = unlike
-    return {way: members for way, members in (found | {"all": [*tables]}).items() if members}
+    found = {f"the best one: {', '.join(map(str, best))}": [best]}
+    found |= {f"one, longer: {arch}, seed {seed}": [(arch, recipe, seed)]
+              for arch, recipe, seed in tables if recipe == LONGER}
+    unlike = [member for member in tables if member[1] != LONGER]
+    for what, key in GROUPS.items():
+        for same in dict.fromkeys(map(key, unlike)):
+            members = [member for member in unlike if key(member) == same]
+            if len(members) > 1:
+                found[f"{what}: {', '.join(map(str, same))}"] = members
+    return found | {"all": unlike}
 
 
 def probs_of(tables: dict[Member, pd.DataFrame], members: list[Member]) -> pd.DataFrame:

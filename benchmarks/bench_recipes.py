@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,13 +31,12 @@ from PIL import Image
 from src import competition, core, evidence
 
 RECIPES = Path(__file__).with_name("recipes.yaml")
-FOLDS = range(5)
 WAYS = ("with TTA", "plain", "second camera")
 
 
 def main() -> None:
     """The command: see the module's first lines."""
-    args = _parse()
+    args = parse(__doc__)
     if args.job:
         return train(args, json.loads(args.job))
     recipes = yaml.safe_load(RECIPES.read_text(encoding="utf-8"))
@@ -48,8 +48,9 @@ def main() -> None:
     print_table(args, names)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
+def parse(description: str) -> argparse.Namespace:
+    """The command line of this and of bench_effects.py."""
+    parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="a competition's folder")
     parser.add_argument("work", type=Path, help="a folder for what is finished")
@@ -58,6 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--pretrained", default="true", help="true, or a file of weights")
     parser.add_argument("--size", default="96")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--folds", type=int, default=5, help="held out in turn, of five (5)")
     parser.add_argument("--job", help=argparse.SUPPRESS)  # of one process
     return parser.parse_intermixed_args()
 
@@ -88,17 +90,20 @@ def run_all(jobs: list[dict]) -> None:
         list(pool.map(run, jobs))
 
 
-def train(args: argparse.Namespace, job: dict) -> None:
-    """All folds of one recipe and seed: predictions by way, and seconds of a processor."""
+def train(args: argparse.Namespace, job: dict, change: Callable = lambda learn: None) -> None:
+    """All folds of one recipe and seed: predictions by way, and seconds of a processor.
+
+    `change` is called with each Learner before its training.
+    """
     core.reuse_memory()
     folder, parts, seconds = competition.find(str(args.data)), [], 0.0
     file = finished(args, job)
     models = args.work / file.stem
     models.mkdir(parents=True, exist_ok=True)
-    for fold in FOLDS:
+    for fold in range(args.folds):
         variant = core.make_variant(arch=args.arch, pretrained=args.pretrained, size=args.size,
                                     fold=fold, seed=job["seed"], **job["fields"])
-        tables, took = train_fold(folder, models, args.work, variant)
+        tables, took = train_fold(folder, models, args.work, variant, change)
         parts.append(pd.concat(tables, axis=1))
         seconds += took
     table = pd.concat(parts)
@@ -108,7 +113,7 @@ def train(args: argparse.Namespace, job: dict) -> None:
 
 
 def train_fold(
-    folder: Path, models: Path, work: Path, variant: core.Variant
+    folder: Path, models: Path, work: Path, variant: core.Variant, change: Callable
 ) -> tuple[dict[str, pd.DataFrame], float]:
     """The hold-out's predictions by way, and the seconds of a processor of the training."""
     from src import vision
@@ -118,7 +123,9 @@ def train_fold(
     folds = competition.get_folds(folder, variant.seed, models, variant.split)
     start = processor()
     run = Run(folder, models, "bench", folds, time.monotonic())
-    learn = fit(get_learner(vision.get_dls(folder, folds, variant), variant), variant, run)
+    learn = get_learner(vision.get_dls(folder, folds, variant), variant)
+    change(learn)
+    learn = fit(learn, variant, run)
     took = processor() - start
     tables = holdout_probs(learn, variant)
     files = shifted(competition.train_paths(folder)[folds == variant.fold], work / "shifted")
