@@ -6,7 +6,8 @@ One seed is noise for a single candidate. So each run has four of the thirteen, 
 four runs, and each pair of them in one (the lines of a projective plane, {0, 1, 3, 9} modulo 13);
 the default is the fourteenth. Least squares give the effect of each, from all runs. There are as
 many effects as runs, so the margin is that of Lenth (1989), from the effects themselves: it takes
-most of them for noise.
+most of them for noise. Effects are taken to add up; what two candidates do only together is not
+seen, or taken for the effect of others.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import pandas as pd
 import torch
-from bench_recipes import WAYS, finished, parse, run_all, train
+from bench_recipes import WAYS, finished, is_finished, parser, run_all, train
 from fastai.callback.training import BnFreeze
 from fastai.vision.all import Callback, Learner, TensorImage, Transform, create_head
 from scipy.stats import t
@@ -105,12 +106,12 @@ SEED = 42
 
 def main() -> None:
     """The command: see the module's first lines."""
-    args = parse(__doc__)
+    args = parser(__doc__).parse_args()
     if args.job:
         one = json.loads(args.job)
         return train(args, one, partial(change, one["number"]))
     jobs = [job(number) for number in range(-1, len(CANDIDATES))]
-    run_all([job for job in jobs if not finished(args, job).exists()])
+    run_all([job for job in jobs if not is_finished(args, job)])
     print_effects(args, jobs)
 
 

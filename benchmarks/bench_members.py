@@ -12,6 +12,7 @@ import argparse
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,9 +28,10 @@ from src.vision.backbone import family
 ARCHS = "mobilenetv2_100", "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 SEEDS = 42, 43
 
+FIELDS = "architecture", "recipe", "seed"
 LONGER = "longer"  # the default with twice as many epochs
 
-Member = tuple[str, str, int]  # architecture, recipe, seed
+Member = tuple[str, str, int]  # FIELDS
 # What an ensemble's members differ in → what they have in common.
 GROUPS: dict[str, Callable[[Member], tuple]] = {
     "seeds": lambda member: member[:2],
@@ -53,6 +55,7 @@ def main() -> None:
         raise UserError(f"{args.work} has nothing of these recipes; run bench_recipes.py first")
     print_ways(tables, labels)
     print_auto(tables, labels)
+    print_alike(tables, labels)
 
 
 def finished_members(args: Namespace) -> dict[Member, pd.DataFrame]:
@@ -66,11 +69,11 @@ def finished_members(args: Namespace) -> dict[Member, pd.DataFrame]:
 
 def ways(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> dict[str, list[Member]]:
     """What the time goes into → its members, the best single one first."""
-    best = min(tables, key=lambda member: wrong(tables, [member], labels))
+    unlike = [member for member in tables if member[1] != LONGER]
+    best = min(unlike, key=lambda member: wrong(tables, [member], labels))
     found = {f"the best one: {', '.join(map(str, best))}": [best]}
     found |= {f"one, longer: {arch}, seed {seed}": [(arch, recipe, seed)]
               for arch, recipe, seed in tables if recipe == LONGER}
-    unlike = [member for member in tables if member[1] != LONGER]
     for what, key in GROUPS.items():
         for same in dict.fromkeys(map(key, unlike)):
             members = [member for member in unlike if key(member) == same]
@@ -94,7 +97,7 @@ def print_ways(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> None:
     found = ways(tables, labels)
     first = probs_of(tables, next(iter(found.values())))
     print("| the time goes into | processor time | members, wrong | mean, wrong "
-          "| right more than the best |\n|---|---:|---|---:|---|")
+          "| more right than the best |\n|---|---:|---|---:|---|")
     for way, members in found.items():
         seconds = sum(tables[member].attrs["seconds"] for member in members)
         alone = ", ".join(str(wrong(tables, [member], labels)) for member in members)
@@ -104,10 +107,24 @@ def print_ways(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> None:
 
 def print_auto(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> None:
     """What `--select auto` chooses among all members, and its nested error."""
-    named = {" ".join(map(str, member)): table[WAYS[0]] for member, table in tables.items()}
+    named = {" ".join(map(str, member)): table[WAYS[0]] for member, table in tables.items()
+             if member[1] != LONGER}
     trials = search(named, {name: family(name.split()[0]) for name in named}, labels)
     chosen, why = choose(trials)
     print(f"\n--select auto: {evidence.wrong_of(trials[chosen].probs, labels)[0]} wrong; {why}")
+
+
+def print_alike(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> None:
+    """How the errors of two members correlate, by what the two differ in."""
+    errors = pd.DataFrame({member: pd.Series(~evidence.right(table[WAYS[0]], labels), table.index)
+                           for member, table in tables.items() if member[1] != LONGER})
+    found: dict[str, list[float]] = {}
+    for (one, a), (other, b) in combinations(errors.astype(float).items(), 2):
+        differ = [what for what, mine, its in zip(FIELDS, one, other, strict=True) if mine != its]
+        found.setdefault(" and ".join(differ), []).append(a.corr(b))
+    print("\n| two members differ in | pairs | correlation of their errors |\n|---|---:|---|")
+    for what, values in found.items():
+        print(f"| {what} | {len(values)} | {min(values):.2f} … {max(values):.2f} |")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ WAYS = ("with TTA", "plain", "second camera")
 
 def main() -> None:
     """The command: see the module's first lines."""
-    args = parse(__doc__)
+    words = parser(__doc__)
+    words.add_argument("names", nargs="*", help="recipes; all by default")
+    words.add_argument("--seeds", type=int, default=2)
+    args = words.parse_intermixed_args()
     if args.job:
         return train(args, json.loads(args.job))
     recipes = yaml.safe_load(RECIPES.read_text(encoding="utf-8"))
@@ -44,29 +47,39 @@ def main() -> None:
     names = list(dict.fromkeys(names if args.names else recipes))
     jobs = [{"name": n, "fields": recipes[n], "seed": 42 + k}
             for k in range(args.seeds) for n in names]
-    run_all([job for job in jobs if not finished(args, job).exists()])
+    run_all([job for job in jobs if not is_finished(args, job)])
     print_table(args, names)
 
 
-def parse(description: str) -> argparse.Namespace:
-    """The command line of this and of bench_effects.py."""
-    parser = argparse.ArgumentParser(description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="a competition's folder")
-    parser.add_argument("work", type=Path, help="a folder for what is finished")
-    parser.add_argument("names", nargs="*", help="recipes; all by default")
-    parser.add_argument("--arch", default="tf_efficientnet_lite0")
-    parser.add_argument("--pretrained", default="true", help="true, or a file of weights")
-    parser.add_argument("--size", default="96")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--folds", type=int, default=5, help="held out in turn, of five (5)")
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # of one process
-    return parser.parse_intermixed_args()
+def parser(description: str) -> argparse.ArgumentParser:
+    """The command line of this, and of bench_effects.py without recipes and seeds."""
+    words = argparse.ArgumentParser(description=description,
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+    words.add_argument("data", type=Path, help="a competition's folder")
+    words.add_argument("work", type=Path, help="a folder for what is finished")
+    words.add_argument("--arch", default="tf_efficientnet_lite0")
+    words.add_argument("--pretrained", default="true", help="true, or a file of weights")
+    words.add_argument("--size", default="96")
+    words.add_argument("--folds", type=int, default=5, help="held out in turn, of five (5)")
+    words.add_argument("--job", help=argparse.SUPPRESS)  # of one process
+    return words
 
 
 def finished(args: argparse.Namespace, job: dict) -> Path:
     """The file of a finished job."""
     return args.work / f"{args.arch}_{args.size}_{job['name']}_{job['seed']}.pkl"
+
+
+def is_finished(args: argparse.Namespace, job: dict) -> bool:
+    """Whether that file is there; UserError if it is of another recipe, or of fewer folds."""
+    if not (file := finished(args, job)).exists():
+        return False
+    made = pd.read_pickle(file).attrs
+    if made["fields"] != job["fields"] or made["folds"] < args.folds:
+        was = f"{made['fields']} and {made['folds']} folds"
+        raise core.UserError(f"{file} was trained with {was}, asked for are {job['fields']} and "
+                             f"{args.folds}", "delete it, or give another WORK")
+    return True
 
 
 def run_all(jobs: list[dict]) -> None:
@@ -80,11 +93,13 @@ def run_all(jobs: list[dict]) -> None:
         number = free.get()
         command = [sys.executable, *sys.argv, "--job", json.dumps(job)]
         start = time.perf_counter()
-        subprocess.run(["taskset", "-c", str(number), *command], check=True,
-                       env=os.environ | {"OMP_NUM_THREADS": "1"},
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        print(f"{job['name']}, seed {job['seed']}: {time.perf_counter() - start:.0f} s", flush=True)
+        done = subprocess.run(["taskset", "-c", str(number), *command], text=True, encoding="utf-8",
+                              env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
         free.put(number)
+        if done.returncode:
+            reason = done.stderr.strip().splitlines()[-1:] or ["killed"]
+            raise core.UserError(f"{job['name']}, seed {job['seed']}: {reason[0]}")
+        print(f"{job['name']}, seed {job['seed']}: {time.perf_counter() - start:.0f} s", flush=True)
 
     with ThreadPoolExecutor(free.qsize()) as pool:
         list(pool.map(run, jobs))
@@ -107,7 +122,7 @@ def train(args: argparse.Namespace, job: dict, change: Callable = lambda learn: 
         parts.append(pd.concat(tables, axis=1))
         seconds += took
     table = pd.concat(parts)
-    table.attrs["seconds"] = seconds
+    table.attrs |= {"seconds": seconds, "fields": job["fields"], "folds": args.folds}
     with core.atomic_path(file) as temporary:
         table.to_pickle(temporary)
 

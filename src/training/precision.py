@@ -32,8 +32,8 @@ def precision_of(cbs: list[Callback]) -> str:
 class Bfloat16(Callback):
     """fastai's MixedPrecision for a processor: the forward pass under autocast, the loss not.
 
-    Strided and large depthwise convolutions stay in float32: their backward pass is up to 20 times
-    slower in bf16, in oneDNN 3 (benchmarks/bench_step.py).
+    Strided and large depthwise convolutions stay in float32: their backward pass is many times
+    slower in bf16, in oneDNN 3 (a whole step: benchmarks/bench_step.py).
     """
 
     order, amp_mode = 10, AMPMode.BF16

@@ -8,7 +8,7 @@ from small_training import Stop, StopAt, begun, exported, flat, run_of, tiny, tr
 
 from src import bundle
 from src.training import fit
-from src.training.precision import precision_cbs, precision_of
+from src.training.precision import _slow_in_half, precision_cbs, precision_of
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 MACHINES = {  # what a machine has → what its trainings compute in
@@ -75,6 +75,14 @@ def test_processor_computes_in_bf16_but_for_slow_convolutions_and_the_loss(
     assert {p.dtype for p in learn.model.parameters()} == {torch.float32}
     assert bundle.read_card(tmp_path, variant.name)["training"]["precision"] == "bf16"
     assert not any("forward" in vars(module) for module in learn.model.modules())
+
+
+@pytest.mark.parametrize("stride, kernel, groups, slow", [
+    (1, 3, 8, False), (2, 3, 8, True), (1, 5, 8, True), (2, 3, 1, False), (1, 5, 1, False),
+])  # fmt: skip
+def test_strided_and_large_depthwise_convolutions_are_the_slow_ones(stride, kernel, groups, slow):
+    conv = torch.nn.Conv2d(8, 8, kernel, stride, groups=groups)
+    assert _slow_in_half(conv) == slow
 
 
 def test_interrupted_training_computes_in_bf16_when_it_is_continued(
