@@ -77,7 +77,7 @@ def ways(tables: dict[Member, pd.DataFrame], labels: pd.Series) -> dict[str, lis
     for what, key in GROUPS.items():
         for same in dict.fromkeys(map(key, unlike)):
             members = [member for member in unlike if key(member) == same]
-            if len(members) > 1:
+            if len(members) > 1 and members not in found.values():
                 found[f"{what}: {', '.join(map(str, same))}"] = members
     return found | {"all": unlike}
 
