@@ -5,7 +5,6 @@ instead of pushing it twice.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,7 +152,7 @@ def _install(variant: Variant, facts: dict[str, Any], output: Path) -> None:
     card |= {"variant": variant.recipe}  # the time limit was that of Kaggle's session
     if not card["commit"]:
         card |= {"commit": facts["commit"], "dirty": facts["dirty"]}
-    _move(output / "models", card)
+    bundle.put(output / "models", core.models_dir(), card)
     _write_note(PUSHED, name, {})
     for line in lines:
         print(f"{name}: {line}", flush=True)
@@ -168,27 +167,13 @@ def _checked(variant: Variant, output: Path, push: str) -> dict[str, Any]:
         made = ""
     if made != push:
         raise UserError(f"Kaggle's output is not that of this push yet; {again}")
-    card = bundle.read_card(models, variant.name)
-    if core.sha256(bundle.pkl_path(models, variant.name)) != card["sha256"]:
-        raise UserError(f"the .pkl did not arrive whole, its sha256 is not the card's; {again}")
+    card = bundle.read_whole(models, variant.name)
     for split in bundle.splits(card):
         bundle.read_predictions(models, card, split)  # of Kaggle's test images; none may be here
     if card["variant"] != limited(variant).recipe:
         _write_note(PUSHED, variant.name, {})
         raise UserError("Kaggle trained another recipe, the row was changed since; push it again")
     return card
-
-
-def _move(fetched: Path, card: dict[str, Any]) -> None:
-    """The files of the folder `fetched` into models/, `card` last: until then there is none."""
-    models = core.models_dir()
-    models.mkdir(parents=True, exist_ok=True)
-    bundle.card_path(models, card["name"]).unlink(missing_ok=True)
-    for path in sorted(fetched.glob("*")):
-        ours = path.name.startswith("folds_") and (models / path.name).exists()
-        if path.suffix != ".json" and not ours:
-            os.replace(path, models / path.name)
-    core.write_json(bundle.card_path(models, card["name"]), card)
 
 
 def _read_note(note: str, name: str) -> dict[str, Any]:
