@@ -21,13 +21,12 @@ from simulated import DESERVING, EQUAL, MIXED, SUBTLE, simulate  # noqa: E402
 
 from src.ensemble import search  # noqa: E402
 from src.ensemble.report import (  # noqa: E402
-    as_text,
     disagreement,
     error_correlation,
     gain_sentence,
 )
 from src.ensemble.weights import WEIGHTS  # noqa: E402
-from src.evidence import average, compare, signed, wrong_of  # noqa: E402
+from src.evidence import as_text, average, compare, signed, wrong_of  # noqa: E402
 
 SIZE = 10_407
 FRESH = 1_000_000  # seeds from here on draw images that no search has seen

@@ -62,7 +62,8 @@ def untrained(data: Path, models: Path, variant: Variant) -> Learner:
     """A Learner that could be exported; training would not change what is shown with it."""
     learn = begun(run_of(data, models, variant), variant)
     learn.remove_cbs([MixedPrecision, Bfloat16])  # as after a training
-    learn.history.seconds = 1.25
+    learn.history.seconds, learn.history.started = [1.25], "2026-01-02T03:04:05+00:00"
+    learn.history.recorder = SimpleNamespace(values=[[0.5, 0.75, 1 / 3]])
     learn.history.outcome = {"epochs": 1, "planned": 1, "lr": 0.01, "accum": 1}
     return learn
 

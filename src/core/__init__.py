@@ -5,7 +5,8 @@ Every other wing stands on this one; it imports none of them and never torch.
 
 from src.core.config import (
     DEMO_MARKER, PLACES, ROOT, ROWS, UserError, cache_dir, command, load_params, models_dir,
-    nearest, require_once, runs_dir, submissions_dir, work,
+    nearest, require_once, runs_dir, submissions_dir, sweep_dir, tracked_dir,
+    work,
 )  # fmt: skip
 from src.core.facts import SAMPLE, load_facts
 from src.core.files import (
@@ -14,8 +15,8 @@ from src.core.files import (
 )  # fmt: skip
 from src.core.output import terminal
 from src.core.parameters import check_names, notebook_name, read_flag, read_variant
-from src.core.resources import SHARED, cores, free_memory, reuse_memory, shared_memory
+from src.core.resources import SHARED, cores, free_memory, machine, reuse_memory, shared_memory
 from src.core.variant import (
-    BY_FAMILY, CHOICES, FEWEST, FIND, Variant, find_variants, height_width, load_variants,
-    make_variant, split_sizes,
+    BY_FAMILY, CHOICES, FEWEST, FIND, Variant, add_rows, find_variants, height_width,
+    load_variants, make_variant, split_sizes,
 )  # fmt: skip

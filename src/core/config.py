@@ -86,6 +86,16 @@ def runs_dir() -> Path:
     return work() / "notebooks" / "runs"
 
 
+def sweep_dir() -> Path:
+    """Where a sweep writes logs, locks, progress and failed attempts, by the names of its rows."""
+    return work() / "sweep"
+
+
+def tracked_dir() -> Path:
+    """Where the libraries that `PADDY_TRACK` names keep their files."""
+    return work() / "tracked"
+
+
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once; UserError unless its sections are all there."""

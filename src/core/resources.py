@@ -5,10 +5,12 @@ import platform
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 CGROUP = Path("/sys/fs/cgroup")  # in a container: its own limits
+CPUS = Path("/proc/cpuinfo")
 SHARED = Path("/dev/shm")  # where loader processes put their batches
 
 
@@ -21,11 +23,12 @@ def cores() -> int:
 
 def free_memory() -> int:
     """Bytes this process may still take: the machine's, and no more than its container's limit."""
-    return max(0, min(psutil.virtual_memory().available, _memory_limit()))
+    most, taken = _memory_limit()
+    return max(0, min(psutil.virtual_memory().available, most - taken))
 
 
-def _memory_limit() -> int:
-    """What the container's limit leaves, by cgroup v2 or v1; its cache of files does not count."""
+def _memory_limit() -> tuple[int, int]:
+    """The container's limit and what is taken of it, by cgroup v2 or v1, without cached files."""
     for limit, stat, taken in (
         ("memory.max", "memory.stat", ("anon", "shmem")),
         ("memory/memory.limit_in_bytes", "memory/memory.stat", ("total_rss", "total_shmem")),
@@ -35,8 +38,23 @@ def _memory_limit() -> int:
             most, facts = (file.read_text("ascii").split() for file in files)
             if most != ["max"]:
                 pairs = dict(zip(facts[::2], facts[1::2], strict=True))
-                return int(most[0]) - sum(int(pairs.get(name, 0)) for name in taken)
-    return sys.maxsize
+                return int(most[0]), sum(int(pairs.get(name, 0)) for name in taken)
+    return sys.maxsize, 0
+
+
+def machine() -> dict[str, Any]:
+    """What a card says of this machine: its processor, the cores and memory this process may use.
+
+    With a GPU its name replaces the processor's.
+    """
+    memory = min(psutil.virtual_memory().total, _memory_limit()[0])
+    return {"device": _processor(), "cores": cores(), "memory_gb": round(memory / 2**30, 1)}
+
+
+def _processor() -> str:
+    lines = CPUS.read_text("utf-8").splitlines() if CPUS.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def shared_memory() -> int:

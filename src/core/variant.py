@@ -5,6 +5,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import yaml
+
+from src.core import config, files
 from src.core.config import UserError, load_params, nearest, require_once, rows_of
 from src.core.facts import OTHER, Rules, check_record, load_facts, make_record
 
@@ -215,3 +218,25 @@ def find_variants(names: list[str]) -> list[Variant]:
         if name not in rows:
             raise UserError(f"params.yaml has no row {name!r}; {nearest(name, rows)}")
     return [rows[name] for name in names]
+
+
+def add_rows(rows: dict[str, dict[str, Any]]) -> None:
+    """Write `rows`, key → fields, at the end of the section `variants` of params.yaml."""
+    path = config.ROOT / "params.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    start = lines.index("variants:") if "variants:" in lines else len(lines)
+    end = start
+    for number, line in enumerate(lines[start + 1 :], start + 1):
+        if line.startswith("  "):
+            end = number
+        elif line and not line.startswith("#"):
+            break
+    if end == start:
+        raise UserError("params.yaml: no section `variants` with a row on each line; write it so")
+    lines[end + 1 : end + 1] = [f"  {key}: {_in_one_line(row)}" for key, row in rows.items()]
+    files.write_text(path, "\n".join(lines) + "\n")
+    load_params.cache_clear()
+
+
+def _in_one_line(row: dict[str, Any]) -> str:
+    return yaml.safe_dump(row, default_flow_style=True, sort_keys=False, width=10_000).strip()

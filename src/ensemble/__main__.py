@@ -15,6 +15,7 @@ from src.core import command
 from src.ensemble import ensemble as ensembles
 from src.ensemble import report, search
 from src.ensemble.weights import SELECT
+from src.evidence import as_text
 
 
 def main() -> None:
@@ -27,16 +28,16 @@ def main() -> None:
     if ensemble.select != "equal":
         trials = search.find_trials(ensemble)
         ensemble = search.reweigh(ensemble, trials)
-        print(report.as_text(search.trials_table(trials, ensemble.labels)))
+        print(as_text(search.trials_table(trials, ensemble.labels)))
         print(f"{search.search_text(ensemble, trials)}\n")
-    print(report.as_text(report.members_table(ensemble)))
+    print(as_text(report.members_table(ensemble)))
     print(report.members_sentence(ensemble))
     if not args.names and (line := report.notebook_sentence(ensemble)):
         print(line)
     print(f"\n{report.holdout_text(ensemble)}")
     if not ensembles.lacking(ensemble):
         print(report.agreement(ensemble))
-        table = report.as_text(report.contributions(ensemble))
+        table = as_text(report.contributions(ensemble))
         print(f"\ncontributions to the equal mean:\n{table}")
     _print_solution(ensemble)
     ensembles.write_ensemble(ensemble, args.good, args.force)
@@ -47,7 +48,7 @@ def _print_solution(ensemble: ensembles.Ensemble) -> None:
     if (answers := competition.solution(ensemble.folder)) is None:
         return
     print("\ntest images, by solution.csv:")
-    print(report.as_text(report.answers_table(ensemble, answers)))
+    print(as_text(report.answers_table(ensemble, answers)))
 
 
 def _parse() -> argparse.Namespace:

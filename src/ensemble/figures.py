@@ -8,7 +8,7 @@ import pandas as pd
 
 from src.ensemble.ensemble import Ensemble, lacking
 from src.ensemble.report import ENSEMBLE, calibrated, confidence_bins, disagreement
-from src.evidence import BLUE, GREY, ORANGE, PALE, new_figure, wilson, wrong_of
+from src.evidence import BLUE, GREY, ORANGE, PALE, new_figure, note, wilson, wrong_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def error_plot(ensemble: Ensemble) -> "Figure":
     """Hold-out error of every member and of the ensemble, best on top, with 95 % intervals."""
     if why := lacking(ensemble, models=1):
-        return _note(why)
+        return note(why)
     labels, images = ensemble.labels, len(ensemble.valid)
     wrong = {name: wrong_of(table, labels)[0] for name, table in ensemble.tables.items()}
     order = sorted(wrong, key=wrong.__getitem__)
@@ -45,7 +45,7 @@ def _shares(ax: Any, counts: Mapping[Any, int], images: int, what: str = "") -> 
 def disagreement_map(ensemble: Ensemble) -> "Figure":
     """How many images every two members predict differently, as a lower triangle."""
     if why := lacking(ensemble):
-        return _note(why)
+        return note(why)
     table = disagreement(ensemble.tables)
     size, names = len(table), list(table.index)
     values = np.where(np.tri(size, k=-1, dtype=bool), table.to_numpy(dtype=float), np.nan)
@@ -70,7 +70,7 @@ def disagreement_map(ensemble: Ensemble) -> "Figure":
 def reliability_plot(ensemble: Ensemble) -> "Figure":
     """How often the ensemble is right by its confidence, before and after temperature."""
     if why := lacking(ensemble, models=1):
-        return _note(why)
+        return note(why)
     temperature, after = calibrated(ensemble)
     fig, ax = new_figure(6, 5)
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
@@ -96,12 +96,4 @@ def class_plot(counts: pd.DataFrame) -> "Figure":
             markerfacecolor="none", label=f"training, {known:,} images")
     ax.set_xlabel("% of images; at the right the submission's")
     fig.legend(loc="outside upper right", ncols=2, frameon=False)
-    return fig
-
-
-def _note(why: str) -> "Figure":
-    """What is lacking, in the place of a figure; the text beside it names what to train."""
-    fig, ax = new_figure(9, 1)
-    ax.axis("off")
-    ax.text(0.5, 0.5, why.partition(":")[0], ha="center", va="center")
     return fig

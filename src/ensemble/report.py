@@ -16,14 +16,6 @@ from src.evidence import FEWEST_IMAGES, INTERVAL, average, error_cell, wrong_of
 ENSEMBLE = "ensemble"  # the row beside the models'
 
 
-def as_text(table: pd.DataFrame) -> str:
-    """`table` as text whose columns, headers too, start at the left."""
-    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
-    widths = [max(len(row[k]) for row in cells) for k in range(table.shape[1])]
-    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
-    return "\n".join(line.rstrip() for line in lines)
-
-
 def members_table(ensemble: Ensemble) -> pd.DataFrame:
     """The members for a reader: hold-out errors plain and with TTA, weight, temperature if any.
 

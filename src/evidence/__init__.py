@@ -4,7 +4,8 @@ And how results look: text, tables and figures in a notebook. Never torch.
 """
 
 from src.evidence.display import (
-    BLUE, GREY, ORANGE, PALE, as_table, new_figure, printed_as_text, show_text,
+    BLUE, FAMILIES, GREY, ORANGE, PALE, as_table, as_text, new_figure, note, printed_as_text,
+    show_text,
 )  # fmt: skip
 from src.evidence.phrases import (
     INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,

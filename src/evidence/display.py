@@ -16,6 +16,7 @@ COMMANDS = ("kaggle ", "papermill ", "python ", "export ")
 PARAGRAPH = "margin: 0.3em 0; text-align: left; overflow-wrap: anywhere; white-space: pre-wrap"
 # Of Okabe and Ito's palette: distinct for colour-blind readers, and in grey.
 BLUE, ORANGE, GREY, PALE = "#0072B2", "#D55E00", "#8C8C8C", "#E5E5E5"
+FAMILIES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 class Text:
@@ -65,6 +66,14 @@ def as_table(table: pd.DataFrame) -> "Styler | None":
     return table.style.hide().set_table_styles(left).format(str, escape="html")
 
 
+def as_text(table: pd.DataFrame) -> str:
+    """`table` as text whose columns, headers too, start at the left."""
+    cells = [list(table.columns), *table.astype(str).to_numpy().tolist()]
+    widths = [max(len(row[k]) for row in cells) for k in range(table.shape[1])]
+    lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]:
     """A figure of so many inches and its axes; closed, so that only its return value is drawn."""
     import matplotlib.pyplot as plt  # slow to load, and most commands draw nothing
@@ -72,3 +81,11 @@ def new_figure(width: float, height: float, **grid: Any) -> tuple["Figure", Any]
     fig, axes = plt.subplots(figsize=(width, height), dpi=110, layout="constrained", **grid)
     plt.close(fig)
     return fig, axes
+
+
+def note(why: str) -> "Figure":
+    """What is lacking, in the place of a figure: the part of `why` before a colon."""
+    fig, ax = new_figure(9, 1)
+    ax.axis("off")
+    ax.text(0.5, 0.5, why.partition(":")[0], ha="center", va="center")
+    return fig

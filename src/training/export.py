@@ -18,7 +18,7 @@ import torch
 from fastai.vision.all import ClassificationInterpretation, Learner
 from torch import backends
 
-from src import bundle, competition, evidence
+from src import bundle, competition, core, evidence
 from src.core import UserError, Variant, atomic_path, commit, sha256, torch_writes
 from src.predict import Tables, predict
 from src.training import portable
@@ -82,6 +82,8 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         meta = bundle.expected_meta(card, "valid")
         evidence.write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
+    known = {name: value for name, value in card["holdout"].items() if value is not None}
+    learn.history.tell(known)
     outcome = learn.history.outcome
     if outcome["epochs"] == outcome["planned"]:  # else more time can continue it
         bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)
@@ -103,10 +105,31 @@ def _facts(learn: Learner, variant: Variant, tables: Tables, run: Run) -> dict[s
         "held_out": competition.holdout_digest(list(tables["plain"].index) if tables else []),
         "holdout": bundle.holdout_facts(tables, labels, variant.beta),
         "training": learn.history.outcome,
-        "seconds": round(learn.history.seconds, 1),
+        "started": learn.history.started,
+        "epochs": _epochs(learn),
+        "seconds": round(sum(learn.history.seconds), 1),
+        "machine": _machine(),
         "peak_memory_mb": _peak_memory_mb(),
         "created": pd.Timestamp.now(tz="UTC").isoformat(timespec="seconds"),
     }
+
+
+def _epochs(learn: Learner) -> list[dict[str, Any]]:
+    """What fastai recorded of each epoch, those before an interruption too."""
+    images, history = len(learn.dls.valid_ds), learn.history  # no images with fold=all: no error
+    numbers = zip(history.recorder.values, history.seconds, strict=True)
+    return [{"train_loss": trained, "valid_loss": valid,
+             "wrong": round(error * images) if images else None, "seconds": round(seconds, 2)}
+            for (trained, valid, error), seconds in numbers]
+
+
+def _machine() -> dict[str, Any]:
+    """The GPU with its memory, else the processor with the machine's."""
+    if not torch.cuda.is_available():
+        return core.machine()
+    memory = torch.cuda.get_device_properties().total_memory
+    gpu = {"device": torch.cuda.get_device_name(), "memory_gb": round(memory / 2**30, 1)}
+    return core.machine() | gpu
 
 
 def _peak_memory_mb() -> int:

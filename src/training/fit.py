@@ -15,7 +15,7 @@ from fastai.vision.learner import vision_learner
 from src import vision
 from src.core import FEWEST, FIND, UserError, Variant, terminal
 from src.training.callbacks import recipe_cbs
-from src.training.callbacks.epochs import CacheHoldout, EpochLog
+from src.training.callbacks.epochs import CacheHoldout, EpochLog, tracker, untracked
 from src.training.callbacks.finder import find_lr
 from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
@@ -42,9 +42,12 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
             raise
         raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
-    # For figures and card: the source of the weights, the search for a rate, the seconds, and as
-    # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs.
-    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=0.0, outcome={})
+    # For figures and card: the source of the weights, the search, the seconds by epoch, and as
+    # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs, and when
+    # the first of them started, which may have been before an interruption; `tell` tells a
+    # tracker the final errors.
+    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=[], outcome={},
+                                    tell=untracked)
     return learn
 
 
@@ -87,11 +90,13 @@ def _train(
         print(f"{v.name}: resuming after epoch {done} of {len(plan)}", file=terminal())
     checkpoint.used = {"lr": v.lr, "accum": v.accum}
     schedule = Schedule(plan, v.seed, partial(loaders, v))
+    tracking, learn.history.tell = tracker(learn, v, done)
     cbs = [schedule, *recipe_cbs(v, started), CacheHoldout(), checkpoint, EpochLog(v.name)]
     with learn.no_logging():  # fastai's table shows a bare error rate
-        learn.fit(len(plan) - done, cbs=cbs)
+        learn.fit(len(plan) - done, cbs=[*cbs, *tracking])
     history, ended = learn.history, plan[: schedule.done]
-    history.seconds, history.sizes = schedule.seconds, [epoch.size for epoch in ended]
+    history.seconds, history.started = schedule.seconds, schedule.started
+    history.sizes = [epoch.size for epoch in ended]
     history.recorder = Recorder()  # a copy: predictions reset that of the Learner
     vars(history.recorder).update(vars(learn.recorder))
     history.outcome = {"epochs": len(ended), "planned": len(plan), **checkpoint.used,

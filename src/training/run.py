@@ -10,6 +10,7 @@ import pandas as pd
 
 from src import bundle, competition, core
 from src.core import ROOT, UserError, Variant, terminal
+from src.training.callbacks.epochs import require_tracker
 from src.vision import backbone, weights
 
 ENSEMBLE = "notebooks/paddy_ensemble.ipynb"
@@ -31,6 +32,7 @@ def start(variant: Variant, data: str, models: str, notebook: str, overwrite: bo
     started = time.monotonic()
     core.reuse_memory()
     backbone.check_arch(variant)
+    require_tracker()
     folder, models = competition.find(data), core.models_dir(models)
     competition.read_corrections(variant, folder)
     overwrite = core.read_flag("overwrite", overwrite)

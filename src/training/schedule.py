@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from fastai.callback.schedule import SchedCos, SchedNo, combined_cos
@@ -106,11 +107,12 @@ class Schedule(Callback):
     """Trains by a plan: sets loaders, frozen layers, seed, learning rates; counts `done` epochs."""
 
     order, run_valid = 60, False
-    resumed = ("done", "seconds", "hps")
+    resumed = ("done", "seconds", "hps", "started")
 
     def __init__(self, plan: list[Epoch], seed: int, loaders: Callable) -> None:
         self.plan, self.seed, self.loaders = plan, seed, loaders  # image size → DataLoaders
-        self.done, self.seconds, self.hps = 0, 0.0, {"lr": [], "mom": []}
+        self.done, self.seconds, self.hps = 0, [], {"lr": [], "mom": []}
+        self.started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def before_epoch(self) -> None:
         """Set the loaders, what is frozen, and the seed."""
@@ -135,7 +137,7 @@ class Schedule(Callback):
     def after_epoch(self) -> None:
         """Count the epoch."""
         self.done += 1
-        self.seconds += time.perf_counter() - self.start
+        self.seconds.append(time.perf_counter() - self.start)
 
     def after_fit(self) -> None:
         """Leave the record where fastai's `plot_sched` reads it."""

@@ -101,3 +101,10 @@ def create_kwargs(variant: Variant) -> dict[str, Any]:
         if variant.sizes:
             kwargs["dynamic_img_size"] = True
     return kwargs
+
+
+def parameters(arch: str) -> int:
+    """How many weights `arch` has, without a head."""
+    with torch.device("meta"):
+        model = timm.create_model(timm_name(arch), num_classes=0)
+    return sum(weight.numel() for weight in model.parameters())

@@ -37,9 +37,26 @@ def test_free_memory_is_what_the_containers_limit_leaves(tmp_path, monkeypatch, 
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    free = SimpleNamespace(available=5000)
+    free = SimpleNamespace(available=5000, total=5 << 30)
     monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: free)
     assert resources.free_memory() == left
+
+
+@pytest.mark.parametrize(("limit", "memory"), [("max", 16.0), (str(3 << 29), 1.5)])
+def test_machine_has_a_name_and_no_more_memory_than_its_container(
+    tmp_path, monkeypatch, limit, memory
+):
+    (tmp_path / "memory.max").write_text(limit)
+    (tmp_path / "memory.stat").write_text("anon 300")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nmodel name\t: Fast CPU\n")
+    monkeypatch.setattr(resources, "CGROUP", tmp_path)
+    monkeypatch.setattr(resources, "CPUS", tmp_path / "cpuinfo")
+    total = SimpleNamespace(total=16 << 30)
+    monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: total)
+    machine = {"device": "Fast CPU", "cores": resources.cores(), "memory_gb": memory}
+    assert resources.machine() == machine
+    monkeypatch.setattr(resources, "CPUS", tmp_path / "none")  # on another system
+    assert resources.machine()["device"]
 
 
 def test_shared_memory_is_what_is_free_of_it(tmp_path, monkeypatch):

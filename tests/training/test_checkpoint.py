@@ -41,7 +41,8 @@ def facts(learn) -> dict:
     return {
         "weights": flat(learn).tolist(), "losses": [float(loss) for loss in recorder.losses],
         "values": [list(values) for values in recorder.values], "iters": recorder.iters,
-        "hps": recorder.hps, "history": vars(learn.history) | {"seconds": 0, "recorder": None},
+        "hps": recorder.hps,
+        "history": vars(learn.history) | {"seconds": 0, "started": "", "recorder": None},
     }
 
 
@@ -85,6 +86,25 @@ def test_stopped_training_resumes_after_its_last_whole_epoch(
     assert facts(resumed) == facts(whole)
     again = train(competition_once, tmp_path / "stopped", variant, counter := StopAt())
     assert counter.trained == 0 and torch.equal(flat(again), flat(whole))  # not exported yet
+
+
+def test_card_of_a_resumed_training_has_all_its_epochs_and_its_first_start(
+    competition_once, tmp_path
+):
+    whole, resumed, variant = tmp_path / "whole", tmp_path / "resumed", tiny(epochs=3)
+    exported(competition_once, whole, variant)
+    interrupted(competition_once, resumed, variant, 2)
+    path = checkpoint_path(resumed, variant.name)
+    state = torch.load(path, weights_only=True)
+    state["callbacks"]["schedule"] |= {"started": "2020-02-02T02:02:02+00:00", "seconds": [7, 8]}
+    torch.save(state, path)
+    exported(competition_once, resumed, variant)
+    once, card = (bundle.read_card(folder, variant.name) for folder in (whole, resumed))
+    assert card["started"] == "2020-02-02T02:02:02+00:00" < once["started"] <= once["created"]
+    took = [epoch.pop("seconds") for epoch in card["epochs"]]
+    assert took[:2] == [7, 8] and 0 < took[2] < 7
+    assert card["seconds"] == pytest.approx(sum(took), abs=0.1)
+    assert card["epochs"] == [{k: e[k] for k in e if k != "seconds"} for e in once["epochs"]]
 
 
 class Scaled(Callback):

@@ -14,7 +14,7 @@ from small_bundles import snapshot
 from small_training import run_of, untrained
 from torch import backends
 
-from src import bundle, competition
+from src import bundle, competition, core
 from src.core import UserError, make_variant, sha256
 from src.evidence import blend, read_probs
 from src.training import export, holdout_probs, holdout_table
@@ -72,6 +72,8 @@ def test_card_has_what_makes_the_model_again_and_its_errors(tables, bundled):
         "variant": VARIANT.recipe, "family": "resnet", "timm_name": "test_resnet",
         "data": competition.train_fingerprint(bundled.folder),
         "folds": competition.digest(bundled.folds), "seconds": 1.2, "notebook": "paddy_train",
+        "epochs": [{"train_loss": 0.5, "valid_loss": 0.75, "wrong": 2, "seconds": 1.25}],
+        "started": "2026-01-02T03:04:05+00:00", "machine": core.machine(),
     }
     assert cards == {NAME: cards[NAME] | expected}
     held, shown = cards[NAME]["holdout"], holdout_table(tables, bundled.folder, VARIANT.beta)

@@ -1,11 +1,25 @@
-"""What every training does in its epochs: report each one, and read the hold-out once."""
+"""What every training does in its epochs: report each one, and read the hold-out once.
 
-from fastai.vision.all import Callback, to_detach
+`PADDY_TRACK` names a library that is told, too; its failures never stop a training.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from fastai.vision.all import Callback, Learner, to_detach
 from tqdm import tqdm
 
-from src.core import free_memory, terminal
+from src.core import UserError, Variant, free_memory, nearest, terminal, tracked_dir, write_json
 from src.evidence import INTERVAL, error_cell, error_phrase
 
+TRACK = "PADDY_TRACK"
+Tell = Callable[[dict[str, Any]], None]  # takes the final errors
 SHARE = 0.25  # of the free memory; a larger hold-out is read in every epoch
 
 
@@ -39,6 +53,7 @@ class EpochLog(Callback):
         trained, valid = f"{trained:.4f}", f"{valid:.4f}" if images else "-"
         wrong = round(error * images) if images else 0
         self._row(self.schedule.done, trained, valid, error_cell(wrong, images), took)
+        _tell(self.schedule, wrong, images)
         error = error_phrase(wrong, images)
         self.bar.set_postfix_str(f"train_loss={trained}, valid_loss={valid}, {error}")
         self.bar.close()
@@ -47,6 +62,17 @@ class EpochLog(Callback):
         bar = getattr(getattr(self, "progress", None), "mbar", None)  # None without a notebook
         if bar:
             bar.write(list(map(str, cells)), table=True)
+
+
+def _tell(schedule: Callback, wrong: int, images: int) -> None:
+    """Write how far the training is to the file that a sweep reads, if there is one."""
+    if path := os.environ.get("PADDY_PROGRESS"):
+        seconds = time.perf_counter() - schedule.start  # of this epoch
+        write_json(Path(path), {
+            "epoch": schedule.done, "epochs": len(schedule.plan),
+            "wrong": wrong if images else None, "images": images, "seconds": round(seconds, 2),
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        })  # fmt: skip
 
 
 def _terminal_bar(title: str, batches: int) -> tqdm:
@@ -80,3 +106,81 @@ class CacheHoldout(Callback):
             batch = to_detach((*self.xb, *self.yb))
             if len(self.dl) * sum(part.nbytes for part in batch) <= self.limit:
                 self.batches.append(batch)
+
+
+# Trackers
+
+
+def require_tracker() -> None:
+    """Refuse `PADDY_TRACK` where it names no library that is known and installed."""
+    if not (library := os.environ.get(TRACK)):
+        return
+    if library not in TRACKERS:
+        raise UserError(f"{TRACK}={library} is unknown; {nearest(library, TRACKERS)}")
+    try:
+        import_module(library)
+    except ImportError as error:
+        remedy = f"pip install -e '.[{library}]', or unset {TRACK}"
+        raise UserError(f"{TRACK}={library}: {error}", remedy) from error
+
+
+def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Tell]:
+    """The callback of the library that `PADDY_TRACK` names, and what tells it the final errors."""
+    library, failed = os.environ.get(TRACK), []
+    if not library:
+        return [], untracked
+
+    def attempt(step: Callable, *arguments: Any) -> Any:
+        if failed:
+            return None
+        try:
+            return step(*arguments)
+        except Exception as error:  # a service that is away, an account that is not there
+            failed.append(error)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(f"{v.name}: {library}: {reason}; training goes on untracked", file=terminal())
+
+    cb, tell = attempt(TRACKERS[library], learn, v, done) or (None, untracked)
+    for event in (e for e in dir(type(cb)) if e.startswith(("before_", "after_"))):
+        setattr(cb, event, partial(attempt, getattr(cb, event)))
+    return [cb] if cb else [], partial(attempt, tell)
+
+
+def untracked(_: dict[str, Any]) -> None:
+    """Tell nobody the final errors."""
+
+
+def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Tell]:
+    from dvclive import Live
+    from dvclive.fastai import DVCLiveCallback
+
+    folder = str(tracked_dir() / "dvclive" / v.name)
+    live = Live(folder, resume=done > 0, save_dvc_exp=False, dvcyaml=None)
+    live.step = done
+    live.log_params(v.recipe)
+
+    def tell(errors: dict[str, Any]) -> None:
+        live.summary.update(errors)
+        live.make_summary()
+
+    return DVCLiveCallback(live=live), tell
+
+
+def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Tell]:
+    import wandb
+    from fastai.callback.wandb import WandbCallback
+
+    tracked_dir().mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(silent=True, init_timeout=30)
+    run = wandb.init(project="paddy", name=v.name, config=v.recipe, dir=tracked_dir(),
+                     settings=settings)
+    learn.gather_args = dict  # fastai 2.8.12 fails at formatting them; `config` has the recipe
+
+    def tell(errors: dict[str, Any]) -> None:
+        run.summary.update(errors)
+        run.finish()
+
+    return WandbCallback(log_preds=False), tell
+
+
+TRACKERS = {"dvclive": _dvclive, "wandb": _wandb}
