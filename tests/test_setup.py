@@ -13,7 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+OPTIONAL = PROJECT["optional-dependencies"]
+WANTED = [*PROJECT["dependencies"], *OPTIONAL["dev"], *OPTIONAL["ray"]]
+EXTRAS = sum(OPTIONAL.values(), [])
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
 
 

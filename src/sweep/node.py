@@ -1,0 +1,94 @@
+"""What a node of a Ray cluster does: it says whether it is fit for work, trains, sends bundles."""
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from src import bundle, competition
+from src.bundle import versions
+from src.core import UserError, make_variant, sha256_lines, sweep_dir, write_text
+from src.sweep.work import Outcome, Place, Row, State, progress_of, work
+
+CHUNK = 16 * 2**20  # bytes of a bundle that are one object of Ray's
+
+
+class Wanted(NamedTuple):
+    """What a node must have to get work: the driver's data and versions."""
+
+    data: str
+    versions: dict[str, str]
+    mixed: bool  # other versions are allowed, and in the card
+    probe: str  # a file of the driver's models folder: nodes that see it write there
+
+
+def on_node(
+    fields: dict[str, Any], wanted: Wanted, cores: int, folds: dict[str, str]
+) -> Iterator[Any]:
+    """Train a row here: its progress, its Outcome, then the files of its bundle, the card last.
+
+    Each file is its name, then its bytes in pieces. A node that sees the driver's models folder
+    writes there and returns no files.
+    """
+    from ray.util import get_node_ip_address
+
+    ip = get_node_ip_address()
+    try:
+        row = _row_here(fields, wanted, folds)
+    except UserError as error:
+        yield Outcome("", ip, State.FAILED, str(error))
+        return
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # set by Ray, for the task's own
+    env = {"CUDA_VISIBLE_DEVICES": gpus, "OMP_NUM_THREADS": str(cores),
+           "LOKY_MAX_CPU_COUNT": str(cores)}
+    with ThreadPoolExecutor(1) as pool:
+        future, last = pool.submit(work, row, Place(ip, env)), {}
+        while not wait([future], 1).done:
+            if (now := progress_of(row.name)) != last:
+                yield (last := now)
+    yield future.result()
+    if not Path(wanted.probe).is_file() and row.done:
+        yield from pieces(row)
+
+
+def unfit(wanted: Wanted) -> str:
+    """Why this node gets no work, with the remedy; empty if it can have some."""
+    if differ := [] if wanted.mixed else versions.differing(wanted.versions):
+        return (f"has other versions: {', '.join(differ)}; install those, or --mixed-versions "
+                "records them in the card")
+    if not os.environ.get("PADDY_WORK") and not Path(wanted.probe).is_file():
+        return "has no PADDY_WORK; start Ray there with PADDY_WORK=DIR"
+    try:
+        data = competition.train_fingerprint(competition.find())
+    except UserError as error:
+        return str(error)
+    if data != wanted.data:
+        return "has other photographs or labels; start Ray with PADDY_DATA=DIR of the driver's"
+    return ""
+
+
+def _row_here(fields: dict[str, Any], wanted: Wanted, folds: dict[str, str]) -> Row:
+    """The row with this node's data; its models go where a retry finds the checkpoint."""
+    if why := unfit(wanted):
+        raise UserError(why)
+    variant, models = make_variant(**fields), Path(wanted.probe).parent
+    if not Path(wanted.probe).is_file():
+        recipe = sha256_lines([json.dumps(variant.recipe, sort_keys=True, default=str)])
+        models = sweep_dir() / recipe[:16]
+        for name, text in folds.items():
+            write_text(models / name, text)
+    return Row(variant, competition.find(), models)
+
+
+def pieces(row: Row) -> Iterator[Any]:
+    """Name and bytes of each file of a finished bundle, the card last."""
+    card = bundle.card_path(row.models, row.name)
+    splits = bundle.splits(bundle.read_card(row.models, row.name))
+    tables = [bundle.probs_path(row.models, row.name, split) for split in splits]
+    for path in (*filter(Path.exists, tables), bundle.pkl_path(row.models, row.name), card):
+        yield path.name
+        with open(path, "rb") as file:
+            while piece := file.read(CHUNK):
+                yield piece

@@ -1,0 +1,77 @@
+"""The places of a machine: cards by nvidia-smi's numbers, left alone where others use them."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from conftest import refusal
+
+from src.sweep import engines, places
+
+CARDS = "0, GPU-aaaa\n1, GPU-bbbb\n2, GPU-cccc\n"
+
+
+def args(**given: object) -> argparse.Namespace:
+    return argparse.Namespace(**{"gpus": "", "cores": 1, "jobs_per_gpu": 1} | given)
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """Call it with who uses which card: a machine of three cards, eight cores."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(engines, "cores", lambda: 8)
+
+    def write(users: str = "", code: int = 0, cards: str = CARDS) -> None:
+        (tmp_path / "cards").write_text(cards)
+        (tmp_path / "users").write_text(users)
+        script = Path(tmp_path / "nvidia-smi")
+        script.write_text(f"#!/bin/sh\ncase $1 in *=index*) cat {tmp_path}/cards;; "
+                          f"*) cat {tmp_path}/users;; esac\nexit {code}\n")
+        script.chmod(0o755)
+
+    return write
+
+
+def test_every_card_is_a_place_by_its_number(nvidia_smi):
+    nvidia_smi()
+    found = places(args())
+    assert [place.name for place in found] == ["gpu 0", "gpu 1", "gpu 2"]
+    assert found[2].env == {"CUDA_VISIBLE_DEVICES": "2", "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                            "OMP_NUM_THREADS": "2", "LOKY_MAX_CPU_COUNT": "2"}
+    assert [place.name for place in places(args(gpus="2,0"))] == ["gpu 2", "gpu 0"]
+    double = places(args(gpus="1", jobs_per_gpu=2))
+    assert [place.name for place in double] == ["gpu 1", "gpu 1 (2)"]
+    assert {place.env["CUDA_VISIBLE_DEVICES"] for place in double} == {"1"}
+
+
+def test_a_card_that_somebody_uses_is_left_alone_and_that_is_said(nvidia_smi, capsys):
+    nvidia_smi("GPU-bbbb, 4711\n")
+    assert [place.name for place in places(args())] == ["gpu 0", "gpu 2"]
+    assert capsys.readouterr().out == "gpu 1 is used by process 4711: left alone\n"
+    line = refusal(places, args(gpus="1"))
+    assert "no card is free" in line and "CUDA_VISIBLE_DEVICES= in front" in line
+
+
+def test_cards_that_are_visible_keep_their_own_names(nvidia_smi, monkeypatch):
+    nvidia_smi("GPU-cccc, 1\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb,GPU-cc")
+    (place,) = places(args())
+    assert place.env["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb" and len(place.env) == 3
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0,-1,1")
+    (place,) = places(args())
+    assert place.env["CUDA_VISIBLE_DEVICES"] == "0" and "CUDA_DEVICE_ORDER" not in place.env
+    assert "no card 1; known: 2, 0" in refusal(places, args(gpus="1"))
+
+
+def test_without_a_card_a_place_is_so_many_cores(nvidia_smi, monkeypatch, capsys):
+    nvidia_smi("driver mismatch\n", code=9)
+    assert [place.name for place in places(args(cores=3))] == ["cpu 1", "cpu 2"]
+    assert "nvidia-smi: " in capsys.readouterr().out
+    nvidia_smi()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    found = places(args())
+    assert len(found) == 8 and found[0].env == {
+        "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
+    assert "--cores 9 are more than the 8 there are" in refusal(places, args(cores=9))
+    assert "1 or more" in refusal(places, args(cores=0))
