@@ -1,0 +1,121 @@
+"""What rows will take: probes, made once, and what comes of them for each row and each place."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+
+from src import bundle, competition, core
+from src.core import FEWEST, FIND, ROOT, UserError, Variant, split_sizes
+from src.sweep.plan.probe import NO_MEMORY, Probe, probed
+from src.sweep.work import Place
+
+IN_HAND = 1.1  # the hours must hold so many times what is planned
+SEARCH = 100  # steps of a search for a learning rate
+
+
+def parts_of(v: Variant) -> list[Variant]:
+    """What is measured for `v`: one for each of its image sizes."""
+    return [probed(v, size) for size in split_sizes(v.sizes) or [v.size]]
+
+
+def here(data: Path, places: list[Place]) -> str:
+    """A digest of machine, places, versions and data: what was measured is true of these."""
+    env = {name: value for name, value in places[0].env.items() if name != "CUDA_VISIBLE_DEVICES"}
+    machine = [platform.node(), core.cores(), len(places), places[0].name.split()[0], env]
+    facts = [machine, bundle.versions.installed(), competition.train_fingerprint(data)]
+    return core.sha256_lines([json.dumps(facts, sort_keys=True)])
+
+
+def probes_of(rows: list[Variant], data: Path, places: list[Place]) -> dict[Variant, Probe]:
+    """The probes of all `rows`, measured at the `places` unless that was done before."""
+    files, free = {}, SimpleQueue()
+    for part in (part for v in rows for part in parts_of(v)):
+        facts = json.dumps([part.recipe, here(data, places)], sort_keys=True)
+        name = f"{part.name}_{core.sha256_lines([facts])[:8]}.json"
+        files[part] = core.sweep_dir() / "probes" / name
+    for place in places:
+        free.put(place)
+    pool = ThreadPoolExecutor(len(places))
+    try:
+        made = [pool.submit(_probe, part, data, file, free) for part, file in files.items()
+                if not file.is_file()]
+        problems = [problem for future in made if (problem := future.result())]
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if problems:
+        raise UserError("; ".join(problems))
+    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items()}
+
+
+def _probe(v: Variant, data: Path, file: Path, free: SimpleQueue) -> str:
+    """Measure `v`, with parts of its batch if that does not fit; returns what went wrong."""
+    place, log = free.get(), file.with_suffix(".log")
+    env = os.environ | place.env | {"MPLBACKEND": "Agg"}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for bs in (v.bs // n for n in range(1, v.bs // FEWEST + 1) if v.bs % n == 0):
+            print(f"{v.name}: measuring, {bs} images a step", flush=True)
+            words = [json.dumps(replace(v, bs=bs).recipe), str(data), str(file)]
+            with open(log, "wb") as out:
+                done = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words],
+                                      cwd=ROOT, env=env, stdout=out, stderr=out)
+            if done.returncode == 0:
+                return ""
+            said = log.read_text(encoding="utf-8", errors="replace").rstrip() or "ended"
+            if done.returncode != -9 and not any(word in said.lower() for word in NO_MEMORY):
+                return f"{v.name}: {said.splitlines()[-1].removeprefix('error: ')}; see {log}"
+    finally:
+        free.put(place)
+    return f"{v.name}: {NO_MEMORY[0]} even with {bs} images; choose a smaller arch or size"
+
+
+def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
+    """Seconds that the notebook takes for `v`, with so many `images`, by the `probes`."""
+    from src.training import make_plan
+
+    held, last = 0 if v.fold == "all" else images // competition.FOLDS, probes[probed(v, v.size)]
+    several = v.cycles if v.snapshots == "members" else 1
+    total, seen = last["start"] + last["tail"] + held * last["image"] * several, set()
+    for n, epoch in enumerate(make_plan(replace(v, lr=1.0))):
+        probe = probes[probed(v, epoch.size)]
+        steps, batches = (images - held) // probe["bs"], -(-held // probe["bs"])
+        step = probe["frozen" if epoch.phase.frozen else "step"]
+        total += SEARCH * step if n == 0 and v.lr == FIND else 0
+        if epoch.phase.frozen and v.precompute:  # its features are read once, before the first
+            step = 0 if n else probe["read"]
+        reading = probe["again" if epoch.size in seen else "read"]
+        total += probe["rest"] + steps * step + batches * reading
+        seen.add(epoch.size)
+    if v.snapshots == "mean":  # a forward pass for the statistics of batch norms
+        total += (images - held) // last["bs"] * last["step"] / 3
+    return min(total, 60 * v.time_limit or total)
+
+
+def busy(seconds: Mapping[str, float], assigned: Mapping[str, list[str]]) -> dict[str, float]:
+    """Place → seconds until it is through with its rows."""
+    return {place: sum(seconds[name] for name in names) for place, names in assigned.items()}
+
+
+def assign(
+    seconds: Mapping[str, float], places: list[Place], hours: float
+) -> dict[str, list[str]]:
+    """Place → its rows: the longest first, each to the place that is free first.
+
+    If `hours`, with some in hand, are too few, rows are dropped from the end.
+    """
+    kept = dict(seconds)
+    while True:
+        assigned: dict[str, list[str]] = {place.name: [] for place in places}
+        for name in sorted(kept, key=kept.__getitem__, reverse=True):
+            taken = busy(kept, assigned)
+            assigned[min(taken, key=taken.__getitem__)].append(name)
+        if not kept or IN_HAND * max(busy(kept, assigned).values()) <= 3600 * hours:
+            return assigned
+        kept.popitem()
