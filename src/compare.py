@@ -34,6 +34,8 @@ def plan(row: Variant, seeds: int, folder: Path, out_of_fold: bool = False) -> l
     """`row` at each of the seeds, on its fold or all; refused before any work if it cannot be."""
     from src.vision import backbone, weights  # both need torch
 
+    if row.fold == "all":
+        raise UserError(f"{row.name}: fold=all holds nothing out; compare rows that do")
     backbone.check_arch(row)
     competition.read_corrections(row, folder)
     folds = range(competition.FOLDS) if out_of_fold else [row.fold]
@@ -85,17 +87,20 @@ def require_distinct_holdouts(old: list[Repeat], new: list[Repeat]) -> None:
             )
 
 
-def holdout_of(repeat: Repeat, folder: Path) -> pd.DataFrame:
-    """The hold-out's probabilities, with TTA if the row has it; trained first if not done.
+def share_split(repeat: Repeat, folder: Path) -> None:
+    """Have `repeat` trained on a split that is saved already, that of models/ first."""
+    own = _folds_in(repeat.models, repeat.variant, folder)
+    saved = [_folds_in(m, repeat.variant, folder) for m in (models_dir(), models_dir() / "compare")]
+    if found := [path for path in saved if path.exists() and not own.exists()]:
+        write_text(own, found[0].read_text(encoding="utf-8"))
 
-    It is trained on the split saved in models/, where there is one.
-    """
+
+def holdout_of(repeat: Repeat, folder: Path) -> pd.DataFrame:
+    """The hold-out's probabilities, with TTA if the row has it; trained first if not done."""
     variant, models = repeat.variant, repeat.models
     if not repeat.done:
         print(f"{variant.name}: training", flush=True)
-        saved, own = (_folds_in(m, variant, folder) for m in (models_dir(), models))
-        if saved.exists() and not own.exists():
-            write_text(own, saved.read_text(encoding="utf-8"))
+        share_split(repeat, folder)
         run_notebook(variant, folder, models)
     card = bundle.read_card(models, variant.name)
     return evidence.blend(bundle.read_predictions(models, card, "valid"), variant.beta)
@@ -135,8 +140,6 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     args = parser.parse_args()
     rows = find_variants([args.old, args.new])
-    if "all" in (row.fold for row in rows):
-        raise UserError("a row with fold=all holds nothing out; compare rows that do")
     if args.seeds < 1:
         raise UserError(f"--seeds {args.seeds} must be 1 or more")
     folder = competition.find(args.data)

@@ -1,0 +1,234 @@
+"""A race: decided by hand, trained only where it must be, gone on with by the same command."""
+
+import json
+from math import inf
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY, refusal
+from small_bundles import call, refused, snapshot, variant_in
+
+from src import bundle
+from src.core import make_variant, sweep_dir
+from src.sweep.race import decide, plan, race, race_command, rounds
+from src.sweep.work import Outcome, State
+
+A, B, C = (make_variant(arch="test_vit", size=32, pretrained=False, tta="none", desc=desc)
+           for desc in "abc")
+
+
+def right_of(images=40, **wrong):
+    """Whether each row is right, image × row; `wrong` gives the images a row has wrong."""
+    return pd.DataFrame({row: ~np.isin(range(images), numbers) for row, numbers in wrong.items()})
+
+
+@pytest.fixture
+def train(data, models):
+    """Instead of an engine: bundles that have as many wrong as `train.wrong` says of their seed.
+
+    `train.asked` are the bundles it was asked for, `train.fails` ends otherwise than well.
+    """
+
+    def train(rows):
+        train.asked += [f"{row.models.name}/{row.name}" for row in rows]
+        for row in rows:
+            if row.name not in train.fails:
+                desc, seed = row.variant.desc, row.variant.seed
+                variant_in(row.models, data, wrong=train.wrong[desc][seed - 42],
+                           card={"seconds": 900}, **row.variant.recipe)
+        return [Outcome(row.name, "cpu 1", train.fails.get(row.name, State.DONE), "no memory")
+                for row in rows]
+
+    train.wrong, train.asked, train.fails = {}, [], {}
+    return train
+
+
+def run(train, data, capsys, repeats=3, keep=1, hours=inf):
+    """The rows a, b and c raced; the lines printed, and the rows that failed."""
+    capsys.readouterr()
+    failed = race(plan([A, B, C], repeats, data), data, train, keep, hours)
+    return capsys.readouterr().out.splitlines(), failed
+
+
+def kept():
+    return json.loads((sweep_dir() / "race.json").read_text())
+
+
+# The decision
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "leaves"),
+    [  # by the binomial distribution: 67/2048, 299/4096, 1/16, 1/32, 0
+        (2, 9, True), (3, 9, False), (0, 4, False), (0, 5, True), (7, 7, False),
+    ],
+)  # fmt: skip
+def test_a_row_leaves_when_it_is_worse_with_95_percent_one_sided(gained, lost, leaves):
+    found = decide(1, right_of(leader=range(gained), other=range(20, 20 + lost)))
+    assert list(found.gains) == ["leader", "other"] and found.wrong == gained
+    assert found.left == (["other"] if leaves else [])
+    assert found.stayed == (["leader"] if leaves else ["leader", "other"])
+    assert found.gains["other"].difference == gained - lost
+
+
+def test_a_row_is_judged_by_all_rounds_together_and_one_that_left_is_not_asked_for_again():
+    none, asked = [], []
+    tables = [  # a leads by 4 twice, which decides nothing in one round; c is worse at once
+        right_of(a=none, b=range(4), c=range(9)), right_of(a=none, b=range(10, 14), c=none),
+    ]  # fmt: skip
+
+    def look(number, names):
+        asked.append(names)
+        return tables[number - 1][names]
+
+    told = [*rounds(["c", "b", "a"], look, 2, 1)]
+    assert asked == [["c", "b", "a"], ["a", "b"]]
+    assert [r.left for r in told] == [["c"], ["b"]]
+    assert told[1].gains["b"].images == 80
+
+
+def test_the_leader_of_all_rounds_may_be_another_than_that_of_the_first():
+    tables = [right_of(a=range(2), b=range(3)), right_of(a=range(6), b=range(2))]
+    told = [*rounds(["a", "b"], lambda number, names: tables[number - 1][names], 2, 1)]
+    assert [next(iter(r.gains)) for r in told] == ["a", "b"]
+    assert [r.wrong for r in told] == [2, 5]
+
+
+@pytest.mark.parametrize(("keep", "repeats", "number"), [(3, 4, 1), (2, 4, 4), (1, 2, 2)])
+def test_a_race_ends_at_keep_or_after_the_repeats(keep, repeats, number):
+    equal = right_of(a=[1], b=[2], c=[3])
+    assert len([*rounds(["a", "b", "c"], lambda *_: equal, repeats, keep)]) == number
+
+
+# With bundles
+
+
+def test_who_left_when_and_who_stayed_is_told_in_images_and_kept(train, data, capsys):
+    train.wrong = {"a": [2, 0], "b": [0, 1], "c": [6, 0]}
+    lines, failed = run(train, data, capsys, repeats=2)
+    a, b, c = (row.name for row in (A, B, C))
+    assert not failed and lines == [
+        f"round 1: 3 rows; {b} has the fewest wrong, 0 of 6",
+        f"  {c} leaves, worse with 95 % one-sided: −6 (90 % −6 … −2, p 0.031)",
+        f"round 2: 2 rows; {b} has the fewest wrong, 1 of 12",
+        f"2 rows stayed and cannot be told apart; against {b}:",
+        lines[4],
+        "5 runs, 1.25 hours of training; the full grid would have taken 6 runs, about 1.50 hours",
+    ]
+    assert lines[4].startswith(f"  {a}: −1 (90 % −") and "best" not in "".join(lines)
+    record = kept()
+    assert [r["left"] for r in record["rounds"]] == [[c], []]
+    assert record["rounds"][0]["gains"][c] | {"p": 0} == {
+        "images": 6, "gained": 0, "lost": 6, "p": 0, "low": -6, "high": -2, "alpha": 0.1}
+    assert (record["stayed"], record["runs"], record["grid_hours"]) == ([b, a], 5, 1.5)
+
+
+def test_rows_go_to_models_and_their_repeats_beside_them_where_no_ensemble_takes_them(
+    train, data, models, capsys
+):
+    train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6, 0]}
+    variant_in(models / "compare", data, **C.recipe, card={"seconds": 900}, wrong=6)
+    run(train, data, capsys, repeats=2)
+    a, b, c = (row.name for row in (A, B, C))
+    assert train.asked == [f"models/{a}", f"models/{b}", f"compare/{a}_seed43",
+                           f"compare/{b}_seed43"]
+    assert bundle.names(models) == [a, b]
+
+
+def test_the_same_race_trains_nothing_again_and_one_of_more_repeats_goes_on(
+    train, data, models, capsys
+):
+    train.wrong = {"a": [1, 1, 1], "b": [0, 1, 1], "c": [6, 0, 0]}
+    first, before = run(train, data, capsys, repeats=2), snapshot(models)
+    train.asked.clear()
+    assert run(train, data, capsys, repeats=2) == first
+    assert train.asked == [] and snapshot(models) == before
+    (sweep_dir() / "race.json").unlink()  # the record is of the race, not what it goes on from
+    assert run(train, data, capsys)[0][:3] == first[0][:3]
+    assert train.asked == [f"compare/{row.name}_seed44" for row in (B, A)]
+    assert kept()["runs"] == 7
+
+
+def test_a_row_alone_is_not_called_the_best(train, data, capsys):
+    train.wrong = {"a": [0], "b": [5], "c": [6]}
+    lines, _ = run(train, data, capsys, repeats=1)
+    assert lines[-2] == f"only {A.name} stayed" and "best" not in "".join(lines)
+
+
+def test_a_row_that_fails_leaves_and_the_others_go_on(train, data, capsys):
+    train.wrong, train.fails = {"a": [0, 0], "b": [0, 0], "c": [0, 0]}, {B.name: State.FAILED}
+    lines, failed = run(train, data, capsys, repeats=2)
+    assert failed == {B.name: "no memory"} == kept()["failed"]
+    assert f"compare/{A.name}_seed43" in train.asked and "2 rows stayed" in lines[-3]
+    assert not any("compare/" in name and B.name in name for name in train.asked)
+    train.fails.clear()
+    run(train, data, capsys, repeats=1)
+    assert train.asked[-1] == f"models/{B.name}"
+
+
+def test_when_all_rows_fail_nothing_is_claimed(train, data, capsys):
+    train.fails = dict.fromkeys((row.name for row in (A, B, C)), State.FAILED)
+    lines, failed = run(train, data, capsys)
+    assert lines == [] and len(failed) == 3 and not (sweep_dir() / "race.json").exists()
+
+
+def test_ctrl_c_ends_the_race(train, data, capsys):
+    train.wrong, train.fails = {"a": [0], "b": [0], "c": [0]}, {C.name: State.INTERRUPTED}
+    with pytest.raises(KeyboardInterrupt):
+        run(train, data, capsys)
+    assert len(train.asked) == 3
+
+
+def test_a_round_that_the_hours_do_not_hold_is_not_begun(train, data, capsys):
+    train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6, 0]}
+    run(train, data, capsys, repeats=1)
+    train.asked.clear()
+    lines, _ = run(train, data, capsys, repeats=2, hours=0.4)  # two rows of a quarter of an hour
+    assert train.asked == [] and lines[2] == "round 2 needs 0.5 hours, 0.4 are left: the end"
+    assert lines[-1].startswith("3 runs, 0.75 hours")
+    run(train, data, capsys, repeats=2, hours=0.6)
+    assert len(train.asked) == 2
+
+
+# The command
+
+
+def test_the_command_trains_the_repeats_in_processes_of_their_own(data, work, monkeypatch):
+    """The two finished rows by their names in a grid, and a repeat of each."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    facts = {name: value for name, value in TINY.items() if name != "arch"}
+    words = ["--grid", "arch=test_resnet,test_vit", *(f"{k}={v}" for k, v in facts.items())]
+    words += ["--repeats", "2", "--keep", "1"]
+    done = call(lambda: race_command(words))
+    assert done.returncode == 0, done.stderr
+    names = bundle.names(work / "models" / "compare")
+    assert names == ["test_resnet_squish_32_seed43", "test_vit_squish_32_seed43"]
+    assert "4 runs, " in done.stdout and "stayed" in done.stdout
+    before = snapshot(work / "models")
+    again = call(lambda: race_command(words))
+    assert again.stdout.splitlines()[-3:] == done.stdout.splitlines()[-3:]
+    assert snapshot(work / "models") == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["size=32"], "one row cannot race; name two or more"),
+        (["size=32", "seed=42,43", "--keep", "0"], "--repeats and --keep must be 1 or more"),
+        (["size=32", "seed=42,43"], "hold out different images"),
+        (["size=32", "desc=x,y", "fold=all"], "fold=all holds nothing out"),
+    ],
+)
+def test_rows_that_cannot_race_are_refused_before_any_training(data, models, words, message):
+    words = ["--grid", "arch=test_vit", "pretrained=False", *words]
+    assert message in refused(call(lambda: race_command(words)))
+    assert bundle.names(models) == []
+
+
+def test_seeds_that_hold_out_the_same_images_are_refused(train, data, models):
+    train.wrong = {"a": [0, 0], "b": [0, 0]}
+    plan([A], 2, data)
+    first, second = sorted((models / "compare").glob("folds_*"))
+    second.write_text(first.read_text())
+    assert "seeds 42, 43 hold out the same images" in refusal(plan, [A, B], 2, data)
