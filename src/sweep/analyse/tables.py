@@ -1,0 +1,167 @@
+"""The runs of the record as paddy_analyse.ipynb shows them: tables, and sentences from them.
+
+A row is one of params.yaml: its repeats, other seeds and folds, are averaged. Errors are with TTA.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from src import core
+from src.core import UserError, nearest
+from src.evidence import error_cell, wilson
+from src.sweep.record import read_tables
+
+PARAMETERS = ("models", "family", "since", "notebook")
+FEWEST = 3  # rows, repeats or files; with fewer nothing is said of all of them
+FITS_GB, HEAD_START = 16, 80  # of a usual GPU; seconds, of fastai's comparison of architectures
+ALIKE = 5  # runs whose order at an epoch is compared with that at the end
+LISTED = 10  # rows of a table
+VALUES = ["wrong", "minutes", "gb"]
+
+
+class Record(NamedTuple):
+    """What is analysed: the runs with a hold-out, their rows, epochs, and all submissions."""
+
+    runs: pd.DataFrame
+    rows: pd.DataFrame
+    epochs: pd.DataFrame
+    submissions: pd.DataFrame
+    images: int  # held out
+    sentence: str
+
+
+def open_record(models: str = "", family: str = "", since: str = "") -> Record:
+    """The runs in `models`, of one `family`, made `since` a date; of several data sets the last."""
+    tables, _ = read_tables(models)
+    runs = tables["runs"].assign(created=lambda t: pd.to_datetime(t.created, utc=True))
+    if family and len(runs) and family not in set(runs.family):
+        raise UserError(f"no run of family {family!r}; {nearest(family, sorted(set(runs.family)))}")
+    if pd.isna(start := pd.to_datetime(since or "1970", utc=True, errors="coerce")):
+        raise UserError(f"since={since!r} is no date; write 2026-12-31")
+    found = runs[(runs.family == (family or runs.family)) & ~(runs.created < start)]
+    newest = found.sort_values("created", kind="stable", na_position="first").data.iloc[-1:]
+    held = found[(found.images > 0) & found.data.isin(newest)]
+    held = held.astype({"images": int, "wrong_tta": int})
+    held = held.assign(minutes=held.seconds.astype(float) / 60, wrong=held.wrong_tta,
+                       gb=held.peak_memory_mb.astype(float) / 1024)
+    groups = held.groupby("row", sort=False)
+    rows = groups.first().assign(runs=groups.size(), **groups[VALUES].mean().to_dict("series"))
+    images = int(held.images.median()) if len(held) else 0
+    place = core.models_dir(models)
+    told = f"runs in {place}: {len(held):,}; rows: {len(rows):,}; families: {rows.family.nunique()}"
+    told = told if images else f"{place}: no run to show; train some: python -m src.sweep --all"
+    if more := len(found) - len(held):
+        told += f"; left out, for they hold nothing out or are of other data: {more}"
+    epochs = tables["epochs"].merge(held[["folder", "name", "family", "held_out", "wrong_tta"]])
+    return Record(held, rows.reset_index(), epochs, tables["submissions"], images, told)
+
+
+def too_few(found: int, what: str, least: int = FEWEST) -> str:
+    """`too few rows to compare: 3 are needed, there is 1`; empty where there are enough."""
+    verb = "is" if found == 1 else "are"
+    return f"too few {what}: {least} are needed, there {verb} {found}" if found < least else ""
+
+
+def pivot_table(record: Record) -> pd.DataFrame:
+    """Family and size by resize: the mean error of the runs, and the interval of one of them."""
+    if record.runs.empty:
+        return pd.DataFrame()
+    groups = record.runs.groupby(["family", "size", "resize"])
+    cells = groups.agg(wrong=("wrong", "mean"), images=("images", "mean"), runs=("wrong", "size"))
+    texts = [error_cell(round(c.wrong), round(c.images)) + (f", {c.runs:.0f} runs" * (c.runs > 1))
+             for c in cells.itertuples()]
+    return pd.Series(texts, cells.index).unstack(fill_value="").reset_index()
+
+
+def repeats_sentence(record: Record) -> str:
+    """How much the runs of one row differ, and whether rows are wrong more on the same splits."""
+    repeats = record.runs.pivot_table("wrong", ["seed", "fold"], "row")
+    repeats = repeats.loc[:, repeats.count() >= FEWEST]
+    if repeats.empty:
+        most = int(record.rows.runs.max()) if len(record.rows) else 0
+        return too_few(most, "runs of one row to tell their spread")
+    wrong, spread = repeats.stack().mean(), np.sqrt(repeats.var().mean())
+    chance = np.sqrt(wrong * (1 - wrong / record.images))
+    told = (f"{repeats.shape[1]} rows have {FEWEST} runs or more: the standard deviation of one is "
+            f"{spread:.1f} images, where other images alone make it {chance:.1f}; ")
+    corr = repeats.corr(min_periods=FEWEST).to_numpy()
+    pairs = corr[np.tri(len(corr), k=-1, dtype=bool)]
+    if (few := too_few(int(np.isfinite(pairs).sum()), "pairs of rows on the same splits", 1)):
+        return f"{told}{few}"
+    return f"{told}two rows on the same splits correlate {np.nanmean(pairs):.2f}, in the mean"
+
+
+def chosen(record: Record, fits: float) -> pd.DataFrame:
+    """Rows in `fits` GB, fewest errors first; without a limit those below both medians."""
+    rows = record.rows.sort_values(["wrong", "row"])
+    if np.isfinite(fits):
+        return rows[rows.gb <= fits]
+    return rows[(rows.wrong <= rows.wrong.median()) & (rows.minutes <= rows.minutes.median())]
+
+
+def shortlist(record: Record, fits: float = np.inf) -> pd.DataFrame:
+    """The first of these rows for a reader."""
+    rows = chosen(record, fits).head(LISTED)
+    error = [error_cell(round(wrong), record.images) for wrong in rows.wrong]
+    return pd.DataFrame({"row": rows.row, "family": rows.family, "runs": rows.runs, "error": error,
+                         "minutes": rows.minutes.map("{:.1f}".format),
+                         "peak GB": rows.gb.map("{:.1f}".format)})
+
+
+def shortlist_sentence(record: Record, fits: float = np.inf) -> str:
+    """How many rows that are, and how many of those listed the first cannot be told from."""
+    rows = chosen(record, fits)
+    if few := too_few(len(record.rows), "rows to compare"):
+        return few
+    where = f"in {fits:.0f} GB" if np.isfinite(fits) else "neither worse nor slower than the median"
+    told = f"{where}: {len(rows)} of {len(record.rows)} rows"
+    if rows.empty:
+        return told
+    high = record.images * wilson(round(rows.wrong.iloc[0]), record.images)[1]
+    near = int((rows.wrong.head(LISTED) <= high).sum())
+    return told + (f"; the order of the first {near} may be chance: their errors are within the "
+                   "interval of the first") * (near > 1)
+
+
+def order_of_epochs(record: Record) -> tuple[pd.Series, int]:
+    """By epoch, how well its errors rank the final ones: of the runs most alike; and how many."""
+    lasts = record.epochs.groupby(["folder", "name"]).epoch.transform("max")
+    epochs = record.epochs.assign(last=lasts).dropna(subset="wrong")
+    alike = [group for _, group in epochs.groupby(["held_out", "last"])]
+    group = max(alike, key=lambda g: g.name.nunique(), default=epochs)
+    corr = {epoch: one.wrong.astype(float).corr(one.wrong_tta.astype(float), method="spearman")
+            for epoch, one in group.groupby("epoch")
+            if min(one.wrong.nunique(), one.wrong_tta.nunique()) > 1}
+    return pd.Series(corr, dtype=float), group.name.nunique()
+
+
+def epochs_sentence(record: Record) -> str:
+    """From which epoch on the order of the runs is nearly the final one."""
+    corr, runs = order_of_epochs(record)
+    if few := too_few(runs, "runs on one hold-out with equally many epochs", ALIKE):
+        return few
+    early = corr[(corr >= 0.9)[::-1].cummin()[::-1]].index
+    when = f"from epoch {early[0]} on it is 0.9 or more" if len(early) else "it is never 0.9"
+    return (f"of {runs} runs on one hold-out, the rank correlation with the final errors is "
+            f"{corr.iloc[0]:.2f} after epoch {corr.index[0]} of {corr.index[-1]}; {when}")
+
+
+def scored(record: Record) -> pd.DataFrame:
+    """Submissions with both errors, in images of the public leaderboard: expected, missed."""
+    public, known = core.load_facts().public, record.submissions
+    known = known.dropna(subset=["holdout_error", "public_right"])
+    return pd.DataFrame({"expected": known.holdout_error.astype(float) * public,
+                         "missed": public - known.public_right.astype(float)})
+
+
+def leaderboard_sentence(record: Record) -> str:
+    """How many images more the leaderboard misses than the hold-out expects."""
+    table = scored(record)
+    if few := too_few(len(table), "scored submissions with a hold-out error"):
+        return few
+    more = table.missed - table.expected
+    return (f"{len(table)} submissions: the leaderboard's {core.load_facts().public:,} images have "
+            f"{more.mean():+.1f} more wrong than expected, with a standard deviation of "
+            f"{more.std():.1f}; the correlation is {table.expected.corr(table.missed):.2f}")
