@@ -9,9 +9,12 @@ row, is told apart.
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src import sweep
 from src.core import cores, models_dir
