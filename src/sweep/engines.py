@@ -107,13 +107,13 @@ def here(places: list[Place]) -> Engine:
 def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
     """Bring each row to a place that is free, until all have ended."""
     waiting, running, tries, elsewhere, ended = list(rows), {}, Counter(), set(), {}
-    with ThreadPoolExecutor(MOST) as pool, interrupts() as asked:
-        while running or (waiting and not asked):
+    with ThreadPoolExecutor(MOST) as pool, interrupts() as signals:
+        while running or (waiting and not signals):
             taken = [place for _, place in running.values()]
             places = engine.places()
             free = [place for place in places if place not in taken]
-            if asked:
-                engine.stop(asked[-1])
+            if signals:
+                engine.stop(signals[-1])
             elif not places and not running:
                 lost = [Outcome(row.name, "", State.FAILED, "no place is left") for row in waiting]
                 ended |= {outcome.name: outcome for outcome in lost}
@@ -124,7 +124,7 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
                 continue
             for future in _ended(running):
                 row, place = running.pop(future)
-                outcome = judged(future.result(), tries, bool(asked))
+                outcome = judged(future.result(), tries, bool(signals))
                 notice(outcome)
                 if outcome.state in (State.AGAIN, State.BUSY):
                     waiting.append(row)
@@ -163,15 +163,15 @@ def judged(outcome: Outcome, tries: Counter, stopping: bool) -> Outcome:
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
     """The signals to pass on: empty, at the first Ctrl-C SIGINT, SIGKILL at the second."""
-    asked = []
+    signals = []
 
-    def ask(*_: Any) -> None:
+    def remember(*_: Any) -> None:
         """Remember it: an exception could be raised between any two lines."""
-        asked.append(signal.SIGKILL if asked else signal.SIGINT)
+        signals.append(signal.SIGKILL if signals else signal.SIGINT)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -7,7 +7,7 @@ seed has its own split, the same for all rows. After a round a row leaves when i
 leader, the row with the fewest wrong, with 95 % one-sided. The race ends when --keep rows or fewer
 are left, after --repeats rounds, or before a round for which the --hours do not suffice. Repeats
 are written to models/compare/ and join no ensemble; what is finished there or in models/ is not
-trained again, so the same command, or one with more repeats, goes on. Kept in sweep/race.json.
+trained again, so the same command, or one with more repeats, goes on. Stored in sweep/race.json.
 """
 
 import argparse
@@ -96,8 +96,8 @@ def plan(variants: list[Variant], repeats: int, folder: Path) -> Plans:
 def race(
     plans: Plans, folder: Path, train: Train, keep: int, hours: float = inf
 ) -> dict[str, str]:
-    """Race the rows of `plans`, telling and keeping each round; row → why its training failed."""
-    began, trained, told, failed = time.monotonic(), [], [], {}
+    """Race the rows of `plans`, printing and storing each round; row → why its training failed."""
+    began, trained, decided_rounds, failed = time.monotonic(), [], [], {}
 
     def look(number: int, names: list[str]) -> pd.DataFrame | None:
         wanted = {name: plans[name][number - 1] for name in names}
@@ -115,12 +115,12 @@ def race(
 
     record = {}
     for decided in rounds(list(plans), look, len(next(iter(plans.values()))), keep):
-        told.append(decided)
-        record = _record(told, plans, failed)
+        decided_rounds.append(decided)
+        record = _record(decided_rounds, plans, failed)
         core.write_json(core.sweep_dir() / "race.json", record)
-        print("\n".join(_told(decided)), flush=True)
-    if told:
-        print("\n".join(_told_at_last(told[-1], record)), flush=True)
+        print("\n".join(_round_lines(decided)), flush=True)
+    if decided_rounds:
+        print("\n".join(_last_lines(decided_rounds[-1], record)), flush=True)
     return failed
 
 
@@ -148,16 +148,16 @@ def _hours(repeat: Repeat) -> float:
     return bundle.read_card(repeat.models, repeat.variant.name).get("seconds", 0) / HOUR
 
 
-def _record(told: list[Round], plans: Plans, failed: dict[str, str]) -> dict[str, Any]:
+def _record(decided_rounds: list[Round], plans: Plans, failed: dict[str, str]) -> dict[str, Any]:
     """The race so far as JSON has it; the grid's hours are those of each row, times its repeats."""
-    spent = {name: [_hours(plans[name][r.number - 1]) for r in told if name in r.gains]
-             for name in told[0].gains}
+    spent = {name: [_hours(plans[name][r.number - 1]) for r in decided_rounds if name in r.gains]
+             for name in decided_rounds[0].gains}
     grid = sum(sum(hours) / len(hours) * len(plans[name]) for name, hours in spent.items())
     return {
         "rounds": [{"number": r.number, "wrong": r.wrong, "left": r.left,
                     "gains": {name: gain._asdict() for name, gain in r.gains.items()}}
-                   for r in told],
-        "stayed": told[-1].stayed,
+                   for r in decided_rounds],
+        "stayed": decided_rounds[-1].stayed,
         "failed": failed,
         "runs": sum(map(len, spent.values())),
         "hours": sum(map(sum, spent.values())),
@@ -166,7 +166,7 @@ def _record(told: list[Round], plans: Plans, failed: dict[str, str]) -> dict[str
     }
 
 
-def _told(r: Round) -> Iterator[str]:
+def _round_lines(r: Round) -> Iterator[str]:
     """Who leads after a round, and who left by how many images."""
     leader, *_ = r.gains
     yield (f"round {r.number}: {len(r.gains)} rows; {leader} has the fewest wrong, {r.wrong:,} of "
@@ -175,7 +175,7 @@ def _told(r: Round) -> Iterator[str]:
         yield f"  {name} leaves, worse with 95 % one-sided: {evidence.gain_phrase(r.gains[name])}"
 
 
-def _told_at_last(r: Round, record: dict[str, Any]) -> Iterator[str]:
+def _last_lines(r: Round, record: dict[str, Any]) -> Iterator[str]:
     """Who stayed, and what it took."""
     leader, *others = r.stayed
     yield (f"{1 + len(others)} rows stayed and cannot be told apart; against {leader}:" if others

@@ -24,7 +24,7 @@ from src.run import run_notebook
 
 PROGRESS = "PADDY_PROGRESS"  # names the file that the notebook replaces after each epoch
 CHILD = "from src.sweep.work import child; child()"
-TOLD = {os.EX_USAGE: False, os.EX_SOFTWARE: True}  # exit code of a reason told → try again?
+RETRIED = {os.EX_USAGE: False, os.EX_SOFTWARE: True}  # exit code → try again?
 _children: dict[subprocess.Popen, int] = {}  # in work, and the last signal each was sent
 
 
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 
 class State(StrEnum):
-    """What a row can be: told by an engine to the table, and at last in its Outcomes."""
+    """What a row can be: in the notices of an engine, and at last in its Outcomes."""
 
     WAITING, TRAINING = "waiting", "training"
     BUSY = "elsewhere"  # another sweep trains it
@@ -107,11 +107,11 @@ def _attempt(row: Row, place: Place) -> tuple[State, str, bool]:
         return State.FAILED, f"killed by {signal.Signals(-code).name}, often for memory", True
     if code == 0:
         return State.FAILED, "the notebook ended, its model is not finished", False
-    return State.FAILED, _last_line(row.name), TOLD.get(code, True)
+    return State.FAILED, _last_line(row.name), RETRIED.get(code, True)
 
 
 def _run(row: Row, place: Place, lock: int) -> tuple[int, bool]:
-    """The exit code of the notebook's process, and whether it was told to stop.
+    """The exit code of the notebook's process, and whether it got a signal to stop.
 
     It keeps the lock should this process die, and reads its row from a pipe that ends then.
     """
@@ -175,8 +175,8 @@ def _end_rest(progress: Path) -> None:
 
 def stop(number: int) -> None:
     """Send signal `number`, once, to the process of every row in work."""
-    for child, told in list(_children.items()):
-        if told != number:
+    for child, sent in list(_children.items()):
+        if sent != number:
             _children[child] = number
             child.send_signal(number)
 

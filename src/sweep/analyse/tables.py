@@ -50,12 +50,12 @@ def open_record(models: str = "", family: str = "", since: str = "") -> Record:
     rows = groups.first().assign(runs=groups.size(), **groups[VALUES].mean().to_dict("series"))
     images = int(held.images.median()) if len(held) else 0
     place = core.models_dir(models)
-    told = f"runs in {place}: {len(held):,}; rows: {len(rows):,}; families: {rows.family.nunique()}"
-    told = told if images else f"{place}: no run to show; train some: python -m src.sweep --all"
+    line = f"runs in {place}: {len(held):,}; rows: {len(rows):,}; families: {rows.family.nunique()}"
+    line = line if images else f"{place}: no run to show; train some: python -m src.sweep --all"
     if more := len(found) - len(held):
-        told += f"; left out, for they hold nothing out or are of other data: {more}"
+        line += f"; left out, for they hold nothing out or are of other data: {more}"
     epochs = tables["epochs"].merge(held[["folder", "name", "family", "held_out", "wrong_tta"]])
-    return Record(held, rows.reset_index(), epochs, tables["submissions"], images, told)
+    return Record(held, rows.reset_index(), epochs, tables["submissions"], images, line)
 
 
 def too_few(found: int, what: str, least: int = FEWEST) -> str:
@@ -81,16 +81,16 @@ def repeats_sentence(record: Record) -> str:
     repeats = repeats.loc[:, repeats.count() >= FEWEST]
     if repeats.empty:
         most = int(record.rows.runs.max()) if len(record.rows) else 0
-        return too_few(most, "runs of one row to tell their spread")
+        return too_few(most, "runs of one row to know their spread")
     wrong, spread = repeats.stack().mean(), np.sqrt(repeats.var().mean())
     chance = np.sqrt(wrong * (1 - wrong / record.images))
-    told = (f"{repeats.shape[1]} rows have {FEWEST} runs or more: the standard deviation of one is "
+    line = (f"{repeats.shape[1]} rows have {FEWEST} runs or more: the standard deviation of one is "
             f"{spread:.1f} images, where other images alone make it {chance:.1f}; ")
     corr = repeats.corr(min_periods=FEWEST).to_numpy()
     pairs = corr[np.tri(len(corr), k=-1, dtype=bool)]
     if (few := too_few(int(np.isfinite(pairs).sum()), "pairs of rows on the same splits", 1)):
-        return f"{told}{few}"
-    return f"{told}two rows on the same splits correlate {np.nanmean(pairs):.2f}, in the mean"
+        return f"{line}{few}"
+    return f"{line}two rows on the same splits correlate {np.nanmean(pairs):.2f}, in the mean"
 
 
 def chosen(record: Record, fits: float) -> pd.DataFrame:
@@ -116,12 +116,12 @@ def shortlist_sentence(record: Record, fits: float = np.inf) -> str:
     if few := too_few(len(record.rows), "rows to compare"):
         return few
     where = f"in {fits:.0f} GB" if np.isfinite(fits) else "neither worse nor slower than the median"
-    told = f"{where}: {len(rows)} of {len(record.rows)} rows"
+    line = f"{where}: {len(rows)} of {len(record.rows)} rows"
     if rows.empty:
-        return told
+        return line
     high = record.images * wilson(round(rows.wrong.iloc[0]), record.images)[1]
     near = int((rows.wrong.head(LISTED) <= high).sum())
-    return told + (f"; the order of the first {near} may be chance: their errors are within the "
+    return line + (f"; the order of the first {near} may be chance: their errors are within the "
                    "interval of the first") * (near > 1)
 
 

@@ -1,6 +1,6 @@
 """What every training does in its epochs: report each one, and read the hold-out once.
 
-`PADDY_TRACK` names a library that is told, too; its failures never stop a training.
+`PADDY_TRACK` names a library that gets them, too; its failures never stop a training.
 """
 
 import os
@@ -19,7 +19,7 @@ from src.core import UserError, Variant, free_memory, nearest, terminal, tracked
 from src.evidence import INTERVAL, error_cell, error_phrase
 
 TRACK = "PADDY_TRACK"
-Tell = Callable[[dict[str, Any]], None]  # takes the final errors
+Report = Callable[[dict[str, Any]], None]  # takes the final errors
 SHARE = 0.25  # of the free memory; a larger hold-out is read in every epoch
 
 
@@ -53,7 +53,7 @@ class EpochLog(Callback):
         trained, valid = f"{trained:.4f}", f"{valid:.4f}" if images else "-"
         wrong = round(error * images) if images else 0
         self._row(self.schedule.done, trained, valid, error_cell(wrong, images), took)
-        _tell(self.schedule, wrong, images)
+        _write_progress(self.schedule, wrong, images)
         error = error_phrase(wrong, images)
         self.bar.set_postfix_str(f"train_loss={trained}, valid_loss={valid}, {error}")
         self.bar.close()
@@ -64,7 +64,7 @@ class EpochLog(Callback):
             bar.write(list(map(str, cells)), table=True)
 
 
-def _tell(schedule: Callback, wrong: int, images: int) -> None:
+def _write_progress(schedule: Callback, wrong: int, images: int) -> None:
     """Write how far the training is to the file that a sweep reads, if there is one."""
     if path := os.environ.get("PADDY_PROGRESS"):
         seconds = time.perf_counter() - schedule.start  # of this epoch
@@ -124,8 +124,8 @@ def require_tracker() -> None:
         raise UserError(f"{TRACK}={library}: {error}", remedy) from error
 
 
-def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Tell]:
-    """The callback of the library that `PADDY_TRACK` names, and what tells it the final errors."""
+def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Report]:
+    """The callback of the library that `PADDY_TRACK` names, and how it gets the final errors."""
     library, failed = os.environ.get(TRACK), []
     if not library:
         return [], untracked
@@ -140,17 +140,17 @@ def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Tell
             reason = " ".join(str(error).split()) or type(error).__name__
             print(f"{v.name}: {library}: {reason}; training goes on untracked", file=terminal())
 
-    cb, tell = attempt(TRACKERS[library], learn, v, done) or (None, untracked)
+    cb, report = attempt(TRACKERS[library], learn, v, done) or (None, untracked)
     for event in (e for e in dir(type(cb)) if e.startswith(("before_", "after_"))):
         setattr(cb, event, partial(attempt, getattr(cb, event)))
-    return [cb] if cb else [], partial(attempt, tell)
+    return [cb] if cb else [], partial(attempt, report)
 
 
 def untracked(_: dict[str, Any]) -> None:
-    """Tell nobody the final errors."""
+    """Report the final errors to nobody."""
 
 
-def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Tell]:
+def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Report]:
     from dvclive import Live
     from dvclive.fastai import DVCLiveCallback
 
@@ -159,14 +159,14 @@ def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Tell]:
     live.step = done
     live.log_params(v.recipe)
 
-    def tell(errors: dict[str, Any]) -> None:
+    def report(errors: dict[str, Any]) -> None:
         live.summary.update(errors)
         live.make_summary()
 
-    return DVCLiveCallback(live=live), tell
+    return DVCLiveCallback(live=live), report
 
 
-def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Tell]:
+def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Report]:
     import wandb
     from fastai.callback.wandb import WandbCallback
 
@@ -176,11 +176,11 @@ def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Tell]:
                      settings=settings)
     learn.gather_args = dict  # fastai 2.8.12 fails at formatting them; `config` has the recipe
 
-    def tell(errors: dict[str, Any]) -> None:
+    def report(errors: dict[str, Any]) -> None:
         run.summary.update(errors)
         run.finish()
 
-    return WandbCallback(log_preds=False), tell
+    return WandbCallback(log_preds=False), report
 
 
 TRACKERS = {"dvclive": _dvclive, "wandb": _wandb}
