@@ -43,7 +43,7 @@ class Round(NamedTuple):
 
     @property
     def stayed(self) -> list[str]:
-        """The leader, and the rows that are not worse: they cannot be told from it."""
+        """The leader, and the rows that are not worse: the images do not separate them from it."""
         return [name for name, gain in self.gains.items() if gain.high >= 0]
 
     @property
@@ -100,6 +100,7 @@ def race(
     began, trained, decided_rounds, failed = time.monotonic(), [], [], {}
 
     def look(number: int, names: list[str]) -> pd.DataFrame | None:
+        """Have these rows trained for a round; whether they were right, or None to end the race."""
         wanted = {name: plans[name][number - 1] for name in names}
         new = {name: repeat for name, repeat in wanted.items() if not repeat.done}
         spent = (time.monotonic() - began) / HOUR

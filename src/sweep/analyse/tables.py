@@ -111,7 +111,7 @@ def shortlist(record: Record, fits: float = np.inf) -> pd.DataFrame:
 
 
 def shortlist_sentence(record: Record, fits: float = np.inf) -> str:
-    """How many rows that are, and how many of those listed the first cannot be told from."""
+    """How many rows that are, and how many of them are within the interval of the first."""
     rows = chosen(record, fits)
     if few := too_few(len(record.rows), "rows to compare"):
         return few

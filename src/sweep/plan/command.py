@@ -53,17 +53,17 @@ def plan_command(words: list[str]) -> None:
     print(report(variants, planned, assigned))
     print(summary(seconds, assigned, args.hours))
     if args.run:
-        kept = [row for row in todo if row.name in sum(assigned.values(), [])]
-        kept.sort(key=lambda row: seconds[row.name], reverse=True)
+        fitting = [row for row in todo if row.name in sum(assigned.values(), [])]
+        fitting.sort(key=lambda row: seconds[row.name], reverse=True)
         began = time.time()
-        outcomes = train(kept, args)
+        outcomes = train(fitting, args)
         took = time.time() - began
         print(report(variants, planned, {}))
         longest = max(estimate.busy(seconds, assigned).values())
         print(f"in all {took / 3600:.2f} hours, planned {longest / 3600:.2f}")
         if failed := [outcome for outcome in outcomes if outcome.state != State.DONE]:
             reason = failed[0].reason or failed[0].state
-            raise UserError(f"{len(failed)} of {len(kept)} rows are not done; first: "
+            raise UserError(f"{len(failed)} of {len(fitting)} rows are not done; first: "
                             f"{failed[0].name}: {reason}")
 
 

@@ -110,12 +110,12 @@ def assign(
 
     If `hours`, with some in hand, are too few, rows are dropped from the end.
     """
-    kept = dict(seconds)
+    fitting = dict(seconds)
     while True:
         assigned: dict[str, list[str]] = {place.name: [] for place in places}
-        for name in sorted(kept, key=kept.__getitem__, reverse=True):
-            taken = busy(kept, assigned)
+        for name in sorted(fitting, key=fitting.__getitem__, reverse=True):
+            taken = busy(fitting, assigned)
             assigned[min(taken, key=taken.__getitem__)].append(name)
-        if not kept or IN_HAND * max(busy(kept, assigned).values()) <= 3600 * hours:
+        if not fitting or IN_HAND * max(busy(fitting, assigned).values()) <= 3600 * hours:
             return assigned
-        kept.popitem()
+        fitting.popitem()

@@ -41,8 +41,8 @@ def probed(v: Variant, size: int | str) -> Variant:
     """What is measured for `v` at `size`: the same for all rows that take the same steps."""
     fields = [*TIMED, *(("resize", "item_size") if v.augment == "fastai" else ())]
     frozen = v.pretrained and v.freeze_epochs and not v.precompute
-    kept = {name: getattr(v, name) for name in fields} | {"freeze_epochs": 2 if frozen else 0}
-    return make_variant(**PLAIN | kept | {"size": size, "bs": v.bs // v.accum})
+    chosen = {name: getattr(v, name) for name in fields} | {"freeze_epochs": 2 if frozen else 0}
+    return make_variant(**PLAIN | chosen | {"size": size, "bs": v.bs // v.accum})
 
 
 def measure(v: Variant, data: str) -> Probe:
@@ -82,35 +82,35 @@ def _stopwatch() -> "Callback":
         order, ends = 95, ()  # after all that an epoch does
 
         def before_fit(self) -> None:
+            """Start the clock; a second try means that memory did not suffice."""
             if self.ends:  # `fit` tries again, with smaller batches
                 raise UserError(NO_MEMORY[0])
             self.ends, self.steps, self.reads = [time.time()], [], []
 
         def before_train(self) -> None:
-            self.begin(self.steps, STEPS if len(self.steps) % 2 else WARM)
-
-        def before_validate(self) -> None:
-            self.begin(self.reads, BATCHES if len(self.reads) % 2 else 1)
-
-        def begin(self, parts: list[list[float]], most: int) -> None:
-            self.marks, self.most = [time.time()], most
+            """Begin to time the steps of an epoch, or the batches of its hold-out."""
+            parts, most = (self.steps, (WARM, STEPS)) if self.training else (self.reads, (1, BATCHES))
+            self.marks, self.most = [time.time()], most[len(parts) % 2]
             parts.append(self.marks)
+        before_validate = before_train
 
         def before_batch(self) -> None:
+            """Note when a batch has been read."""
             self.marks.append(time.time())
 
         def after_batch(self) -> None:
+            """Note when it has been computed; break off after the last one wanted."""
             self.marks.append(time.time())
             if len(self.marks) > 2 * self.most:
                 raise CancelTrainException if self.training else CancelValidException
 
         def after_cancel_train(self) -> None:
-            self.recorder.cancel_train = False  # else its row of the epoch would lack the loss
-
-        def after_cancel_validate(self) -> None:
-            self.recorder.cancel_valid = False
+            """Have the recorder log the epoch all the same; its row would lack the losses."""
+            self.recorder.cancel_train = self.recorder.cancel_valid = False
+        after_cancel_validate = after_cancel_train
 
         def after_epoch(self) -> None:
+            """Note when the epoch has ended."""
             self.ends.append(time.time())
 
     return Stopwatch()
@@ -149,6 +149,7 @@ def _tail(learn: "Learner", v: Variant, run: "Run") -> Probe:
     more = min(2 * few, len(held))
 
     def tables_of(images: int) -> tuple[Any, float]:
+        """The predictions of so many held-out images, and their seconds."""
         learn.dls.loaders[1] = learn.dls.test_dl(held[:images], with_labels=True)
         began = time.time()
         return training.holdout_probs(learn, v), time.time() - began

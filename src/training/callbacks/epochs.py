@@ -131,6 +131,7 @@ def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Repo
         return [], untracked
 
     def attempt(step: Callable, *arguments: Any) -> Any:
+        """What `step` returns; None, and nothing called any more, once one has failed."""
         if failed:
             return None
         try:
@@ -160,6 +161,7 @@ def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Report]:
     live.log_params(v.recipe)
 
     def report(errors: dict[str, Any]) -> None:
+        """Log the final errors, and end."""
         live.summary.update(errors)
         live.make_summary()
 
@@ -177,6 +179,7 @@ def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Report]:
     learn.gather_args = dict  # fastai 2.8.12 fails at formatting them; `config` has the recipe
 
     def report(errors: dict[str, Any]) -> None:
+        """Log the final errors, and end."""
         run.summary.update(errors)
         run.finish()
 
