@@ -80,7 +80,6 @@ def _stopwatch() -> "Callback":
 
     class Stopwatch(Callback):
         order, ends = 95, ()  # after all that an epoch does
-
         def before_fit(self) -> None:
             """Start the clock; a second try means that memory did not suffice."""
             if self.ends:  # `fit` tries again, with smaller batches
@@ -89,7 +88,8 @@ def _stopwatch() -> "Callback":
 
         def before_train(self) -> None:
             """Begin to time the steps of an epoch, or the batches of its hold-out."""
-            parts, most = (self.steps, (WARM, STEPS)) if self.training else (self.reads, (1, BATCHES))
+            most = (WARM, STEPS) if self.training else (1, BATCHES)
+            parts = self.steps if self.training else self.reads
             self.marks, self.most = [time.time()], most[len(parts) % 2]
             parts.append(self.marks)
         before_validate = before_train
