@@ -123,12 +123,12 @@ def started(desc: str) -> int:
     return path.read_text().split().count(desc) if path.exists() else 0
 
 
-def left() -> list[psutil.Process]:
-    """Processes that work for a row of this test's folder."""
-    found = []
+def left(work: Path | None = None) -> list[psutil.Process]:
+    """Processes that work for a row of this test's folder, or of the folder `work`."""
+    found, folder = [], str(work or config.work())
     for process in psutil.process_iter():
         try:
-            if process.environ().get("PADDY_PROGRESS", "").startswith(str(config.work())):
+            if process.environ().get("PADDY_PROGRESS", "").startswith(folder):
                 found.append(process)
         except psutil.Error:
             continue

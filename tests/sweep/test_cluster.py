@@ -1,12 +1,20 @@
 """A Ray cluster: rows go to its nodes, bundles come back, a node may go or come meanwhile."""
 
+import ipaddress
 import os
+import resource
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
 import pytest
 from conftest import ROOT, TINY, refusal, run
+from small_sweep import left, until
 
 from src import bundle, competition
 from src.bundle import versions
@@ -15,6 +23,7 @@ from src.sweep import Row
 from src.sweep.cluster import fetch
 from src.sweep.node import Wanted, pieces, unfit
 
+TOKEN = uuid4().hex
 # A cluster whose head has no work to do; each line of stdin changes it.
 CLUSTER = """
 import sys
@@ -33,12 +42,18 @@ cluster.shutdown()
 """
 
 
+def environment(home: Path) -> dict[str, str]:
+    """What head, nodes and driver have in common: a token of the test's own."""
+    return {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
 class Cluster:
     """A Ray cluster in a process of its own."""
 
     def __init__(self, home: Path) -> None:
-        home.mkdir()
-        env = os.environ | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
+        (home / ".ray").mkdir(parents=True)
+        (home / ".ray" / "auth_token").write_text(TOKEN)  # Ray then refuses who has it not
+        env = os.environ | environment(home)
         self.process = subprocess.Popen(
             [sys.executable, "-c", CLUSTER], cwd=home, env=env, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -50,7 +65,7 @@ class Cluster:
             pass
         return line
 
-    def tell(self, *words: str) -> None:
+    def change(self, *words: str) -> None:
         self.process.stdin.write(" ".join(words) + "\n")
         self.process.stdin.flush()
         assert self.line() == "done"
@@ -81,7 +96,7 @@ def sweep(address: str, home: Path, *words: str) -> subprocess.Popen:
     grid = [f"{name}={value}" for name, value in TINY.items()]
     return subprocess.Popen(
         [sys.executable, "-c", APART, "--address", address, "--grid", *grid, *words],
-        cwd=ROOT, env=os.environ | {"HOME": str(home)}, text=True, stdout=subprocess.PIPE,
+        cwd=ROOT, env=os.environ | environment(home), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
 
@@ -96,22 +111,59 @@ def until_line(process: subprocess.Popen, wanted: str) -> str:
     raise AssertionError(seen + process.stderr.read())
 
 
-def test_a_lost_node_costs_no_row_and_a_new_one_gets_work(cluster, data, models, tmp_path):
-    known = f"PADDY_DATA={data}"
-    cluster.tell("add", "a", known, f"PADDY_WORK={tmp_path / 'a'}")
-    cluster.tell("add", "strange", f"PADDY_DATA={tmp_path}", f"PADDY_WORK={tmp_path / 's'}")
-    done = sweep(cluster.address, tmp_path / "home", "seed=42")
-    seen = until_line(done, "training, ")
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Those of the cluster and of its driver."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone, or another user's
+            if process.environ().get("HOME") == str(home):
+                found.append(process)
+    return found
+
+
+def addresses(processes: list[psutil.Process]) -> set[str]:
+    """The addresses that they are connected to."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.Error):
+            found |= {one.raddr.ip for one in process.net_connections("inet") if one.raddr}
+    return {ip.removeprefix("::ffff:") for ip in found}
+
+
+def test_a_cluster_is_interrupted_loses_a_node_and_gets_another(cluster, data, models, tmp_path):
+    known, home = f"PADDY_DATA={data}", tmp_path / "home"
+    cluster.change("add", "a", known, f"PADDY_WORK={tmp_path / 'a'}")
+    cluster.change("add", "strange", f"PADDY_DATA={tmp_path}", f"PADDY_WORK={tmp_path / 's'}")
+    first = sweep(cluster.address, home, "seed=42")
+    seen = until_line(first, "training, ")
     assert "is no complete competition" in seen  # the strange node got nothing
-    cluster.tell("remove", "a")
-    cluster.tell("add", "b", known, f"PADDY_WORK={tmp_path / 'b'}")
-    seen, errors = done.communicate(timeout=300)
-    assert done.returncode == 0, seen + errors
+    on_a = partial(left, tmp_path / "a")
+    until(on_a)  # the notebook's process
+    own = {one.address for cards in psutil.net_if_addrs().values() for one in cards}
+    others = addresses(processes_of(home)) - own
+    assert all(ipaddress.ip_address(other).is_loopback for other in others), others
+    first.send_signal(signal.SIGINT)
+    seen, errors = first.communicate(timeout=60)
+    assert first.returncode == 1 and ": interrupted" in seen, seen + errors
+    assert "the same command continues from there" in errors
+    until(lambda: not on_a(), 5)
+    again = sweep(cluster.address, home, "seed=42")
+    until_line(again, "training, ")
+    cluster.change("remove", "a")
+    cluster.change("add", "b", known, f"PADDY_WORK={tmp_path / 'b'}")
+    seen, errors = again.communicate(timeout=300)
+    assert again.returncode == 0, seen + errors
     assert "lost; 1 row to go on elsewhere" in seen and "1 done, 0 failed" in seen
     assert "raylet" not in seen + errors and "Traceback" not in seen + errors, seen + errors
     assert not list((tmp_path / "s").rglob("*.pkl"))
     card = bundle.read_card(models, make_variant(**TINY).name)
     assert card["commit"] and not list(models.glob(".test_*"))
+    written = [path.read_text(errors="replace") for folder in (models, models.parent / "sweep")
+               for path in folder.rglob("*") if path.suffix in (".json", ".log")]
+    assert written and not any(TOKEN in text for text in [*written, seen, errors])
+    (home / ".ray" / "auth_token").unlink()
+    _, errors = sweep(cluster.address, home, "seed=43").communicate(timeout=120)
+    assert errors.startswith(f"error: no Ray cluster at {cluster.address} (Token authentication")
 
 
 def test_a_byte_that_changed_on_the_way_is_noticed_and_nothing_takes_its_place(work, tmp_path):
@@ -124,6 +176,19 @@ def test_a_byte_that_changed_on_the_way_is_noticed_and_nothing_takes_its_place(w
     assert list(row.models.iterdir()) == []
     fetch(pieces(stored), row)
     assert bundle.is_done(row.variant, row.models, bundle.read_card(row.models, row.name)["data"])
+
+
+def test_a_disk_that_fills_during_the_return_leaves_nothing(work, tmp_path):
+    row = Row(make_variant(**TINY), tmp_path, tmp_path / "models")
+    stored = Row(row.variant, tmp_path, work / "models")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # bytes of a file, then no more
+    try:
+        with pytest.raises(OSError, match="too large"):
+            fetch(pieces(stored), row)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(row.models.iterdir()) == []
 
 
 def test_a_node_with_other_versions_gets_no_work_unless_they_may_differ(
