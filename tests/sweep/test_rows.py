@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -116,6 +117,9 @@ def test_a_folder_that_is_full_or_cannot_be_written_to_is_a_complaint(data, mode
     (models.parent / "sweep").write_text("a file")
     (line,) = check([row], data, models)
     assert f"cannot write {models.parent / 'sweep'}" in line
+    (models.parent / "sweep").unlink()
+    (line,) = check([row], data, Path("/proc/models"))  # where nobody can write, root neither
+    assert line.startswith("cannot write /proc/models")
 
 
 def test_finished_rows_are_left_out(data, models):

@@ -29,14 +29,16 @@ def child(data, models, tmp_path, monkeypatch) -> Iterator[str]:
 def test_rows_go_on_whatever_one_of_them_does_and_only_the_system_is_tried_again(
     child, data, models
 ):
-    descs = ["user", "crash", "once_killed", "nothing", "good"]
+    descs = ["user", "crash", "once_killed", "nothing", "memory", "good"]
     seen, rows = [], [row_of(desc, data) for desc in descs]
     outcomes = engines.run(rows, engines.here([CPU, CPU]), seen.append)
     assert [outcome.name for outcome in outcomes] == [row.name for row in rows]
     reasons = {outcome.name: outcome.reason for outcome in outcomes}
     states = [outcome.state for outcome in outcomes]
-    assert states == [State.FAILED, State.FAILED, State.DONE, State.FAILED, State.DONE]
-    assert [started(desc) for desc in descs] == [1, 3, 2, 1, 1]
+    assert states == [State.FAILED, State.FAILED, State.DONE, State.FAILED,
+                      State.FAILED, State.DONE]
+    assert [started(desc) for desc in descs] == [1, 3, 2, 1, 3, 1]
+    assert reasons["test_vit_memory"].startswith("MemoryError")
     assert reasons["test_vit_user"] == "no rice in the field; sow some"
     assert reasons["test_vit_crash"].startswith("RuntimeError: CUDA error: unspecified")
     assert "its model is not finished" in reasons["test_vit_nothing"]
