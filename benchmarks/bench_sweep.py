@@ -2,6 +2,8 @@
 
     python -m src.demo /tmp/demo/data
     python benchmarks/bench_sweep.py --data /tmp/demo/data
+    PADDY_DATA=/tmp/demo/data ray start --head --num-cpus 2
+    python benchmarks/bench_sweep.py --data /tmp/demo/data --address auto
 
 Equal rows, one for each seed, on places of one core each. Start-up, the checks before the first
 row, is told apart.
@@ -12,12 +14,14 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from src import sweep
 from src.core import cores, models_dir
+from src.sweep.cluster import cluster
 
 
 def parse() -> argparse.Namespace:
@@ -27,6 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=6)
     parser.add_argument("--places", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--address", default="", help="of a Ray cluster with so many places")
     return parser.parse_args()
 
 
@@ -47,11 +52,14 @@ def main() -> None:
         data, models = Path(args.data).resolve(), models_dir()
         variants = sweep.chosen(given)
         assert sweep.check(variants, data, models) == []
-        rows, places = sweep.rows_for(variants, data, models), sweep.places(given)[: args.places]
-        started, cpu = time.perf_counter(), time.process_time()
-        with sweep.Table(rows, len(places)) as table:
-            outcomes = sweep.run(rows, sweep.here(places), table.notice)
-        wall, cpu = time.perf_counter() - started, time.process_time() - cpu
+        rows = sweep.rows_for(variants, data, models)
+        local = nullcontext(sweep.here(sweep.places(given)[: args.places]))
+        with cluster(args.address, rows, given.cores, False) if args.address else local as engine:
+            places = engine.places()
+            started, cpu = time.perf_counter(), time.process_time()
+            with sweep.Table(rows, len(places), engine.out) as table:
+                outcomes = sweep.run(rows, engine, table.notice)
+            wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     busy = sorted(outcome.seconds for outcome in outcomes)
     share = sum(busy) / len(places) / wall
     print(f"start-up {started - began:.1f} s; rows of {busy[0]:.0f} to {busy[-1]:.0f} s")
