@@ -15,10 +15,9 @@ import sys
 from importlib import import_module
 
 from src import competition, core
-from src.core import UserError, command
-from src.sweep.rows import add_arguments, check, chosen, rows_for
-from src.sweep.table import train
-from src.sweep.work import State
+from src.core import command
+from src.sweep.rows import add_arguments, checked, rows_for
+from src.sweep.table import require_done, train
 
 COMMANDS = {"plan": "plan", "race": "race", "status": "table"}  # first word → room
 
@@ -29,19 +28,11 @@ def sweep(words: list[str]) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     args = parser.parse_args(words)
-    variants, models = chosen(args), core.models_dir()
-    if complaints := check(variants, args.data, models):
-        print("\n".join(complaints), file=sys.stderr)
-        raise UserError(f"nothing was started; lines above that say why: {len(complaints)}")
-    rows = rows_for(variants, competition.find(args.data), models)
+    variants = checked(args)
+    rows = rows_for(variants, competition.find(args.data), core.models_dir())
     if finished := len(variants) - len(rows):
         print(f"{finished} of {len(variants)} rows are finished already", flush=True)
-    outcomes = train(rows, args)
-    if any(outcome.state == State.INTERRUPTED for outcome in outcomes):
-        raise KeyboardInterrupt
-    if failed := [outcome for outcome in outcomes if outcome.state == State.FAILED]:
-        first = f"{failed[0].name}: {failed[0].reason}"
-        raise UserError(f"{len(failed)} of {len(rows)} rows failed; first: {first}")
+    require_done(train(rows, args))
 
 
 def main() -> None:

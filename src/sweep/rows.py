@@ -3,6 +3,7 @@
 import argparse
 import re
 import shutil
+import sys
 from ast import literal_eval
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -130,6 +131,15 @@ def rows_for(variants: list[Variant], data: Path, models: Path) -> list[Row]:
     fingerprint = competition.train_fingerprint(data)
     return [Row(variant, data, models) for variant in variants
             if not bundle.is_done(variant, models, fingerprint)]
+
+
+def checked(args: argparse.Namespace) -> list[Variant]:
+    """The rows that `args` name; unless all can start, a line for each complaint and UserError."""
+    variants = chosen(args)
+    if complaints := check(variants, args.data, core.models_dir()):
+        print("\n".join(complaints), file=sys.stderr)
+        raise UserError(f"nothing was started; lines above that say why: {len(complaints)}")
+    return variants
 
 
 def check(variants: list[Variant], data: str | Path, models: Path) -> list[str]:

@@ -126,6 +126,15 @@ def train(rows: list[Row], args: argparse.Namespace) -> list[Outcome]:
     return outcomes
 
 
+def require_done(outcomes: list[Outcome]) -> None:
+    """KeyboardInterrupt if a row was interrupted, UserError if one failed."""
+    if any(outcome.state == State.INTERRUPTED for outcome in outcomes):
+        raise KeyboardInterrupt
+    if failed := [outcome for outcome in outcomes if outcome.state == State.FAILED]:
+        first = f"{failed[0].name}: {failed[0].reason}"
+        raise UserError(f"{len(failed)} of {len(outcomes)} rows failed; first: {first}")
+
+
 def _engine(rows: list[Row], args: argparse.Namespace) -> AbstractContextManager[Engine]:
     """The cluster at `--address`, else this machine."""
     if args.address:
