@@ -57,6 +57,17 @@ def test_every_command_for_the_demo_succeeds_and_makes_what_readme_says(walked):
     assert "kaggle competitions submit" not in "".join(d.stdout for d in done.values())
 
 
+def test_the_second_camera_is_drawn_and_measured_as_readme_says(walked):
+    place, _ = walked
+    ((draw, measure),) = [block.splitlines() for block in blocks() if "--shift" in block]
+    script = f"source .venv/bin/activate\n{draw} --images 60\n{measure}\n"  # as the demo here has
+    done = subprocess.run(["bash", "-ec", script], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    _, errors = done.stdout.split("test images, by solution.csv:")
+    assert all(name in errors for name in (ROW, "test_resnet_squish_64", "ensemble"))
+    assert len(pd.read_csv(place / "demo" / "submissions" / "shifted.csv")) == 20
+
+
 def test_the_rows_that_readme_names_stand_in_params_yaml():
     lines = [line.partition("#")[0] for block in blocks() for line in block.splitlines()]
     typed = [line.split() for line in lines if line.startswith("python -m src.run ")]
