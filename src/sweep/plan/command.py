@@ -11,12 +11,9 @@ import argparse
 import json
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import pandas as pd
 
@@ -28,8 +25,7 @@ from src.sweep.table import train
 from src.sweep.work import Place, State
 
 NEAR = 0.15  # a row that takes at most this much more than planned, or less, was planned well
-
-Planned = dict[str, dict[str, Any]]  # name → arch, here, gb, seconds by its probes, planned ones
+COLUMNS = ["arch", "here", "gb", "seconds", "planned"]  # `seconds` by the probes alone
 
 
 def plan_command(words: list[str]) -> None:
@@ -48,70 +44,76 @@ def plan_command(words: list[str]) -> None:
         raise UserError(f"nothing was measured; lines above that say why: {len(complaints)}")
     todo, places = rows.rows_for(variants, data, models), engines.places(args)
     planned = make_plan([row.variant for row in todo], data, places)
-    seconds = {row.name: planned[row.name]["planned"] for row in todo}
+    seconds = planned.planned[[row.name for row in todo]].to_dict()
     assigned = estimate.assign(seconds, places, args.hours)
     print(report(variants, planned, assigned))
     print(summary(seconds, assigned, args.hours))
     if args.run:
         fitting = [row for row in todo if row.name in sum(assigned.values(), [])]
-        fitting.sort(key=lambda row: seconds[row.name], reverse=True)
         began = time.time()
-        outcomes = train(fitting, args)
-        took = time.time() - began
-        print(report(variants, planned, {}))
+        outcomes = train(sorted(fitting, key=lambda row: -seconds[row.name]), args)
         longest = max(estimate.busy(seconds, assigned).values())
-        print(f"in all {took / 3600:.2f} hours, planned {longest / 3600:.2f}")
-        if failed := [outcome for outcome in outcomes if outcome.state != State.DONE]:
-            reason = failed[0].reason or failed[0].state
-            raise UserError(f"{len(failed)} of {len(fitting)} rows are not done; first: "
-                            f"{failed[0].name}: {reason}")
+        print(report(variants, planned, {}))
+        print(f"in all {(time.time() - began) / 3600:.2f} hours, planned {longest / 3600:.2f}")
+        if failed := sum(outcome.state != State.DONE for outcome in outcomes):
+            raise UserError(f"{failed} of {len(fitting)} rows are not done",
+                            "python -m src.sweep status says why")
 
 
-def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> Planned:
+def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.DataFrame:
     """All that was planned so far, `variants` anew; it is stored in the sweep's folder."""
     path, here = core.sweep_dir() / "planned.json", estimate.here(data, places)
-    planned = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    probes, ratios = estimate.probes_of(variants, data, places), defaultdict(list)
-    for name, old in planned.items():
-        if old["here"] == here and (real := real_seconds(name)):
-            ratios[old["arch"]].append(real / old["seconds"])
+    probes = estimate.probes_of(variants, data, places)
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    old = pd.DataFrame.from_dict(stored, "index", columns=None if stored else COLUMNS)
+    own = old[old.here == here]
+    ratios = (real_seconds(own.index) / own.seconds).groupby(own.arch).median().dropna()
+    new = {}
     for v in variants:
-        own = [probes[part] for part in estimate.parts_of(v)]
-        if (bs := min(probe["bs"] for probe in own)) < v.bs // v.accum:
-            print(f"{v.name}: out of memory with {v.bs // v.accum} images a step; the smallest "
-                  f"accum that fits is {v.bs // bs}")
+        parts, batch = [probes[part] for part in estimate.parts_of(v)], v.bs // v.accum
+        if (bs := min(part["bs"] for part in parts)) < batch:
+            print(f"{v.name}: out of memory with {batch} images a step; the smallest accum that "
+                  f"fits is {v.bs // bs}")
         images = competition.train_paths(data).index
         images = len(images.difference(competition.read_corrections(v, data).exclude))
         seconds = estimate.estimate(v, probes, images)
-        planned[v.name] = {"arch": v.arch, "here": here, "gb": max(probe["gb"] for probe in own),
-                           "seconds": seconds, "planned": seconds * median(ratios[v.arch] or [1])}
-    core.write_json(path, planned)
+        new[v.name] = [v.arch, here, max(part["gb"] for part in parts), seconds,
+                       seconds * ratios.get(v.arch, 1)]
+    new = pd.DataFrame.from_dict(new, "index", columns=COLUMNS)
+    planned = pd.concat([old.drop(new.index, errors="ignore"), new])
+    core.write_json(path, planned.to_dict("index"))
     return planned
 
 
-def real_seconds(name: str) -> float:
-    """What the notebook of a finished row took; 0 where that is not known, or it had to resume."""
+def real_seconds(names: pd.Index) -> pd.Series:
+    """What the notebooks of finished rows took; NaN where that is not known, or they resumed."""
+    return pd.Series([_real_seconds(name) for name in names], names, dtype=float)
+
+
+def _real_seconds(name: str) -> float | None:
     notebook, models = core.runs_dir() / f"{name}.ipynb", core.models_dir()
     if not (notebook.is_file() and bundle.card_path(models, name).is_file()):
-        return 0.0
+        return None
     took = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
-    return took if took and took > bundle.read_card(models, name)["seconds"] else 0.0
+    return took if took and took > bundle.read_card(models, name)["seconds"] else None
 
 
-def report(variants: list[Variant], planned: Planned, assigned: Mapping[str, list[str]]) -> str:
+def report(
+    variants: list[Variant], planned: pd.DataFrame, assigned: Mapping[str, list[str]]
+) -> str:
     """A line for each row, in their order, and how near the plan was to what is finished."""
-    place_of, lines, ratios = {n: p for p, names in assigned.items() for n in names}, {}, []
-    for name in (v.name for v in variants):
-        plan, real = planned.get(name, {}), real_seconds(name)
-        done = bundle.card_path(core.models_dir(), name).is_file()
-        where = "done" if done else place_of.get(name, "dropped" if assigned else "not done")
-        ratios += [real / plan["planned"]] if plan and real else []
-        minutes = [f"{taken / 60:.1f}" if taken else "" for taken in (plan.get("planned"), real)]
-        lines[name] = [f"{plan['gb']:.1f}" if plan else "", *minutes, where]
-    table = pd.DataFrame.from_dict(lines, "index", columns=["GB", "minutes", "real", "place"])
-    near = sum(abs(ratio - 1) <= NEAR for ratio in ratios)
-    below = f"\n{near} of {len(ratios)} within {NEAR:.0%} of the plan" if ratios else ""
-    return table.to_string() + below
+    table = planned.reindex([v.name for v in variants])
+    real, left = real_seconds(table.index), "dropped" if assigned else "not done"
+    places = {name: place for place, names in assigned.items() for name in names}
+    places |= {name: "done" for name in table.index
+               if bundle.card_path(core.models_dir(), name).is_file()}
+    where = [places.get(name, left) for name in table.index]
+    shown = pd.DataFrame({"GB": table.gb, "minutes": table.planned / 60, "real": real / 60,
+                          "place": where})
+    ratios = (real / table.planned).dropna()
+    near = ((ratios - 1).abs() <= NEAR).sum()
+    below = f"\n{near} of {len(ratios)} within {NEAR:.0%} of the plan" if len(ratios) else ""
+    return shown.to_string(float_format="{:.1f}".format, na_rep="") + below
 
 
 def summary(seconds: Mapping[str, float], assigned: Mapping[str, list[str]], hours: float) -> str:

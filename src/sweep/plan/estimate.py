@@ -27,53 +27,47 @@ def parts_of(v: Variant) -> list[Variant]:
 
 def here(data: Path, places: list[Place]) -> str:
     """A digest of machine, places, versions and data: what was measured is true of these."""
-    env = {name: value for name, value in places[0].env.items() if name != "CUDA_VISIBLE_DEVICES"}
-    machine = [platform.node(), core.cores(), len(places), places[0].name.split()[0], env]
+    machine = [platform.node(), core.cores(), len(places), places[0].name.split()[0]]
     facts = [machine, bundle.versions.installed(), competition.train_fingerprint(data)]
     return core.sha256_lines([json.dumps(facts, sort_keys=True)])
 
 
 def probes_of(rows: list[Variant], data: Path, places: list[Place]) -> dict[Variant, Probe]:
     """The probes of all `rows`, measured at the `places` unless that was done before."""
-    files, free = {}, SimpleQueue()
+    files, free, machine = {}, SimpleQueue(), here(data, places)
     for part in (part for v in rows for part in parts_of(v)):
-        facts = json.dumps([part.recipe, here(data, places)], sort_keys=True)
-        name = f"{part.name}_{core.sha256_lines([facts])[:8]}.json"
-        files[part] = core.sweep_dir() / "probes" / name
+        digest = core.sha256_lines([json.dumps([part.recipe, machine], sort_keys=True)])
+        files[part] = core.sweep_dir() / "probes" / f"{part.name}_{digest[:8]}.json"
     for place in places:
         free.put(place)
-    pool = ThreadPoolExecutor(len(places))
-    try:
-        made = [pool.submit(_probe, part, data, file, free) for part, file in files.items()
-                if not file.is_file()]
-        problems = [problem for future in made if (problem := future.result())]
-    finally:
-        pool.shutdown(cancel_futures=True)
-    if problems:
-        raise UserError("; ".join(problems))
+    new = {part: file for part, file in files.items() if not file.is_file()}
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(lambda part: _measure(part, data, new[part], free), new))
     return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items()}
 
 
-def _probe(v: Variant, data: Path, file: Path, free: SimpleQueue) -> str:
-    """Measure `v`, with parts of its batch if that does not fit; returns what went wrong."""
+def _measure(v: Variant, data: Path, file: Path, free: SimpleQueue) -> None:
+    """Measure `v` at a free place, with parts of its batch if the whole does not fit."""
     place, log = free.get(), file.with_suffix(".log")
-    env = os.environ | place.env | {"MPLBACKEND": "Agg"}
-    file.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
     try:
         for bs in (v.bs // n for n in range(1, v.bs // FEWEST + 1) if v.bs % n == 0):
             print(f"{v.name}: measuring, {bs} images a step", flush=True)
             words = [json.dumps(replace(v, bs=bs).recipe), str(data), str(file)]
             with open(log, "wb") as out:
                 done = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words],
-                                      cwd=ROOT, env=env, stdout=out, stderr=out)
+                                      cwd=ROOT, stdout=out, stderr=out,
+                                      env=os.environ | place.env | {"MPLBACKEND": "Agg"})
             if done.returncode == 0:
-                return ""
+                return
             said = log.read_text(encoding="utf-8", errors="replace").rstrip() or "ended"
             if done.returncode != -9 and not any(word in said.lower() for word in NO_MEMORY):
-                return f"{v.name}: {said.splitlines()[-1].removeprefix('error: ')}; see {log}"
+                reason = said.splitlines()[-1].removeprefix("error: ")
+                raise UserError(f"{v.name}: {reason}; see {log}")
     finally:
         free.put(place)
-    return f"{v.name}: {NO_MEMORY[0]} even with {bs} images; choose a smaller arch or size"
+    raise UserError(f"{v.name}: {NO_MEMORY[0]} even with {bs} images",
+                    "choose a smaller arch or size")
 
 
 def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
@@ -81,20 +75,15 @@ def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
     from src.training import make_plan
 
     held, last = 0 if v.fold == "all" else images // competition.FOLDS, probes[probed(v, v.size)]
-    several = v.cycles if v.snapshots == "members" else 1
-    total, seen = last["start"] + last["tail"] + held * last["image"] * several, set()
-    for n, epoch in enumerate(make_plan(replace(v, lr=1.0))):
+    total, seen = last["start"] + last["tail"] + held * last["image"], set()
+    for number, epoch in enumerate(make_plan(replace(v, lr=1.0))):
         probe = probes[probed(v, epoch.size)]
-        steps, batches = (images - held) // probe["bs"], -(-held // probe["bs"])
         step = probe["frozen" if epoch.phase.frozen else "step"]
-        total += SEARCH * step if n == 0 and v.lr == FIND else 0
-        if epoch.phase.frozen and v.precompute:  # its features are read once, before the first
-            step = 0 if n else probe["read"]
         reading = probe["again" if epoch.size in seen else "read"]
-        total += probe["rest"] + steps * step + batches * reading
+        total += probe["rest"] + (images - held) * step + held * reading
+        if v.lr == FIND and not number:
+            total += SEARCH * v.bs // v.accum * step
         seen.add(epoch.size)
-    if v.snapshots == "mean":  # a forward pass for the statistics of batch norms
-        total += (images - held) // last["bs"] * last["step"] / 3
     return min(total, 60 * v.time_limit or total)
 
 
