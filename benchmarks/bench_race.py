@@ -23,7 +23,7 @@ from scipy.special import expit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.sweep.race import rounds  # noqa: E402
+from src.sweep.race import decide, stayed  # noqa: E402
 
 IMAGES, HELD_OUT, REPEATS = 10_407, 2_081, 3
 WRONG, NOISE, CORRELATION = 40, 3.3, 0.40  # of a run: mean, s.d., correlation with another one
@@ -67,13 +67,15 @@ def worlds(rows: int, deviation: float, count: int) -> Iterator[World]:
 
 def race(world: World) -> dict[str, Found]:
     """The race, for two numbers of rows that end it, which is all they change."""
-    true, repeats = world
-    told = [*rounds([*range(len(true))], lambda n, rows: repeats[n - 1][rows], REPEATS, 1)]
-    found = {}
-    for keep in (3, 1):
-        last = next((n for n, r in enumerate(told, 1) if len(r.stayed) <= keep), len(told))
-        runs = sum(len(r.gains) for r in told[:last])
-        found[f"race --keep {keep}"] = told[last - 1].stayed, runs
+    rows, runs, found = list(range(len(world[0]))), 0, {}
+    for number in range(1, REPEATS + 1):
+        runs += len(rows)
+        rows = stayed(decide(pd.concat([table[rows] for table in world[1][:number]])))
+        for keep in (3, 1):
+            if len(rows) <= keep or number == REPEATS:
+                found.setdefault(f"race --keep {keep}", (rows, runs))
+        if len(rows) == 1:
+            break
     return found
 
 

@@ -11,7 +11,7 @@ from small_bundles import call, refused, snapshot, variant_in
 
 from src import bundle
 from src.core import make_variant, sweep_dir
-from src.sweep.race import decide, plan, race, race_command, rounds
+from src.sweep.race import decide, plan, race, race_command, stayed
 from src.sweep.work import Outcome, State
 
 A, B, C = (make_variant(arch="test_vit", size=32, pretrained=False, tta="none", desc=desc)
@@ -65,40 +65,10 @@ def kept():
     ],
 )  # fmt: skip
 def test_a_row_leaves_when_it_is_worse_with_95_percent_one_sided(gained, lost, leaves):
-    found = decide(1, right_of(leader=range(gained), other=range(20, 20 + lost)))
-    assert list(found.gains) == ["leader", "other"] and found.wrong == gained
-    assert found.left == (["other"] if leaves else [])
-    assert found.stayed == (["leader"] if leaves else ["leader", "other"])
-    assert found.gains["other"].difference == gained - lost
-
-
-def test_a_row_is_judged_by_all_rounds_together_and_one_that_left_is_not_asked_for_again():
-    none, asked = [], []
-    tables = [  # a leads by 4 twice, which decides nothing in one round; c is worse at once
-        right_of(a=none, b=range(4), c=range(9)), right_of(a=none, b=range(10, 14), c=none),
-    ]  # fmt: skip
-
-    def look(number, names):
-        asked.append(names)
-        return tables[number - 1][names]
-
-    told = [*rounds(["c", "b", "a"], look, 2, 1)]
-    assert asked == [["c", "b", "a"], ["a", "b"]]
-    assert [r.left for r in told] == [["c"], ["b"]]
-    assert told[1].gains["b"].images == 80
-
-
-def test_the_leader_of_all_rounds_may_be_another_than_that_of_the_first():
-    tables = [right_of(a=range(2), b=range(3)), right_of(a=range(6), b=range(2))]
-    told = [*rounds(["a", "b"], lambda number, names: tables[number - 1][names], 2, 1)]
-    assert [next(iter(r.gains)) for r in told] == ["a", "b"]
-    assert [r.wrong for r in told] == [2, 5]
-
-
-@pytest.mark.parametrize(("keep", "repeats", "number"), [(3, 4, 1), (2, 4, 4), (1, 2, 2)])
-def test_a_race_ends_at_keep_or_after_the_repeats(keep, repeats, number):
-    equal = right_of(a=[1], b=[2], c=[3])
-    assert len([*rounds(["a", "b", "c"], lambda *_: equal, repeats, keep)]) == number
+    gains = decide(right_of(leader=range(gained), other=range(20, 20 + lost)))
+    assert list(gains) == ["leader", "other"]
+    assert stayed(gains) == (["leader"] if leaves else ["leader", "other"])
+    assert gains["other"].difference == gained - lost
 
 
 # With bundles
@@ -118,8 +88,8 @@ def test_who_left_when_and_who_stayed_is_told_in_images_and_kept(train, data, ca
     ]
     assert lines[4].startswith(f"  {a}: −1 (90 % −") and "best" not in "".join(lines)
     record = kept()
-    assert [r["left"] for r in record["rounds"]] == [[c], []]
-    assert record["rounds"][0]["gains"][c] | {"p": 0} == {
+    assert record["left"] == [[c], []]
+    assert record["rounds"][0][c] | {"p": 0} == {
         "images": 6, "gained": 0, "lost": 6, "p": 0, "low": -6, "high": -2, "alpha": 0.1}
     assert (record["stayed"], record["runs"], record["grid_hours"]) == ([b, a], 5, 1.5)
 
@@ -180,15 +150,26 @@ def test_ctrl_c_ends_the_race(train, data, capsys):
     assert len(train.asked) == 3
 
 
-def test_a_round_that_the_hours_do_not_hold_is_not_begun(train, data, capsys):
+def test_a_race_ends_at_keep_or_with_the_round_in_which_the_hours_are_spent(train, data, capsys):
     train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6, 0]}
-    run(train, data, capsys, repeats=1)
-    train.asked.clear()
-    lines, _ = run(train, data, capsys, repeats=2, hours=0.4)  # two rows of a quarter of an hour
-    assert train.asked == [] and lines[2] == "round 2 needs 0.5 hours, 0.4 are left: the end"
+    lines, _ = run(train, data, capsys, repeats=2, hours=0)
+    assert len(train.asked) == 3 and lines[2] == "the 0 hours are spent"
     assert lines[-1].startswith("3 runs, 0.75 hours")
-    run(train, data, capsys, repeats=2, hours=0.6)
-    assert len(train.asked) == 2
+    lines, _ = run(train, data, capsys, repeats=2, keep=2)
+    assert len(train.asked) == 3 and lines[2].startswith("2 rows stayed")
+    run(train, data, capsys, repeats=2, hours=1)
+    assert len(train.asked) == 5
+
+
+def test_a_row_is_judged_by_all_rounds_together_and_another_may_lead_at_last(
+    train, data, capsys
+):
+    train.wrong = {"a": [2, 5, 4], "b": [3, 0, 0], "c": [6, 0, 0]}
+    lines, _ = run(train, data, capsys)
+    a, b, c = (row.name for row in (A, B, C))
+    assert lines[0] == f"round 1: 3 rows; {a} has the fewest wrong, 2 of 6"
+    assert f"round 2: 3 rows; {b} has the fewest wrong, 3 of 12" in lines
+    assert f"compare/{a}_seed44" in train.asked
 
 
 # The command
