@@ -9,23 +9,31 @@ beside the planned ones; they correct the next plan of rows of its arch.
 
 import argparse
 import json
+import os
+import platform
+import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from math import inf
 from pathlib import Path
+from queue import SimpleQueue
 
 import pandas as pd
 
 from src import bundle, competition, core
-from src.core import UserError, Variant
+from src.core import FEWEST, FIND, ROOT, UserError, Variant, split_sizes
 from src.sweep import engines, rows
-from src.sweep.plan import estimate
+from src.sweep.plan.probe import NO_MEMORY, Probe, probed
 from src.sweep.table import train
 from src.sweep.work import Place, State
 
+IN_HAND = 1.1  # the hours must hold so many times what is planned
 NEAR = 0.15  # a row that takes at most this much more than planned, or less, was planned well
-COLUMNS = ["arch", "here", "gb", "seconds", "planned"]  # `seconds` by the probes alone
+SEARCH = 100  # steps of a search for a learning rate
+COLUMNS = ["arch", "gb", "seconds", "planned"]  # `seconds` are by the probes alone
 
 
 def plan_command(words: list[str]) -> None:
@@ -45,14 +53,14 @@ def plan_command(words: list[str]) -> None:
     todo, places = rows.rows_for(variants, data, models), engines.places(args)
     planned = make_plan([row.variant for row in todo], data, places)
     seconds = planned.planned[[row.name for row in todo]].to_dict()
-    assigned = estimate.assign(seconds, places, args.hours)
+    assigned = assign(seconds, places, args.hours)
     print(report(variants, planned, assigned))
     print(summary(seconds, assigned, args.hours))
     if args.run:
         fitting = [row for row in todo if row.name in sum(assigned.values(), [])]
         began = time.time()
         outcomes = train(sorted(fitting, key=lambda row: -seconds[row.name]), args)
-        longest = max(estimate.busy(seconds, assigned).values())
+        longest = max(busy(seconds, assigned).values())
         print(report(variants, planned, {}))
         print(f"in all {(time.time() - began) / 3600:.2f} hours, planned {longest / 3600:.2f}")
         if failed := sum(outcome.state != State.DONE for outcome in outcomes):
@@ -61,23 +69,22 @@ def plan_command(words: list[str]) -> None:
 
 
 def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.DataFrame:
-    """All that was planned so far, `variants` anew; it is stored in the sweep's folder."""
-    path, here = core.sweep_dir() / "planned.json", estimate.here(data, places)
-    probes = estimate.probes_of(variants, data, places)
-    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    old = pd.DataFrame.from_dict(stored, "index", columns=None if stored else COLUMNS)
-    own = old[old.here == here]
-    ratios = (real_seconds(own.index) / own.seconds).groupby(own.arch).median().dropna()
+    """All that was planned so far on this machine, `variants` anew; it is stored in a file."""
+    path = core.sweep_dir() / f"planned_{machine(data, places)}.json"
+    probes = probes_of(variants, data, places)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    old = pd.DataFrame.from_dict(old, "index").reindex(columns=COLUMNS)
+    ratios = (real_seconds(old.index) / old.seconds).groupby(old.arch).median().dropna()
     new = {}
     for v in variants:
-        parts, batch = [probes[part] for part in estimate.parts_of(v)], v.bs // v.accum
+        parts, batch = [probes[part] for part in parts_of(v)], v.bs // v.accum
         if (bs := min(part["bs"] for part in parts)) < batch:
             print(f"{v.name}: out of memory with {batch} images a step; the smallest accum that "
                   f"fits is {v.bs // bs}")
         images = competition.train_paths(data).index
         images = len(images.difference(competition.read_corrections(v, data).exclude))
-        seconds = estimate.estimate(v, probes, images)
-        new[v.name] = [v.arch, here, max(part["gb"] for part in parts), seconds,
+        seconds = estimate(v, probes, images)
+        new[v.name] = [v.arch, max(part["gb"] for part in parts), seconds,
                        seconds * ratios.get(v.arch, 1)]
     new = pd.DataFrame.from_dict(new, "index", columns=COLUMNS)
     planned = pd.concat([old.drop(new.index, errors="ignore"), new])
@@ -85,7 +92,7 @@ def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.Da
     return planned
 
 
-def real_seconds(names: pd.Index) -> pd.Series:
+def real_seconds(names: Iterable[str]) -> pd.Series:
     """What the notebooks of finished rows took; NaN where that is not known, or they resumed."""
     return pd.Series([_real_seconds(name) for name in names], names, dtype=float)
 
@@ -118,10 +125,10 @@ def report(
 
 def summary(seconds: Mapping[str, float], assigned: Mapping[str, list[str]], hours: float) -> str:
     """The hours of each place, how full it is, and whether the rows fit into `hours`."""
-    busy = estimate.busy(seconds, assigned)
-    longest = max(busy.values())
-    lines = [f"{place}: {taken / 3600:.2f} hours, {taken / (longest or 1):.0%} full"
-             for place, taken in busy.items()]
+    taken = busy(seconds, assigned)
+    longest = max(taken.values())
+    lines = [f"{place}: {spent / 3600:.2f} hours, {spent / (longest or 1):.0%} full"
+             for place, spent in taken.items()]
     lines.append(f"in all {longest / 3600:.2f} hours")
     if dropped := [name for name in seconds if name not in sum(assigned.values(), [])]:
         lines.append(f"{hours:g} hours, with 10% in hand, are too few; dropped from the end: "
@@ -129,3 +136,95 @@ def summary(seconds: Mapping[str, float], assigned: Mapping[str, list[str]], hou
     elif hours < inf:
         lines.append(f"it fits into {hours:g} hours with 10% in hand")
     return "\n".join(lines)
+
+
+def parts_of(v: Variant) -> list[Variant]:
+    """What is measured for `v`: one for each of its image sizes."""
+    return [probed(v, size) for size in split_sizes(v.sizes) or [v.size]]
+
+
+def machine(data: Path, places: list[Place]) -> str:
+    """A digest of machine, places, versions and data: what was measured is true of these."""
+    facts = [platform.node(), core.cores(), len(places), places[0].name.split()[0],
+             bundle.versions.installed(), competition.train_fingerprint(data)]
+    return core.sha256_lines([json.dumps(facts, sort_keys=True)])[:8]
+
+
+def probes_of(rows: list[Variant], data: Path, places: list[Place]) -> dict[Variant, Probe]:
+    """The probes of all `rows`, measured at the `places` unless that was done before."""
+    files, free = {}, SimpleQueue()
+    folder = core.sweep_dir() / f"probes_{machine(data, places)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (part for v in rows for part in parts_of(v)):
+        digest = core.sha256_lines([json.dumps(part.recipe, sort_keys=True)])
+        files[part] = folder / f"{part.name}_{digest[:8]}.json"
+    for place in places:
+        free.put(place)
+    new = [part for part, file in files.items() if not file.is_file()]
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(lambda part: _measure(part, data, files[part], free), new))
+    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items()}
+
+
+def _measure(v: Variant, data: Path, file: Path, free: SimpleQueue) -> None:
+    """Measure `v` at a free place, with parts of its batch if the whole does not fit."""
+    place, log = free.get(), file.with_suffix(".log")
+    try:
+        for bs in (v.bs // n for n in range(1, v.bs // FEWEST + 1) if v.bs % n == 0):
+            print(f"{v.name}: measuring, {bs} images a step", flush=True)
+            words = [json.dumps(replace(v, bs=bs).recipe), str(data), str(file)]
+            with open(log, "wb") as out:
+                done = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words],
+                                      cwd=ROOT, stdout=out, stderr=out,
+                                      env=os.environ | place.env | {"MPLBACKEND": "Agg"})
+            if done.returncode == 0:
+                return
+            said = log.read_text(encoding="utf-8", errors="replace").rstrip() or "ended"
+            if done.returncode != -9 and not any(word in said.lower() for word in NO_MEMORY):
+                reason = said.splitlines()[-1].removeprefix("error: ")
+                raise UserError(f"{v.name}: {reason}; see {log}")
+    finally:
+        free.put(place)
+    raise UserError(f"{v.name}: {NO_MEMORY[0]} even with {bs} images",
+                    "choose a smaller arch or size")
+
+
+def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
+    """Seconds that the notebook takes for `v`, with so many `images`, by the `probes`."""
+    from src.training import make_plan
+
+    held, last = 0 if v.fold == "all" else images // competition.FOLDS, probes[probed(v, v.size)]
+    several = v.cycles if v.snapshots == "members" else 1
+    total, seen = last["start"] + last["tail"] + several * held * last["image"], set()
+    for number, epoch in enumerate(make_plan(replace(v, lr=1.0))):
+        probe = probes[probed(v, epoch.size)]
+        step = probe["frozen" if epoch.phase.frozen else "step"]
+        reading = probe["again" if epoch.size in seen else "read"]
+        total += probe["rest"] + (images - held) * step + held * reading
+        if v.lr == FIND and not number:
+            total += SEARCH * v.bs // v.accum * step
+        seen.add(epoch.size)
+    return min(total, 60 * v.time_limit or total)
+
+
+def busy(seconds: Mapping[str, float], assigned: Mapping[str, list[str]]) -> dict[str, float]:
+    """Place → seconds until it is through with its rows."""
+    return {place: sum(seconds[name] for name in names) for place, names in assigned.items()}
+
+
+def assign(
+    seconds: Mapping[str, float], places: list[Place], hours: float
+) -> dict[str, list[str]]:
+    """Place → its rows: the longest first, each to the place that is free first.
+
+    If `hours`, with some in hand, are too few, rows are dropped from the end.
+    """
+    fitting = dict(seconds)
+    while True:
+        assigned: dict[str, list[str]] = {place.name: [] for place in places}
+        for name in sorted(fitting, key=fitting.__getitem__, reverse=True):
+            taken = busy(fitting, assigned)
+            assigned[min(taken, key=taken.__getitem__)].append(name)
+        if not fitting or IN_HAND * max(busy(fitting, assigned).values()) <= 3600 * hours:
+            return assigned
+        fitting.popitem()
