@@ -7,17 +7,16 @@ seed has its own split, the same for all rows. After a round a row leaves when i
 leader, the row with the fewest wrong, with 95 % one-sided. The race ends when --keep rows or fewer
 are left, after --repeats rounds, or with the round in which the --hours are spent. Repeats are
 written to models/compare/ and join no ensemble; what is finished there or in models/ is not
-trained again, so the same command, or one with more repeats, goes on. Stored in sweep/race.json.
+trained again, so the same command, or one with more repeats, goes on. Stored in sweep/race.txt.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -66,7 +65,8 @@ def race(
     plans: Plans, folder: Path, train: Train, keep: int, hours: float = inf
 ) -> dict[str, str]:
     """Race the rows of `plans`, printing and storing each round; row → why its training failed."""
-    end, names, failed, seen, rounds = time.monotonic() + HOUR * hours, [*plans], {}, [], []
+    end, names, failed, lines, last = time.monotonic() + HOUR * hours, [*plans], {}, [], []
+    seen, spent = [], []  # by round: which predictions were right, the hours of its runs
     while len(seen) < len(plans[names[0]]):
         repeats = {name: plans[name][len(seen)] for name in names}
         failed |= _train(repeats, folder, train)
@@ -74,17 +74,20 @@ def race(
         if not finished:
             break
         seen.append(_right(finished, folder))
-        rounds.append(decide(right := pd.concat(seen, join="inner")))
-        names, wrong = stayed(rounds[-1]), int((~right).sum().min())
-        core.write_json(core.sweep_dir() / "race.json", _record(rounds, plans, failed))
-        print("\n".join(_round_lines(len(seen), rounds[-1], wrong)), flush=True)
+        spent.append([_hours(row) for row in finished.values()])
+        gains = decide(right := pd.concat(seen, join="inner"))
+        names, wrong = stayed(gains), int((~right).sum().min())
+        new, last = _round_lines(len(seen), gains, wrong), _last_lines(gains, spent, plans)
+        print("\n".join(new), flush=True)
+        lines += new
+        core.write_text(core.sweep_dir() / "race.txt", "\n".join([*lines, *last, ""]))
         if len(names) <= keep:
             break
         if time.monotonic() >= end:
             print(f"the {hours:g} hours are spent")
             break
-    if rounds:
-        print("\n".join(_last_lines(_record(rounds, plans, failed), rounds[-1])), flush=True)
+    if last:
+        print("\n".join(last), flush=True)
     return failed
 
 
@@ -108,45 +111,28 @@ def _right(repeats: dict[str, Repeat], folder: Path) -> pd.DataFrame:
     return pd.DataFrame(dict(zip(repeats, right, strict=True)), tables[0].index)
 
 
-def _record(rounds: list[Gains], plans: Plans, failed: dict[str, str]) -> dict[str, Any]:
-    """The race so far as JSON has it; the full grid is each row's first run, times the repeats."""
-    hours = [[_hours(plans[name][n]) for name in gains] for n, gains in enumerate(rounds)]
-    repeats = len(next(iter(plans.values())))
-    return {
-        "rounds": [{name: gain._asdict() for name, gain in gains.items()} for gains in rounds],
-        "left": [[name for name in gains if name not in stayed(gains)] for gains in rounds],
-        "stayed": stayed(rounds[-1]),
-        "failed": failed,
-        "runs": sum(map(len, hours)),
-        "hours": sum(map(sum, hours)),
-        "grid_runs": repeats * len(plans),
-        "grid_hours": repeats * sum(hours[0]),
-    }
-
-
 def _hours(repeat: Repeat) -> float:
     return bundle.read_card(repeat.models, repeat.variant.name).get("seconds", 0) / HOUR
 
 
-def _round_lines(number: int, gains: Gains, wrong: int) -> Iterator[str]:
+def _round_lines(number: int, gains: Gains, wrong: int) -> list[str]:
     """Who leads after a round, and who left by how many images."""
     leader = next(iter(gains))
-    yield (f"round {number}: {len(gains)} rows; {leader} has the fewest wrong, {wrong:,} of "
-           f"{gains[leader].images:,}")
-    for name, gain in gains.items():
-        if name not in stayed(gains):
-            yield f"  {name} leaves, worse with 95 % one-sided: {evidence.gain_phrase(gain)}"
+    return [f"round {number}: {len(gains)} rows; {leader} has the fewest wrong, {wrong:,} of "
+            f"{gains[leader].images:,}",
+            *(f"  {name} leaves, worse with 95 % one-sided: {evidence.gain_phrase(gain)}"
+              for name, gain in gains.items() if name not in stayed(gains))]
 
 
-def _last_lines(record: dict[str, Any], gains: Gains) -> Iterator[str]:
-    """Who stayed, and what it took."""
-    leader, *others = record["stayed"]
-    yield (f"{1 + len(others)} rows stayed and cannot be told apart; against {leader}:" if others
-           else f"only {leader} stayed")
-    for name in others:
-        yield f"  {name}: {evidence.gain_phrase(gains[name])}"
-    yield (f"{record['runs']} runs, {record['hours']:.2f} hours of training; the full grid would "
-           f"have taken {record['grid_runs']} runs, about {record['grid_hours']:.2f} hours")
+def _last_lines(gains: Gains, spent: list[list[float]], plans: Plans) -> list[str]:
+    """Who stayed, and what it took; the full grid is the first run of each row, repeated."""
+    (leader, *others), repeats = stayed(gains), len(next(iter(plans.values())))
+    return [f"{1 + len(others)} rows stayed and cannot be told apart; against {leader}:" if others
+            else f"only {leader} stayed",
+            *(f"  {name}: {evidence.gain_phrase(gains[name])}" for name in others),
+            f"{sum(map(len, spent))} runs, {sum(map(sum, spent)):.2f} hours of training; the full "
+            f"grid would have taken {repeats * len(plans)} runs, about "
+            f"{repeats * sum(spent[0]):.2f} hours"]
 
 
 def race_command(words: list[str]) -> None:
