@@ -17,21 +17,14 @@ from src import bundle, core
 from src.core import UserError, Variant, atomic_path
 from src.submission import sent
 
-HELD = ("images", "wrong_plain", "wrong_tta", "error_plain", "error_tta")
-MADE = (  # keys of the card itself
-    "notebook", "weights", "data", "folds", "held_out", "dirty", "started", "created", "seconds",
-    "peak_memory_mb", "sha256", "bytes",
-)  # fmt: skip
-MACHINE, VERSIONS = ("device", "cores", "memory_gb"), ("python", "torch", "fastai", "timm")
-COLUMNS = {
-    "runs": ("folder", "name", "row", "family", *(field.name for field in fields(Variant)), *HELD,
-             "epochs_done", "lr_used", *MADE, *MACHINE, *VERSIONS, "git_commit"),
-    "epochs": ("folder", "name", "epoch", "train_loss", "valid_loss", "wrong", "seconds"),
-    "attempts": ("name", "started", "ended", "place", "reason", "epoch", "epochs", "log"),
+COLUMNS = {  # that are there whatever is on disk; cards have more
+    "runs": ["folder", "name", "row", "family", *(field.name for field in fields(Variant)),
+             "images", "wrong_tta", "seconds", "peak_memory_mb", "device", "data", "held_out",
+             "created"],
+    "epochs": ["folder", "name", "epoch", "train_loss", "valid_loss", "wrong", "seconds"],
+    "attempts": ["name", "started", "ended", "place", "reason", "epoch", "epochs", "log"],
     "submissions": sent.COLUMNS,
 }  # fmt: skip
-COUNTS = (*HELD[:3], "wrong", "epochs_done", "peak_memory_mb", "cores", "epoch", "holdout_wrong",
-          "holdout_images", "public_right", "private_right")  # fmt: skip
 BEST = """
 create view best as select "row", family, arch, resize, size, count(*) as runs,
     round(avg(wrong_tta), 1) as wrong, cast(avg(images) as int) as images,
@@ -64,44 +57,41 @@ def rebuild() -> str:
 def query(sql: str) -> pd.DataFrame:
     """What record.sqlite answers to `sql`; it can change nothing."""
     remedy = f"tables: {', '.join(COLUMNS)}, best; columns: --sql 'pragma table_info(runs)'"
-    uri = f"{record_path().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
+    with closing(sqlite3.connect(f"{record_path().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             cursor = connection.execute(sql)
-            rows, names = cursor.fetchall(), [column[0] for column in cursor.description or ()]
+            rows, columns = cursor.fetchall(), cursor.description
         except (sqlite3.Error, sqlite3.Warning) as error:
             raise UserError(f"--sql: {error}", remedy) from error
-    if not names:
+    if not columns:
         raise UserError("--sql: that asks for no rows", f"write select …; {remedy}")
-    return pd.DataFrame(rows, columns=names, dtype=object)
+    return pd.DataFrame(rows, columns=[name for name, *_ in columns], dtype=object)
 
 
 def read_tables(models: str = "") -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Table name → table, of the folder `models` and its compare/; and why cards are left out."""
-    runs, epochs, left_out = [], [], []
-    folder = core.models_dir(models)
+    found, left_out, folder = {"runs": [], "epochs": []}, [], core.models_dir(models)
     for place in (folder, folder / "compare"):
         cards, reasons = bundle.read_cards(place)
         left_out += [f"left out: {reason}" for reason in reasons.values()]
         for name, card in cards.items():
             key = {"folder": place.name, "name": name}
-            runs.append(key | _run(card))
+            found["runs"].append(key | _run(card))
             numbered = enumerate(card.get("epochs", []), 1)
-            epochs += [key | {"epoch": number} | epoch for number, epoch in numbered]
-    ledger = sent.read_ledger().reset_index().replace("", None)
-    found = {"runs": runs, "epochs": epochs, "attempts": _attempts(), "submissions": ledger}
-    return {name: _typed(pd.DataFrame(found[name], columns=list(columns)))
-            for name, columns in COLUMNS.items()}, left_out
+            found["epochs"] += [key | {"epoch": number} | epoch for number, epoch in numbered]
+    found |= {"attempts": _attempts(), "submissions": _submissions()}
+    tables = {name: pd.DataFrame(rows, dtype=object) for name, rows in found.items()}
+    return {name: table.reindex(columns=[*dict.fromkeys([*COLUMNS[name], *table])])
+            for name, table in tables.items()}, left_out
 
 
 def _run(card: Mapping[str, Any]) -> dict[str, Any]:
     """The card in one row; older cards lack some of it."""
-    training, machine = card.get("training", {}), card.get("machine", {})
-    run = {key: card.get(key) for key in ("family", *MADE)}
-    run |= {key: part.get(key) for part, keys in ((card["holdout"], HELD), (machine, MACHINE),
-            (card["versions"], VERSIONS)) for key in keys}
-    run |= {"epochs_done": training.get("epochs"), "lr_used": training.get("lr")}
-    return card["variant"] | run | {"row": row_of(card), "git_commit": card["commit"]}
+    plain = {key: value for key, value in card.items() if not isinstance(value, dict | list)}
+    training, parts = card.get("training", {}), (card["holdout"], card.get("machine", {}))
+    run = {"row": row_of(card), "git_commit": plain.pop("commit"),  # `commit` is a word of SQL's
+           "epochs_done": training.get("epochs"), "lr_used": training.get("lr")}
+    return card["variant"] | plain | run | parts[0] | parts[1] | card["versions"]
 
 
 def row_of(card: Mapping[str, Any]) -> str:
@@ -121,8 +111,9 @@ def _attempts() -> list[dict[str, Any]]:
     return sorted(attempts, key=lambda attempt: (attempt["started"], attempt["name"]))
 
 
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts as whole numbers even where some are missing; scores as numbers."""
-    numbers = [name for name in (*COUNTS, "public", "private", "holdout_error") if name in table]
-    table[numbers] = table[numbers].apply(pd.to_numeric)
-    return table.astype({name: "Int64" for name in COUNTS if name in table})
+def _submissions() -> list[dict[str, Any]]:
+    """The rows of the ledger, its numbers as numbers."""
+    ledger = sent.read_ledger().reset_index().replace("", None)
+    numbers = ledger.filter(regex="^(holdout|public|private)").columns
+    ledger[numbers] = ledger[numbers].apply(pd.to_numeric, dtype_backend="numpy_nullable")
+    return ledger.astype(object).to_dict("records")

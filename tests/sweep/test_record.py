@@ -50,8 +50,8 @@ def rows(sql: str) -> list[list]:
 
 
 def test_every_card_attempt_and_submission_is_a_row(filled):
-    told = rebuild()
-    assert told == f"{filled / 'record.sqlite'}: runs 3, epochs 4, attempts 1, submissions 1"
+    said = rebuild()
+    assert said == f"{filled / 'record.sqlite'}: runs 3, epochs 4, attempts 1, submissions 1"
     columns = 'folder, name, "row", arch, size, images, wrong_tta, device, seconds, epochs_done'
     assert rows(f"select {columns} from runs order by wrong_tta") == [
         ["models", "test_vit_squish_224", "test_vit_squish_224", "test_vit", 224, 6, 1,
@@ -112,9 +112,9 @@ def test_an_empty_work_folder_has_an_empty_record(models):
 def test_a_card_that_describes_no_model_here_is_left_out_and_named(filled):
     name = "test_resnet_pad_32"
     bundle.pkl_path(filled / "models", name).write_bytes(b"others")
-    told = rebuild().splitlines()
-    assert told[0].endswith("runs 2, epochs 4, attempts 1, submissions 1")
-    assert told[1].startswith("left out: ") and name in told[1] and len(told) == 2
+    said = rebuild().splitlines()
+    assert said[0].endswith("runs 2, epochs 4, attempts 1, submissions 1")
+    assert said[1].startswith("left out: ") and name in said[1] and len(said) == 2
 
 
 def test_the_command_prints_what_is_selected_and_changes_nothing(filled):
