@@ -11,7 +11,7 @@ from src import bundle
 from src.core import make_variant, write_json
 from src.submission import sent
 from src.sweep import analyse
-from src.sweep.analyse.tables import chosen, order_of_epochs
+from src.sweep.analyse.tables import order_of_epochs
 
 ANALYSE = ROOT / "notebooks" / "paddy_analyse.ipynb"
 PLOTS = (analyse.time_plot, analyse.memory_plot, analyse.recipe_plot, analyse.epochs_plot,
@@ -84,9 +84,9 @@ def test_spread_and_correlation_are_those_of_runs_on_the_same_splits(models):
     for seed, wrong in enumerate((20, 24, 28), 42):
         card_in(models / "compare", wrong, seed=seed)
         card_in(models, 2 * wrong, seed=seed, resize="crop")
-    told = analyse.repeats_sentence(analyse.open_record())
-    assert told.startswith("2 rows have 3 runs or more") and told.endswith("1.00, in the mean")
-    assert "is 6.3 images, where other images alone make it 5.9" in told  # 4 and 8
+    said = analyse.repeats_sentence(analyse.open_record())
+    assert said.startswith("2 rows have 3 runs or more") and said.endswith("1.00, in the mean")
+    assert "is 6.3 images, where other images alone make it 5.9" in said  # 4 and 8
 
 
 def test_shortlists_are_below_both_medians_or_fit_the_memory(models):
@@ -96,9 +96,8 @@ def test_shortlists_are_below_both_medians_or_fit_the_memory(models):
         sizes[card_in(models, wrong, minutes, gb, size=size)] = size
     record = analyse.open_record()
     assert [sizes[name] for name in analyse.shortlist(record)["row"]] == [96, 64]
-    assert [sizes[name] for name in chosen(record, 16)["row"]] == [48, 96, 80]
-    told = analyse.shortlist_sentence(record, 16)
-    assert told.startswith("in 16 GB: 3 of 5 rows; the order of the first 2 may be chance")
+    assert [sizes[name] for name in analyse.shortlist(record, 16)["row"]] == [48, 96, 80]
+    assert analyse.shortlist_sentence(record, 16) == "in 16 GB: 3 of 5 rows"
 
 
 def test_epochs_are_ranked_among_runs_of_one_hold_out(models):
@@ -117,8 +116,8 @@ def test_epochs_are_ranked_among_runs_of_one_hold_out(models):
 
 def test_the_leaderboard_is_compared_in_images(models):
     ledger_of((0.01, 2571), (0.02, 2545), (0.03, 2519))  # 30, 56, 82 wrong; 26, 52, 78 expected
-    told = analyse.leaderboard_sentence(analyse.open_record())
-    assert told.startswith("3 submissions: ") and "have +4.0 more wrong than expected" in told
+    said = analyse.leaderboard_sentence(analyse.open_record())
+    assert said.startswith("3 submissions: ") and "have +4.0 more wrong than expected" in said
 
 
 def test_runs_are_chosen_by_family_and_day_and_mistakes_are_named(models):

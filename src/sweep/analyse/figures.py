@@ -8,16 +8,8 @@ import pandas as pd
 
 from src import core
 from src.evidence import FAMILIES, GREY, PALE, new_figure, note, wilson
-from src.sweep.analyse.tables import (
-    ALIKE,
-    FITS_GB,
-    HEAD_START,
-    VALUES,
-    Record,
-    order_of_epochs,
-    scored,
-    too_few,
-)  # fmt: skip
+from src.sweep.analyse import tables
+from src.sweep.analyse.tables import FITS_GB, HEAD_START, VALUES, Record, too_few
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,21 +73,17 @@ def recipe_plot(record: Record) -> "Figure":
     names = [name for name in core.make_variant().recipe if name not in ("arch", "desc", "seed",
              "fold") and record.rows[name].nunique() > 1][:7]
     fig, ax = new_figure(11, 4.6)
-    table = record.rows[["family"]].copy()
+    table = record.rows[["family", *names, *VALUES]].sort_values("family", kind="stable")
     for place, name in enumerate([*names, *VALUES]):
-        values = record.rows[name]
-        if not (numeric := pd.api.types.is_numeric_dtype(values)):
-            values = values.astype(str)
-        known = sorted(values.dropna().unique())
-        scale = values.astype(float) if numeric else values.map({v: i for i, v in enumerate(known)})
-        span = scale.max() - scale.min() or 1
-        table[name] = (scale - scale.min()) / span
-        for value in known if len(known) <= 4 else (known[0], known[-1]):
-            height = table[name][values == value].iloc[0]
-            text = _short(value) if numeric else value
-            ax.annotate(text, (place, height), (3, 3), textcoords="offset points", fontsize=8,
+        values, numeric = table[name], pd.api.types.is_numeric_dtype(table[name])
+        scale = values.astype(float) if numeric else values.astype(str).rank(method="dense")
+        table[name] = (scale - scale.min()) / (scale.max() - scale.min() or 1)
+        known = pd.Series(values.to_numpy(), table[name]).groupby(level=0).first()
+        for height, value in known.iloc[:: 1 if len(known) <= 4 else len(known) - 1].items():
+            ax.annotate(_short(value) if numeric else value, (place, height), (3, 3),
+                        textcoords="offset points", fontsize=8,
                         bbox={"facecolor": "white", "alpha": 0.7, "pad": 0.5, "linewidth": 0})
-    parallel_coordinates(table.sort_values("family", kind="stable"), "family", ax=ax, alpha=0.6,
+    parallel_coordinates(table, "family", ax=ax, alpha=0.6,
                          color=[c for c, _ in zip(cycle(FAMILIES), set(table.family))])
     ax.get_legend().remove()
     ax.set(yticks=[])
@@ -109,20 +97,19 @@ def epochs_plot(record: Record) -> "Figure":
     epochs = record.epochs.dropna(subset="wrong")
     if few := too_few(epochs.name.nunique(), "runs whose cards have epochs", 1):
         return note(few)
-    corr, runs = order_of_epochs(record)
-    ranked = not too_few(runs, "runs", ALIKE)
-    fig, axes = new_figure(11 if ranked else 7, 4.2, ncols=1 + ranked, squeeze=False)
-    ax, right = axes[0, 0], axes[0, -1]
+    corr, runs = tables.order_of_epochs(record)
+    ranked = not too_few(runs, "runs", tables.ALIKE)
+    fig, ((ax, *others),) = new_figure(11 if ranked else 7, 4.2, ncols=1 + ranked, squeeze=False)
     for colour, (family, group) in zip(cycle(FAMILIES), epochs.groupby("family")):
-        for number, (_, run) in enumerate(group.groupby(["folder", "name"])):
-            ax.plot(run.epoch, run.wrong, color=colour, linewidth=1, alpha=0.6, marker=".",
-                    label=family if not number else None)
+        lines = group.pivot(index="epoch", columns=["folder", "name"], values="wrong")
+        labels = [family] + [None] * (lines.shape[1] - 1)
+        ax.plot(lines, color=colour, linewidth=1, alpha=0.6, marker=".", label=labels)
     ax.set(xlabel="epoch", ylabel=f"wrong of {record.images:,} held-out images", ylim=(0, None))
-    if ranked:
-        right.plot(corr.index, corr, "o-", color=FAMILIES[0])
+    for right in others:
+        right.plot(corr, "o-", color=FAMILIES[0])
         right.set(xlabel="epoch", ylabel="rank correlation with the final error",
                   ylim=(min(0, corr.min()) - 0.05, 1.05), title=f"{runs} runs on one hold-out")
-    for one in axes[0]:
+    for one in (ax, *others):
         one.grid(color=PALE)
         one.xaxis.get_major_locator().set_params(integer=True)
     fig.legend(loc="outside right upper", frameon=False)
@@ -131,12 +118,11 @@ def epochs_plot(record: Record) -> "Figure":
 
 def leaderboard_plot(record: Record) -> "Figure":
     """Errors of submissions: expected by the hold-out, and found on the leaderboard."""
-    table = scored(record)
+    table = tables.scored(record)
     if few := too_few(len(table), "scored submissions with a hold-out error", 1):
         return note(few)
     fig, ax = new_figure(5.5, 5)
-    ends = [table.to_numpy().min() - 5, table.to_numpy().max() + 5]
-    ax.plot(ends, ends, color=GREY, linewidth=1, linestyle="--")
+    ax.axline((table.expected.mean(),) * 2, slope=1, color=GREY, linewidth=1, linestyle="--")
     ax.plot(table.expected, table.missed, "o", color=FAMILIES[0])
     images = f"{core.load_facts().public:,} public images"
     ax.set(xlabel=f"wrong of {images}, expected by the hold-out", ylabel=f"wrong of {images}")

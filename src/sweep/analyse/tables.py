@@ -10,14 +10,13 @@ import pandas as pd
 
 from src import core
 from src.core import UserError, nearest
-from src.evidence import error_cell, wilson
+from src.evidence import error_cell
 from src.sweep.record import read_tables
 
 PARAMETERS = ("models", "family", "since", "notebook")
 FEWEST = 3  # rows, repeats or files; with fewer nothing is said of all of them
 FITS_GB, HEAD_START = 16, 80  # of a usual GPU; seconds, of fastai's comparison of architectures
 ALIKE = 5  # runs whose order at an epoch is compared with that at the end
-LISTED = 10  # rows of a table
 VALUES = ["wrong", "minutes", "gb"]
 
 
@@ -34,28 +33,26 @@ class Record(NamedTuple):
 
 def open_record(models: str = "", family: str = "", since: str = "") -> Record:
     """The runs in `models`, of one `family`, made `since` a date; of several data sets the last."""
-    tables, _ = read_tables(models)
+    tables = {name: table.infer_objects() for name, table in read_tables(models)[0].items()}
     runs = tables["runs"].assign(created=lambda t: pd.to_datetime(t.created, utc=True))
     if family and len(runs) and family not in set(runs.family):
         raise UserError(f"no run of family {family!r}; {nearest(family, sorted(set(runs.family)))}")
     if pd.isna(start := pd.to_datetime(since or "1970", utc=True, errors="coerce")):
         raise UserError(f"since={since!r} is no date; write 2026-12-31")
     found = runs[(runs.family == (family or runs.family)) & ~(runs.created < start)]
-    newest = found.sort_values("created", kind="stable", na_position="first").data.iloc[-1:]
+    newest = found.sort_values("created", kind="stable", na_position="first").data.tail(1)
     held = found[(found.images > 0) & found.data.isin(newest)]
-    held = held.astype({"images": int, "wrong_tta": int})
-    held = held.assign(minutes=held.seconds.astype(float) / 60, wrong=held.wrong_tta,
-                       gb=held.peak_memory_mb.astype(float) / 1024)
+    held = held.assign(wrong=held.wrong_tta, minutes=held.seconds / 60,
+                       gb=held.peak_memory_mb / 1024).astype(dict.fromkeys(VALUES, float))
     groups = held.groupby("row", sort=False)
-    rows = groups.first().assign(runs=groups.size(), **groups[VALUES].mean().to_dict("series"))
-    images = int(held.images.median()) if len(held) else 0
-    place = core.models_dir(models)
+    rows = groups.first().assign(runs=groups.size(), **groups[VALUES].mean()).reset_index()
+    epochs = tables["epochs"].merge(held[["folder", "name", "family", "held_out", "wrong_tta"]])
+    images, place = int(held.images.median()) if len(held) else 0, core.models_dir(models)
     line = f"runs in {place}: {len(held):,}; rows: {len(rows):,}; families: {rows.family.nunique()}"
     line = line if images else f"{place}: no run to show; train some: python -m src.sweep --all"
     if more := len(found) - len(held):
         line += f"; left out, for they hold nothing out or are of other data: {more}"
-    epochs = tables["epochs"].merge(held[["folder", "name", "family", "held_out", "wrong_tta"]])
-    return Record(held, rows.reset_index(), epochs, tables["submissions"], images, line)
+    return Record(held, rows, epochs, tables["submissions"], images, line)
 
 
 def too_few(found: int, what: str, least: int = FEWEST) -> str:
@@ -80,61 +77,45 @@ def repeats_sentence(record: Record) -> str:
     repeats = record.runs.pivot_table("wrong", ["seed", "fold"], "row")
     repeats = repeats.loc[:, repeats.count() >= FEWEST]
     if repeats.empty:
-        most = int(record.rows.runs.max()) if len(record.rows) else 0
-        return too_few(most, "runs of one row to know their spread")
+        return too_few(int(record.rows.runs.max()) if len(record.rows) else 0,
+                       "runs of one row to know their spread")
     wrong, spread = repeats.stack().mean(), np.sqrt(repeats.var().mean())
     chance = np.sqrt(wrong * (1 - wrong / record.images))
-    line = (f"{repeats.shape[1]} rows have {FEWEST} runs or more: the standard deviation of one is "
-            f"{spread:.1f} images, where other images alone make it {chance:.1f}; ")
     corr = repeats.corr(min_periods=FEWEST).to_numpy()
-    pairs = corr[np.tri(len(corr), k=-1, dtype=bool)]
-    if (few := too_few(int(np.isfinite(pairs).sum()), "pairs of rows on the same splits", 1)):
-        return f"{line}{few}"
-    return f"{line}two rows on the same splits correlate {np.nanmean(pairs):.2f}, in the mean"
-
-
-def chosen(record: Record, fits: float) -> pd.DataFrame:
-    """Rows in `fits` GB, fewest errors first; without a limit those below both medians."""
-    rows = record.rows.sort_values(["wrong", "row"])
-    if np.isfinite(fits):
-        return rows[rows.gb <= fits]
-    return rows[(rows.wrong <= rows.wrong.median()) & (rows.minutes <= rows.minutes.median())]
+    pairs = corr[np.tri(len(corr), k=-1, dtype=bool) & np.isfinite(corr)]
+    together = (too_few(len(pairs), "pairs of rows on the same splits", 1)
+                or f"two rows on the same splits correlate {pairs.mean():.2f}, in the mean")
+    return (f"{repeats.shape[1]} rows have {FEWEST} runs or more: the standard deviation of one is "
+            f"{spread:.1f} images, where other images alone make it {chance:.1f}; {together}")
 
 
 def shortlist(record: Record, fits: float = np.inf) -> pd.DataFrame:
-    """The first of these rows for a reader."""
-    rows = chosen(record, fits).head(LISTED)
+    """Rows in `fits` GB, fewest errors first; without a limit those below both medians."""
+    rows = record.rows.sort_values(["wrong", "row"])
+    low = (rows[["wrong", "minutes"]] <= rows[["wrong", "minutes"]].median()).all(axis=1)
+    rows = rows[rows.gb <= fits if np.isfinite(fits) else low]
     error = [error_cell(round(wrong), record.images) for wrong in rows.wrong]
-    return pd.DataFrame({"row": rows.row, "family": rows.family, "runs": rows.runs, "error": error,
-                         "minutes": rows.minutes.map("{:.1f}".format),
-                         "peak GB": rows.gb.map("{:.1f}".format)})
+    numbers = rows[["minutes", "gb"]].map("{:.1f}".format).rename(columns={"gb": "peak GB"})
+    return rows[["row", "family", "runs"]].assign(error=error).join(numbers)
 
 
 def shortlist_sentence(record: Record, fits: float = np.inf) -> str:
-    """How many rows that are, and how many of them are within the interval of the first."""
-    rows = chosen(record, fits)
-    if few := too_few(len(record.rows), "rows to compare"):
-        return few
+    """How many rows that are."""
     where = f"in {fits:.0f} GB" if np.isfinite(fits) else "neither worse nor slower than the median"
-    line = f"{where}: {len(rows)} of {len(record.rows)} rows"
-    if rows.empty:
-        return line
-    high = record.images * wilson(round(rows.wrong.iloc[0]), record.images)[1]
-    near = int((rows.wrong.head(LISTED) <= high).sum())
-    return line + (f"; the order of the first {near} may be chance: their errors are within the "
-                   "interval of the first") * (near > 1)
+    return (too_few(len(record.rows), "rows to compare")
+            or f"{where}: {len(shortlist(record, fits))} of {len(record.rows)} rows")
 
 
 def order_of_epochs(record: Record) -> tuple[pd.Series, int]:
     """By epoch, how well its errors rank the final ones: of the runs most alike; and how many."""
-    lasts = record.epochs.groupby(["folder", "name"]).epoch.transform("max")
+    runs = ["folder", "name"]
+    lasts = record.epochs.groupby(runs).epoch.transform("max")
     epochs = record.epochs.assign(last=lasts).dropna(subset="wrong")
     alike = [group for _, group in epochs.groupby(["held_out", "last"])]
     group = max(alike, key=lambda g: g.name.nunique(), default=epochs)
-    corr = {epoch: one.wrong.astype(float).corr(one.wrong_tta.astype(float), method="spearman")
-            for epoch, one in group.groupby("epoch")
-            if min(one.wrong.nunique(), one.wrong_tta.nunique()) > 1}
-    return pd.Series(corr, dtype=float), group.name.nunique()
+    ranks = group.pivot(index=runs, columns="epoch", values="wrong").rank()
+    final = group.groupby(runs).wrong_tta.first().rank()
+    return ranks.corrwith(final).dropna(), len(final)
 
 
 def epochs_sentence(record: Record) -> str:
@@ -151,9 +132,9 @@ def epochs_sentence(record: Record) -> str:
 def scored(record: Record) -> pd.DataFrame:
     """Submissions with both errors, in images of the public leaderboard: expected, missed."""
     public, known = core.load_facts().public, record.submissions
-    known = known.dropna(subset=["holdout_error", "public_right"])
-    return pd.DataFrame({"expected": known.holdout_error.astype(float) * public,
-                         "missed": public - known.public_right.astype(float)})
+    known = known[["holdout_error", "public_right"]].dropna().astype(float)
+    return pd.DataFrame({"expected": known.holdout_error * public,
+                         "missed": public - known.public_right})
 
 
 def leaderboard_sentence(record: Record) -> str:
