@@ -91,11 +91,6 @@ def sweep_dir() -> Path:
     return work() / "sweep"
 
 
-def tracked_dir() -> Path:
-    """Where the libraries that `PADDY_TRACK` names keep their files."""
-    return work() / "tracked"
-
-
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once; UserError unless its sections are all there."""

@@ -82,8 +82,8 @@ def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
         meta = bundle.expected_meta(card, "valid")
         evidence.write_probs(path, tables["plain"], tables.get("views"), meta)
     bundle.write_card(run.models, card)
-    known = {name: value for name, value in card["holdout"].items() if value is not None}
-    learn.history.tell(known)
+    if learn.history.report:
+        learn.history.report({k: v for k, v in card["holdout"].items() if v is not None})
     outcome = learn.history.outcome
     if outcome["epochs"] == outcome["planned"]:  # else more time can continue it
         bundle.checkpoint_path(run.models, variant.name).unlink(missing_ok=True)

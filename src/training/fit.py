@@ -15,7 +15,7 @@ from fastai.vision.learner import vision_learner
 from src import vision
 from src.core import FEWEST, FIND, UserError, Variant, terminal
 from src.training.callbacks import recipe_cbs
-from src.training.callbacks.epochs import CacheHoldout, EpochLog, tracker, untracked
+from src.training.callbacks.epochs import CacheHoldout, EpochLog, tracker
 from src.training.callbacks.finder import find_lr
 from src.training.callbacks.targets import add_targets, drop_targets
 from src.training.checkpoint import Checkpoint
@@ -43,11 +43,9 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
         raise vision.unusable(variant, weights, error) from error
     learn.model.to(memory_format=torch.channels_last)  # the order convolutions are fast in
     # For figures and card: the source of the weights, the search, the seconds by epoch, and as
-    # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs, and when
-    # the first of them started, which may have been before an interruption; `tell` tells a
-    # tracker the final errors.
-    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=[], outcome={},
-                                    tell=untracked)
+    # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs, when the
+    # first of them started, which may have been before an interruption, and a tracker's `report`.
+    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=[], outcome={})
     return learn
 
 
@@ -90,7 +88,7 @@ def _train(
         print(f"{v.name}: resuming after epoch {done} of {len(plan)}", file=terminal())
     checkpoint.used = {"lr": v.lr, "accum": v.accum}
     schedule = Schedule(plan, v.seed, partial(loaders, v))
-    tracking, learn.history.tell = tracker(learn, v, done)
+    tracking, learn.history.report = tracker(learn, v, done)
     cbs = [schedule, *recipe_cbs(v, started), CacheHoldout(), checkpoint, EpochLog(v.name)]
     with learn.no_logging():  # fastai's table shows a bare error rate
         learn.fit(len(plan) - done, cbs=[*cbs, *tracking])

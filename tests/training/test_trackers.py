@@ -1,4 +1,4 @@
-"""PADDY_TRACK: a library that is told of a training, and never stops one."""
+"""PADDY_TRACK: a library that gets the epochs of a training, and never stops one."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -15,7 +15,7 @@ from src.training.callbacks import epochs
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
-class Told(Callback):
+class Logged(Callback):
     """A library's callback; with `fails` its service goes away in the first epoch."""
 
     def __init__(self, live):
@@ -38,7 +38,7 @@ def dvclive(monkeypatch):
         return live
 
     library, room = ModuleType("dvclive"), ModuleType("dvclive.fastai")
-    library.Live, room.DVCLiveCallback = open_live, lambda live: Told(live)
+    library.Live, room.DVCLiveCallback = open_live, lambda live: Logged(live)
     monkeypatch.setitem(sys.modules, "dvclive", library)
     monkeypatch.setitem(sys.modules, "dvclive.fastai", room)
     monkeypatch.setenv("PADDY_TRACK", "dvclive")
@@ -66,9 +66,9 @@ def test_a_service_that_goes_away_is_said_once_and_changes_nothing(
 ):
     dvclive.fails = True
     learn = exported(competition_once, tmp_path / "tracked", tiny(epochs=2))
-    told = capsys.readouterr().err
-    assert told.count("dvclive: no route to host; training goes on untracked") == 1
-    assert told.count("untracked") == 1 and dvclive.summary == {}
+    said = capsys.readouterr().err
+    assert said.count("dvclive: no route to host; training goes on untracked") == 1
+    assert said.count("untracked") == 1 and dvclive.summary == {}
     monkeypatch.delenv("PADDY_TRACK")
     plain = exported(competition_once, tmp_path / "plain", tiny(epochs=2))
     assert torch.equal(flat(learn), flat(plain))
@@ -80,8 +80,8 @@ def test_a_library_that_is_not_installed_is_one_line_before_any_work(
 ):
     monkeypatch.setenv("PADDY_TRACK", name)
     monkeypatch.setitem(sys.modules, name, None)  # also where it is installed
-    told = refusal(start, tiny(), str(data), str(tmp_path / "models"), "paddy_train", False)
-    assert told.startswith(f"PADDY_TRACK={name}: ") and f"pip install -e '.[{name}]'" in told
+    said = refusal(start, tiny(), str(data), str(tmp_path / "models"), "paddy_train", False)
+    assert said.startswith(f"PADDY_TRACK={name}: ") and f"pip install -e '.[{name}]'" in said
     assert not (tmp_path / "models").exists()
 
 

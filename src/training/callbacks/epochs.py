@@ -15,7 +15,7 @@ from typing import Any
 from fastai.vision.all import Callback, Learner, to_detach
 from tqdm import tqdm
 
-from src.core import UserError, Variant, free_memory, nearest, terminal, tracked_dir, write_json
+from src.core import UserError, Variant, free_memory, nearest, terminal, work, write_json
 from src.evidence import INTERVAL, error_cell, error_phrase
 
 TRACK = "PADDY_TRACK"
@@ -124,66 +124,55 @@ def require_tracker() -> None:
         raise UserError(f"{TRACK}={library}: {error}", remedy) from error
 
 
-def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Report]:
-    """The callback of the library that `PADDY_TRACK` names, and how it gets the final errors."""
+def tracker(learn: Learner, v: Variant, done: int) -> tuple[list[Callback], Report | None]:
+    """The callback of the library that `PADDY_TRACK` names, and what takes the final errors.
+
+    Neither does anything any more once one has failed: no account, or a service that is away.
+    """
     library, failed = os.environ.get(TRACK), []
-    if not library:
-        return [], untracked
 
     def attempt(step: Callable, *arguments: Any) -> Any:
-        """What `step` returns; None, and nothing called any more, once one has failed."""
-        if failed:
-            return None
+        """What `step` returns, if nothing has failed."""
         try:
-            return step(*arguments)
-        except Exception as error:  # a service that is away, an account that is not there
+            return None if failed else step(*arguments)
+        except Exception as error:
             failed.append(error)
             reason = " ".join(str(error).split()) or type(error).__name__
             print(f"{v.name}: {library}: {reason}; training goes on untracked", file=terminal())
 
-    cb, report = attempt(TRACKERS[library], learn, v, done) or (None, untracked)
+    def report(errors: dict[str, Any]) -> None:
+        """Log the final errors, and end."""
+        attempt(summary.update, errors)
+        attempt(end)
+
+    if not library or not (made := attempt(TRACKERS[library], learn, v, done)):
+        return [], None
+    cb, summary, end = made
     for event in (e for e in dir(type(cb)) if e.startswith(("before_", "after_"))):
         setattr(cb, event, partial(attempt, getattr(cb, event)))
-    return [cb] if cb else [], partial(attempt, report)
+    return [cb], report
 
 
-def untracked(_: dict[str, Any]) -> None:
-    """Report the final errors to nobody."""
-
-
-def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Report]:
+def _dvclive(_: Learner, v: Variant, done: int) -> tuple[Callback, Any, Callable]:
     from dvclive import Live
     from dvclive.fastai import DVCLiveCallback
 
-    folder = str(tracked_dir() / "dvclive" / v.name)
+    folder = str(work() / "tracked" / "dvclive" / v.name)
     live = Live(folder, resume=done > 0, save_dvc_exp=False, dvcyaml=None)
     live.step = done
     live.log_params(v.recipe)
-
-    def report(errors: dict[str, Any]) -> None:
-        """Log the final errors, and end."""
-        live.summary.update(errors)
-        live.make_summary()
-
-    return DVCLiveCallback(live=live), report
+    return DVCLiveCallback(live=live), live.summary, live.make_summary
 
 
-def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Report]:
+def _wandb(learn: Learner, v: Variant, _: int) -> tuple[Callback, Any, Callable]:
     import wandb
     from fastai.callback.wandb import WandbCallback
 
-    tracked_dir().mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(silent=True, init_timeout=30)
-    run = wandb.init(project="paddy", name=v.name, config=v.recipe, dir=tracked_dir(),
-                     settings=settings)
+    (folder := work() / "tracked").mkdir(parents=True, exist_ok=True)
+    run = wandb.init(project="paddy", name=v.name, config=v.recipe, dir=folder,
+                     settings=wandb.Settings(silent=True, init_timeout=30))
     learn.gather_args = dict  # fastai 2.8.12 fails at formatting them; `config` has the recipe
-
-    def report(errors: dict[str, Any]) -> None:
-        """Log the final errors, and end."""
-        run.summary.update(errors)
-        run.finish()
-
-    return WandbCallback(log_preds=False), report
+    return WandbCallback(log_preds=False), run.summary, run.finish
 
 
 TRACKERS = {"dvclive": _dvclive, "wandb": _wandb}
