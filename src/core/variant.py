@@ -223,20 +223,11 @@ def find_variants(names: list[str]) -> list[Variant]:
 def add_rows(rows: dict[str, dict[str, Any]]) -> None:
     """Write `rows`, key → fields, at the end of the section `variants` of params.yaml."""
     path = config.ROOT / "params.yaml"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    start = lines.index("variants:") if "variants:" in lines else len(lines)
-    end = start
-    for number, line in enumerate(lines[start + 1 :], start + 1):
-        if line.startswith("  "):
-            end = number
-        elif line and not line.startswith("#"):
-            break
-    if end == start:
+    text = path.read_text(encoding="utf-8")
+    section = re.search(r"^variants:\n(( .*|#.*)?\n)*  .*\n", text, re.MULTILINE)
+    if not section:
         raise UserError("params.yaml: no section `variants` with a row on each line; write it so")
-    lines[end + 1 : end + 1] = [f"  {key}: {_in_one_line(row)}" for key, row in rows.items()]
-    files.write_text(path, "\n".join(lines) + "\n")
+    lines = [f"  {key}: {yaml.safe_dump(row, default_flow_style=True, sort_keys=False, width=1e4)}"
+             for key, row in rows.items()]
+    files.write_text(path, text[: section.end()] + "".join(lines) + text[section.end() :])
     load_params.cache_clear()
-
-
-def _in_one_line(row: dict[str, Any]) -> str:
-    return yaml.safe_dump(row, default_flow_style=True, sort_keys=False, width=10_000).strip()
