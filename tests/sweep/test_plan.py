@@ -66,16 +66,16 @@ def test_rows_that_take_the_same_steps_share_a_probe():
 
 
 def test_the_longest_row_goes_first_and_each_to_the_place_that_is_free_first():
-    assigned = command.assign(SECONDS, PLACES, inf)
-    assert assigned == {"cpu 1": ["long", "short"], "cpu 2": ["first", "last"]}
-    assert command.busy(SECONDS, assigned) == {"cpu 1": 9000, "cpu 2": 7200}
+    place_of, busy = command.assign(SECONDS, PLACES, inf)
+    assert place_of == {"long": "cpu 1", "first": "cpu 2", "last": "cpu 2", "short": "cpu 1"}
+    assert busy == {"cpu 1": 9000, "cpu 2": 7200}
 
 
 # All end after 2.5 hours, the first three after 2.0, as the first two, the first after 1.0.
 @pytest.mark.parametrize(("hours", "fitting"), [(2.76, 4), (2.74, 3), (2.19, 1), (1.09, 0)])
 def test_rows_are_dropped_from_the_end_until_the_rest_fits_with_a_tenth_in_hand(hours, fitting):
-    assigned = command.assign(SECONDS, PLACES, hours)
-    assert {name for names in assigned.values() for name in names} == {*list(SECONDS)[:fitting]}
+    place_of, _ = command.assign(SECONDS, PLACES, hours)
+    assert {*place_of} == {*list(SECONDS)[:fitting]}
 
 
 # The command
@@ -155,7 +155,7 @@ def test_real_minutes_stand_beside_the_planned_and_correct_the_next_plan(
     after = command.make_plan([following, other], data, PLACES)
     assert after.planned[following.name] == pytest.approx(150.0)  # all else is the same
     assert after.planned[other.name] == before.planned[other.name]  # another arch: not corrected
-    lines = command.report([v, following], after, {"cpu 1": [following.name]}).splitlines()
+    lines = command.report([v, following], after, {following.name: "cpu 1"}, "").splitlines()
     planned = before.planned[v.name]
     assert lines[1].split()[2:] == [f"{planned / 60:.1f}", "2.5", "done"]
     assert lines[2].split()[-2:] == ["cpu", "1"]

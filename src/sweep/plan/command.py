@@ -53,16 +53,15 @@ def plan_command(words: list[str]) -> None:
     todo, places = rows.rows_for(variants, data, models), engines.places(args)
     planned = make_plan([row.variant for row in todo], data, places)
     seconds = planned.planned[[row.name for row in todo]].to_dict()
-    assigned = assign(seconds, places, args.hours)
-    print(report(variants, planned, assigned))
-    print(summary(seconds, assigned, args.hours))
+    place_of, busy = assign(seconds, places, args.hours)
+    print(report(variants, planned, place_of, "dropped"))
+    print(summary(seconds, place_of, busy, args.hours))
     if args.run:
-        fitting = [row for row in todo if row.name in sum(assigned.values(), [])]
-        began = time.time()
+        fitting, began = [row for row in todo if row.name in place_of], time.time()
         outcomes = train(sorted(fitting, key=lambda row: -seconds[row.name]), args)
-        longest = max(busy(seconds, assigned).values())
-        print(report(variants, planned, {}))
-        print(f"in all {(time.time() - began) / 3600:.2f} hours, planned {longest / 3600:.2f}")
+        took = (time.time() - began) / 3600
+        print(report(variants, planned, {}, "not done"))
+        print(f"in all {took:.2f} hours, planned {max(busy.values()) / 3600:.2f}")
         if failed := sum(outcome.state != State.DONE for outcome in outcomes):
             raise UserError(f"{failed} of {len(fitting)} rows are not done",
                             "python -m src.sweep status says why")
@@ -106,15 +105,13 @@ def _real_seconds(name: str) -> float | None:
 
 
 def report(
-    variants: list[Variant], planned: pd.DataFrame, assigned: Mapping[str, list[str]]
+    variants: list[Variant], planned: pd.DataFrame, place_of: Mapping[str, str], rest: str
 ) -> str:
     """A line for each row, in their order, and how near the plan was to what is finished."""
     table = planned.reindex([v.name for v in variants])
-    real, left = real_seconds(table.index), "dropped" if assigned else "not done"
-    places = {name: place for place, names in assigned.items() for name in names}
-    places |= {name: "done" for name in table.index
-               if bundle.card_path(core.models_dir(), name).is_file()}
-    where = [places.get(name, left) for name in table.index]
+    real = real_seconds(table.index)
+    stands = place_of | dict.fromkeys(bundle.read_cards(core.models_dir())[0], "done")
+    where = [stands.get(name, rest) for name in table.index]
     shown = pd.DataFrame({"GB": table.gb, "minutes": table.planned / 60, "real": real / 60,
                           "place": where})
     ratios = (real / table.planned).dropna()
@@ -123,19 +120,40 @@ def report(
     return shown.to_string(float_format="{:.1f}".format, na_rep="") + below
 
 
-def summary(seconds: Mapping[str, float], assigned: Mapping[str, list[str]], hours: float) -> str:
+def summary(
+    seconds: Mapping[str, float], place_of: Mapping[str, str], busy: Mapping[str, float],
+    hours: float,
+) -> str:
     """The hours of each place, how full it is, and whether the rows fit into `hours`."""
-    taken = busy(seconds, assigned)
-    longest = max(taken.values())
-    lines = [f"{place}: {spent / 3600:.2f} hours, {spent / (longest or 1):.0%} full"
-             for place, spent in taken.items()]
+    longest = max(busy.values())
+    lines = [f"{place}: {taken / 3600:.2f} hours, {taken / (longest or 1):.0%} full"
+             for place, taken in busy.items()]
     lines.append(f"in all {longest / 3600:.2f} hours")
-    if dropped := [name for name in seconds if name not in sum(assigned.values(), [])]:
+    if dropped := [name for name in seconds if name not in place_of]:
         lines.append(f"{hours:g} hours, with 10% in hand, are too few; dropped from the end: "
                      + ", ".join(reversed(dropped)))
     elif hours < inf:
         lines.append(f"it fits into {hours:g} hours with 10% in hand")
     return "\n".join(lines)
+
+
+def assign(
+    seconds: Mapping[str, float], places: list[Place], hours: float
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Row → its place, and place → seconds until it is through with its rows.
+
+    The longest row goes first, each to the place that is free first. If `hours`, with some in hand,
+    are too few, rows are dropped from the end.
+    """
+    fitting = dict(seconds)
+    while True:
+        place_of, busy = {}, dict.fromkeys((place.name for place in places), 0.0)
+        for name in sorted(fitting, key=fitting.__getitem__, reverse=True):
+            place_of[name] = min(busy, key=busy.__getitem__)
+            busy[place_of[name]] += fitting[name]
+        if not fitting or IN_HAND * max(busy.values()) <= 3600 * hours:
+            return place_of, busy
+        fitting.popitem()
 
 
 def parts_of(v: Variant) -> list[Variant]:
@@ -205,26 +223,3 @@ def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
             total += SEARCH * v.bs // v.accum * step
         seen.add(epoch.size)
     return min(total, 60 * v.time_limit or total)
-
-
-def busy(seconds: Mapping[str, float], assigned: Mapping[str, list[str]]) -> dict[str, float]:
-    """Place → seconds until it is through with its rows."""
-    return {place: sum(seconds[name] for name in names) for place, names in assigned.items()}
-
-
-def assign(
-    seconds: Mapping[str, float], places: list[Place], hours: float
-) -> dict[str, list[str]]:
-    """Place → its rows: the longest first, each to the place that is free first.
-
-    If `hours`, with some in hand, are too few, rows are dropped from the end.
-    """
-    fitting = dict(seconds)
-    while True:
-        assigned: dict[str, list[str]] = {place.name: [] for place in places}
-        for name in sorted(fitting, key=fitting.__getitem__, reverse=True):
-            taken = busy(fitting, assigned)
-            assigned[min(taken, key=taken.__getitem__)].append(name)
-        if not fitting or IN_HAND * max(busy(fitting, assigned).values()) <= 3600 * hours:
-            return assigned
-        fitting.popitem()

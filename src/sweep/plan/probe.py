@@ -63,6 +63,8 @@ def measure(v: Variant, data: str) -> Probe:
         learn = training.get_learner(dls, v)
         learn.remove_cb(learn.progress).add_cb(watch := _stopwatch())
         training.fit(learn, v, run).remove_cb(watch)
+        if learn.history.outcome["accum"] > 1:  # `fit` tried again, with parts of the batch
+            raise UserError(NO_MEMORY[0])
         probe = {"bs": v.bs} | _epochs(*watch.marks, began, v.bs) | _tail(learn, v, run)
         peak = bundle.read_card(Path(folder), v.name)["peak_memory_mb"]
     if torch.cuda.is_available():
@@ -75,11 +77,9 @@ def _stopwatch() -> "Callback":
     from fastai.vision.all import Callback
 
     class Stopwatch(Callback):
-        order, marks = 95, ()  # after all that a batch does
-        def before_fit(self) -> None:
-            """Begin; a second time means that memory did not suffice for the whole batch."""
-            if self.marks:
-                raise UserError(NO_MEMORY[0])
+        order = 95  # after all that a batch does
+
+        def __init__(self) -> None:
             self.marks = []
 
         def before_train(self) -> None:
