@@ -68,7 +68,7 @@ def plan_command(words: list[str]) -> None:
 
 
 def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.DataFrame:
-    """All that was planned so far on this machine, `variants` anew; it is stored in a file."""
+    """All that was planned so far on this machine, `variants` anew; a file stores it."""
     path = core.sweep_dir() / f"planned_{machine(data, places)}.json"
     probes = probes_of(variants, data, places)
     old = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -163,7 +163,8 @@ def parts_of(v: Variant) -> list[Variant]:
 
 def machine(data: Path, places: list[Place]) -> str:
     """A digest of machine, places, versions and data: what was measured is true of these."""
-    facts = [platform.node(), core.cores(), len(places), places[0].name.split()[0],
+    env = {name: value for name, value in places[0].env.items() if name != engines.VISIBLE}
+    facts = [platform.node(), core.cores(), len(places), places[0].name.split()[0], env,
              bundle.versions.installed(), competition.train_fingerprint(data)]
     return core.sha256_lines([json.dumps(facts, sort_keys=True)])[:8]
 
