@@ -25,10 +25,9 @@ import pandas as pd
 
 from src import bundle, competition, core
 from src.core import FEWEST, FIND, ROOT, UserError, Variant, split_sizes
-from src.sweep import engines, rows
+from src.sweep import engines, rows, table
 from src.sweep.plan.probe import NO_MEMORY, Probe, probed
-from src.sweep.table import train
-from src.sweep.work import Place, State
+from src.sweep.work import Place
 
 IN_HAND = 1.1  # the hours must hold so many times what is planned
 NEAR = 0.15  # a row that takes at most this much more than planned, or less, was planned well
@@ -46,11 +45,8 @@ def plan_command(words: list[str]) -> None:
     args = parser.parse_args(words)
     if args.address:
         raise UserError("plan measures this machine; leave --address out")
-    data, models, variants = competition.find(args.data), core.models_dir(), rows.chosen(args)
-    if complaints := rows.check(variants, data, models):
-        print("\n".join(complaints), file=sys.stderr)
-        raise UserError(f"nothing was measured; lines above that say why: {len(complaints)}")
-    todo, places = rows.rows_for(variants, data, models), engines.places(args)
+    variants, data, places = rows.checked(args), competition.find(args.data), engines.places(args)
+    todo = rows.rows_for(variants, data, core.models_dir())
     planned = make_plan([row.variant for row in todo], data, places)
     seconds = planned.planned[[row.name for row in todo]].to_dict()
     place_of, busy = assign(seconds, places, args.hours)
@@ -58,13 +54,11 @@ def plan_command(words: list[str]) -> None:
     print(summary(seconds, place_of, busy, args.hours))
     if args.run:
         fitting, began = [row for row in todo if row.name in place_of], time.time()
-        outcomes = train(sorted(fitting, key=lambda row: -seconds[row.name]), args)
+        outcomes = table.train(sorted(fitting, key=lambda row: -seconds[row.name]), args)
         took = (time.time() - began) / 3600
         print(report(variants, planned, {}, "not done"))
         print(f"in all {took:.2f} hours, planned {max(busy.values()) / 3600:.2f}")
-        if failed := sum(outcome.state != State.DONE for outcome in outcomes):
-            raise UserError(f"{failed} of {len(fitting)} rows are not done",
-                            "python -m src.sweep status says why")
+        table.require_done(outcomes)
 
 
 def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.DataFrame:
@@ -108,13 +102,13 @@ def report(
     variants: list[Variant], planned: pd.DataFrame, place_of: Mapping[str, str], rest: str
 ) -> str:
     """A line for each row, in their order, and how near the plan was to what is finished."""
-    table = planned.reindex([v.name for v in variants])
-    real = real_seconds(table.index)
+    plan = planned.reindex([v.name for v in variants])
+    real = real_seconds(plan.index)
     stands = place_of | dict.fromkeys(bundle.read_cards(core.models_dir())[0], "done")
-    where = [stands.get(name, rest) for name in table.index]
-    shown = pd.DataFrame({"GB": table.gb, "minutes": table.planned / 60, "real": real / 60,
+    where = [stands.get(name, rest) for name in plan.index]
+    shown = pd.DataFrame({"GB": plan.gb, "minutes": plan.planned / 60, "real": real / 60,
                           "place": where})
-    ratios = (real / table.planned).dropna()
+    ratios = (real / plan.planned).dropna()
     near = ((ratios - 1).abs() <= NEAR).sum()
     below = f"\n{near} of {len(ratios)} within {NEAR:.0%} of the plan" if len(ratios) else ""
     return shown.to_string(float_format="{:.1f}".format, na_rep="") + below
