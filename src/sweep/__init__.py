@@ -9,4 +9,4 @@ from src.sweep.work import (
 )  # fmt: skip
 from src.sweep.engines import here, places, run
 from src.sweep.table import Table, status_command, train
-from src.sweep.record import query, rebuild
+from src.sweep.analyse.record import query, rebuild

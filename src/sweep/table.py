@@ -17,7 +17,7 @@ from src import bundle, core
 from src.core import UserError
 from src.sweep.cluster import cluster
 from src.sweep.engines import Engine, here, places, run
-from src.sweep.record import rebuild
+from src.sweep.analyse.record import rebuild
 from src.sweep.work import Outcome, Row, State, attempts_at, file_of, is_busy, progress_of
 
 COLUMNS = ("name", "place", "state", "epoch", "hold-out wrong", "min left")

@@ -11,7 +11,7 @@ import pandas as pd
 from src import core
 from src.core import UserError, nearest
 from src.evidence import error_cell
-from src.sweep.record import read_tables
+from src.sweep.analyse.record import read_tables
 
 PARAMETERS = ("models", "family", "since", "notebook")
 FEWEST = 3  # rows, repeats or files; with fewer nothing is said of all of them
