@@ -4,9 +4,8 @@ A room for what is trained, one for how a single row is, one for where, one for 
 """
 
 from src.sweep.rows import add_arguments, check, chosen, rows_for
-from src.sweep.work import (
-    PROGRESS, Outcome, Place, Row, State, attempts_at, file_of, progress_of, work,
-)  # fmt: skip
+from src.sweep.folder import attempts_at, file_of, progress_of
+from src.sweep.work import Outcome, Place, Row, State
 from src.sweep.engines import here, places, run
 from src.sweep.table import Table, status_command, train
 from src.sweep.analyse.record import query, rebuild

@@ -15,12 +15,15 @@ from typing import Any, TextIO
 
 from src import bundle, competition
 from src.bundle import versions
-from src.core import ROOT, UserError, commit, sweep_dir, write_json
+from src.core import ROOT, UserError, commit, sweep_dir, write_json, write_text
 from src.sweep.engines import Engine
-from src.sweep.node import Wanted, on_node, unfit
-from src.sweep.work import Outcome, Place, Row, State, file_of
+from src.sweep.folder import file_of, lock, note, now
+from src.sweep.node import Wanted, inspect, on_node
+from src.sweep.work import Outcome, Place, Row, State
 
+START = 120  # seconds in which a node must have the code and answer
 LEFT_OUT = ("/models", "/data", "/demo", "/.venv", "/.git", "/cache", "/sweep", "/notebooks/runs")
+
 
 @contextmanager
 def connected(address: str) -> Iterator[tuple[Any, TextIO]]:
@@ -73,40 +76,58 @@ def cluster(
     with (connected(address) as (ray, out),
           NamedTemporaryFile(dir=models, prefix=".seen") as probe):
         fingerprint = competition.train_fingerprint(data)
-        nodes = Nodes(ray, Wanted(fingerprint, versions.installed(), mixed, probe.name), cores, out)
+        wanted = Wanted(fingerprint, versions.installed(), mixed, probe.name, str(sweep_dir()))
+        nodes = Nodes(ray, wanted, cores)
         if not nodes.places():
+            print(*nodes.news(), sep="\n", file=out)
             raise UserError(f"no node of the cluster at {address} can train", "add one that can")
-        yield Engine(nodes.places, nodes.work, nodes.stop, out)
+        yield Engine(nodes.places, nodes.work, nodes.stop, nodes.news, out)
 
 
 class Nodes:
     """The nodes of the cluster: which have what it takes, and what runs on them."""
 
-    def __init__(self, ray: Any, wanted: Wanted, cores: int, out: TextIO) -> None:
-        self.ray, self.wanted, self.cores, self.out = ray, wanted, cores, out
+    def __init__(self, ray: Any, wanted: Wanted, cores: int) -> None:
+        self.ray, self.wanted, self.cores = ray, wanted, cores
         self.known: dict[str, list[Place]] = {}  # by id; those that are unfit or lost have none
-        self.streams: dict[str, Any] = {}  # of the rows in work
+        self.streams: dict[str, Any] = {}  # of the rows in work, with their nodes
+        self.lines: list[str] = []
         self.stopped = False
 
     def places(self) -> list[Place]:
-        """The places of all fit nodes; new ones are looked at first."""
+        """The places of all fit nodes that are there; new ones are looked at first."""
         for node in self.ray.nodes():
-            if node["Alive"] and node["NodeID"] not in self.known:
-                self.known[node["NodeID"]] = self._places_of(node)
+            number, ip = node["NodeID"], node["NodeManagerAddress"]
+            if not node["Alive"] and self.known.get(number):
+                rows = sum(on == number for _, on in list(self.streams.values()))
+                count = f"{rows} row{'s' * (rows != 1)}"
+                self.lines.append(f"node {ip} lost; {count} to go on elsewhere")
+                self.known[number] = []
+            elif node["Alive"] and number not in self.known:
+                self.known[number] = self._places_of(node)
         return [place for found in self.known.values() for place in found]
+
+    def news(self) -> list[str]:
+        """A line for each node that was refused or lost since the last time."""
+        lines, self.lines = self.lines, []
+        return lines
 
     def _places_of(self, node: dict[str, Any]) -> list[Place]:
         ip, has = node["NodeManagerAddress"], node["Resources"]
-        gpus = int(has.get("GPU", 0))
-        count = gpus or int(has.get("CPU", 0)) // self.cores
+        gpus, cpus, shared = int(has.get("GPU", 0)), int(has.get("CPU", 0)), False
+        if not (count := gpus or cpus // self.cores):
+            return []
         try:
-            why = count and self.ray.get(self._task(unfit, node["NodeID"]).remote(self.wanted))
+            task = self._task(inspect, node["NodeID"]).remote(self.wanted)
+            why, shared = self.ray.get(task, timeout=START)
         except self.ray.exceptions.RayError as error:
             why = f"cannot run this code: {_last_line(error)}"
         if why:
-            print(f"node {ip} {why}", file=self.out)
-        env = {"node": node["NodeID"], "gpu": "1" if gpus else ""}
-        return [] if why else [Place(f"{ip} {number + 1}", env) for number in range(count)]
+            self.lines.append(f"node {ip} {why}")
+            return []
+        env = {"node": node["NodeID"], "gpu": "1" if gpus else "", "shared": "1" if shared else "",
+               "cores": str(max(self.cores, cpus // count))}
+        return [Place(f"{ip} {number + 1}", env) for number in range(count)]
 
     def _task(self, function: Callable, node: str, **options: Any) -> Any:
         """`function` as a task for that node alone."""
@@ -117,7 +138,39 @@ class Nodes:
                                                  **{"num_cpus": 0} | options)
 
     def work(self, row: Row, place: Place) -> Outcome:
-        """`src.sweep.work.work` on the node of `place`; the bundle comes back."""
+        """`src.sweep.work.work` on the node of `place`; what is written there comes back."""
+        if place.env["shared"]:  # the node takes the lock and notes failures in this very folder
+            return self._result(row, place)
+        with lock(row.name) as held:
+            if held is None:
+                return Outcome(row.name, place.name, State.BUSY)
+            started = now()
+            file_of(row.name, "progress").unlink(missing_ok=True)
+            write_text(file_of(row.name, "log"), f"{started}, {place.name}: the log is there\n")
+            outcome = self._result(row, place)
+            if outcome.state in (State.FAILED, State.AGAIN):
+                note(row.name, place.name, started, outcome.reason)
+        return outcome
+
+    def _result(self, row: Row, place: Place) -> Outcome:
+        """The Outcome of a row, whatever Ray raises."""
+        errors = self.ray.exceptions
+        try:
+            outcome = _received(map(self.ray.get, self._stream(row, place)), row)
+        except errors.RayTaskError as error:
+            outcome = Outcome("", "", State.FAILED, _last_line(error), retry=True)
+        except (errors.NodeDiedError, errors.TaskUnschedulableError):  # no try of the row's own
+            return Outcome(row.name, place.name, State.AGAIN, f"node {place.name.split()[0]} lost")
+        except errors.RayError as error:  # its process ended: killed, or by `stop`
+            state = State.INTERRUPTED if self.stopped else State.FAILED
+            outcome = Outcome("", "", state, type(error).__name__, retry=not self.stopped)
+        except (UserError, OSError) as error:
+            outcome = Outcome("", "", State.FAILED, str(error), retry=True)
+        self.streams.pop(row.name, None)
+        return outcome._replace(name=row.name, place=place.name)
+
+    def _stream(self, row: Row, place: Place) -> Any:
+        """What the node of `place` yields about `row`, which is started there."""
         gpu = {"num_gpus": 1} if place.env["gpu"] else {}
         task = self._task(on_node, place.env["node"], num_cpus=self.cores, name=row.name, **gpu,
                           num_returns="streaming", _generator_backpressure_num_objects=2)
@@ -125,30 +178,9 @@ class Nodes:
         competition.get_folds(*where)  # made, if need be: the node has to hold out the same images
         saved = competition.folds_path(*where)
         split = {saved.name: saved.read_text(encoding="utf-8")}
-        stream = task.remote(row.variant.recipe, self.wanted, self.cores, split)
+        stream = task.remote(row.variant.recipe, self.wanted, int(place.env["cores"]), split)
         self.streams[row.name] = stream, place.env["node"]
-        try:
-            outcome = _received(map(self.ray.get, stream), row)
-        except self.ray.exceptions.RayTaskError as error:
-            outcome = Outcome("", "", State.FAILED, _last_line(error), retry=True)
-        except (self.ray.exceptions.NodeDiedError, self.ray.exceptions.TaskUnschedulableError):
-            outcome = Outcome("", "", State.FAILED, self._lost(place), retry=True)
-        except self.ray.exceptions.RayError as error:  # its process ended: killed, or by `stop`
-            state = State.INTERRUPTED if self.stopped else State.FAILED
-            outcome = Outcome("", "", state, type(error).__name__, retry=not self.stopped)
-        except (UserError, OSError) as error:
-            outcome = Outcome("", "", State.FAILED, str(error), retry=True)
-        del self.streams[row.name]
-        return outcome._replace(name=row.name, place=place.name)
-
-    def _lost(self, place: Place) -> str:
-        """Give the node of `place` no more rows; say once how many it had."""
-        ip, node = place.name.split()[0], place.env["node"]
-        if self.known[node]:
-            rows = sum(on == node for _, on in list(self.streams.values()))
-            print(f"node {ip} lost; {rows} row{'s' * (rows > 1)} to go on elsewhere", file=self.out)
-        self.known[node] = []
-        return f"node {ip} lost"
+        return stream
 
     def stop(self, number: int) -> None:
         """End the rows in work, whatever the signal; their checkpoints stay on the nodes."""
@@ -169,6 +201,8 @@ def _received(stream: Iterator[Any], row: Row) -> Outcome:
         write_json(file_of(row.name, "progress"), item)
     if item.state == State.DONE:
         fetch(stream, row)
+    for log in stream:
+        file_of(row.name, "log").write_bytes(log)
     return item
 
 

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO
 
 from src.core import UserError, cores
-from src.sweep.work import Outcome, Place, Row, State, is_busy, stop, work
+from src.sweep.folder import is_busy
+from src.sweep.work import Outcome, Place, Row, State, stop, work
 
 RETRIES = 2
 MOST = 256  # rows in work at once
@@ -96,6 +97,7 @@ class Engine(NamedTuple):
     places: Callable[[], list[Place]]  # all there are now
     work: Callable[[Row, Place], Outcome]
     stop: Callable[[int], None]  # sends a signal to every row in work
+    news: Callable[[], list[str]] = list  # lines on its places since the last time
     out: TextIO | None = None  # where to print meanwhile, if not to stdout
 
 
@@ -111,6 +113,8 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
         while running or (waiting and not signals):
             taken = [place for _, place in running.values()]
             places = engine.places()
+            for line in engine.news():
+                notice(Outcome("", "", State.WAITING, line))
             free = [place for place in places if place not in taken]
             if signals:
                 engine.stop(signals[-1])
@@ -124,7 +128,7 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
                 continue
             for future in _ended(running):
                 row, place = running.pop(future)
-                outcome = judged(future.result(), tries, bool(signals))
+                outcome = judged(_result(future, row, place), tries, bool(signals))
                 notice(outcome)
                 if outcome.state in (State.AGAIN, State.BUSY):
                     waiting.append(row)
@@ -151,6 +155,14 @@ def _ended(running: dict[Future, Any]) -> set[Future]:
         time.sleep(1)
         return set()
     return wait(running, 1, FIRST_COMPLETED).done
+
+
+def _result(future: Future, row: Row, place: Place) -> Outcome:
+    try:
+        return future.result()
+    except Exception as error:  # an engine's `work` raises nothing; a fault in it costs one row
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(row.name, place.name, State.FAILED, reason, retry=True)
 
 
 def judged(outcome: Outcome, tries: Counter, stopping: bool) -> Outcome:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from src import bundle, competition
 from src.bundle import versions
 from src.core import UserError, make_variant, sha256_lines, sweep_dir, write_text
-from src.sweep.work import Outcome, Place, Row, State, progress_of, work
+from src.sweep.folder import file_of, progress_of
+from src.sweep.work import Outcome, Place, Row, State, work
 
 CHUNK = 16 * 2**20  # bytes of a bundle that are one object of Ray's
 
@@ -22,15 +23,16 @@ class Wanted(NamedTuple):
     versions: dict[str, str]
     mixed: bool  # other versions are allowed, and in the card
     probe: str  # a file of the driver's models folder: nodes that see it write there
+    sweep: str  # the driver's folder of logs and locks
 
 
 def on_node(
     fields: dict[str, Any], wanted: Wanted, cores: int, folds: dict[str, str]
 ) -> Iterator[Any]:
-    """Train a row here: its progress, its Outcome, then the files of its bundle, the card last.
+    """Train a row here: its progress, its Outcome, then what the driver does not see itself.
 
-    Each file is its name, then its bytes in pieces. A node that sees the driver's models folder
-    writes there and returns no files.
+    That is the log of a failure, else the files of the bundle, the card last: each is its name,
+    then its bytes in pieces.
     """
     from ray.util import get_node_ip_address
 
@@ -38,7 +40,7 @@ def on_node(
     try:
         row = _row_here(fields, wanted, folds)
     except UserError as error:
-        yield Outcome("", ip, State.FAILED, str(error))
+        yield Outcome("", ip, State.FAILED, str(error), retry=True)  # another node may be fit
         return
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # set by Ray, for the task's own
     env = {"CUDA_VISIBLE_DEVICES": gpus, "OMP_NUM_THREADS": str(cores),
@@ -48,9 +50,21 @@ def on_node(
         while not wait([future], 1).done:
             if (now := progress_of(row.name)) != last:
                 yield (last := now)
-    yield future.result()
-    if not Path(wanted.probe).is_file() and row.done:
+    yield (outcome := future.result())
+    if outcome.state == State.FAILED and not shares_folder(wanted):
+        yield file_of(row.name, "log").read_bytes()[-CHUNK:]
+    if outcome.state == State.DONE and not Path(wanted.probe).is_file():
         yield from pieces(row)
+
+
+def inspect(wanted: Wanted) -> tuple[str, bool]:
+    """Why this node gets no work, and whether logs and locks here are those of the driver."""
+    return unfit(wanted), shares_folder(wanted)
+
+
+def shares_folder(wanted: Wanted) -> bool:
+    """Whether this node sees the driver's folders and has the same of its own."""
+    return Path(wanted.probe).is_file() and str(sweep_dir()) == wanted.sweep
 
 
 def unfit(wanted: Wanted) -> str:

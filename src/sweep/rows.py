@@ -13,7 +13,8 @@ from typing import Any
 
 from src import bundle, competition, core
 from src.core import UserError, Variant, find_variants, make_variant, nearest, require_once
-from src.sweep.work import Row, has_locks
+from src.sweep.folder import has_locks
+from src.sweep.work import Row
 
 NAMED = ("arch", "resize", "size", "split", "fold", "seed", "desc")  # what a name is derived from
 GB = 1e9
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="rows of params.yaml")
     parser.add_argument("--all", action="store_true", help="every row of `variants`")
     parser.add_argument("--grid", nargs="+", default=[], metavar="FIELD=VALUE,…",
-                        help="all combinations of these values")
+                        help="all combinations of these values (sizes=64,96;96 has two)")
     parser.add_argument("--skip-impossible", action="store_true",
                         help="leave out combinations of the grid that cannot be")
     parser.add_argument("--write", action="store_true", help="write the grid's rows to params.yaml")
@@ -42,23 +43,21 @@ def chosen(args: argparse.Namespace) -> list[Variant]:
 
     Prints what the grid stands for. UserError if none is named or a combination is impossible.
     """
+    if args.all and args.names:
+        raise UserError("--all are the rows named, too; leave one of both out")
     names = list(core.load_params()["variants"]) if args.all else args.names
     if not names and not args.grid:
         rows = ", ".join(core.load_variants())
         raise UserError(f"name a row of params.yaml, --all, or a --grid; rows are: {rows}")
     variants = {variant.name: variant for variant in find_variants(names)}
-    if args.grid:
-        new = _expanded(args.grid, variants, args.skip_impossible)
-        if args.write:
-            known = core.load_variants()
-            core.add_rows({name: _row(new[name]) for name in new if name not in known})
-        variants |= new
-    return list(variants.values())
+    new = _expanded(args.grid, variants, args.skip_impossible) if args.grid else {}
+    return list((variants | new).values())
 
 
 def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[str, Variant]:
     """Name → Variant of the combinations that can be and are not `known`; prints all of them."""
     combinations, new, impossible, lines = _combinations(words), {}, 0, []
+    rows = core.load_variants()
     for combination in combinations:
         try:
             variant = _possible(combination)
@@ -68,11 +67,11 @@ def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[s
             lines.append(f"  {facts}: impossible: {error}")
             continue
         name = variant.name
-        same = (known | new).get(name)
-        if same and same != variant:
+        if (rows | new).get(name, variant) != variant:
             raise UserError(f"two recipes are named {name}; give the grid a desc")
-        lines.append(f"  {name}" + (": there already, trained once" if same else ""))
-        if not same:
+        again = name in known | new
+        lines.append(f"  {name}" + (": there already, trained once" if again else ""))
+        if not again:
             new[name] = variant
     print(f"grid of {len(combinations)}: {impossible} impossible, {len(new)} to train")
     print("\n".join(lines), flush=True)
@@ -92,7 +91,8 @@ def _combinations(words: list[str]) -> list[dict[str, Any]]:
             raise UserError(f"--grid: unknown parameter {name!r}", nearest(name, known))
         if not values:
             raise UserError(f"--grid: {name} has no values", f"write {name}=one,other")
-    grid = {name: [_value(text) for text in values.split(",")] for name, _, values in pairs}
+    grid = {name: [_value(name, text) for text in values.split(";" if name == "sizes" else ",")]
+            for name, _, values in pairs}
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     unnamed = [name for name in grid if len(grid[name]) > 1 and name not in NAMED]
     if unnamed and "desc" not in grid:
@@ -103,10 +103,10 @@ def _combinations(words: list[str]) -> list[dict[str, Any]]:
     return combinations
 
 
-def _value(text: str) -> Any:
-    """A number if it is one, else the text, as papermill reads `-p`."""
+def _value(name: str, text: str) -> Any:
+    """A number if the parameter `name` may be one and `text` is one, else the text."""
     try:
-        return literal_eval(text)
+        return text if Variant.__annotations__[name] is str else literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
@@ -139,6 +139,9 @@ def checked(args: argparse.Namespace) -> list[Variant]:
     if complaints := check(variants, args.data, core.models_dir()):
         print("\n".join(complaints), file=sys.stderr)
         raise UserError(f"nothing was started; lines above that say why: {len(complaints)}")
+    if args.write:
+        known = core.load_variants()
+        core.add_rows({v.name: _row(v) for v in variants if v.name not in known})
     return variants
 
 

@@ -15,10 +15,11 @@ from rich.table import Table as Drawn
 
 from src import bundle, core
 from src.core import UserError
+from src.sweep.analyse.record import rebuild
 from src.sweep.cluster import cluster
 from src.sweep.engines import Engine, here, places, run
-from src.sweep.analyse.record import rebuild
-from src.sweep.work import Outcome, Row, State, attempts_at, file_of, is_busy, progress_of
+from src.sweep.folder import attempts_at, file_of, is_busy, progress_of
+from src.sweep.work import Outcome, Row, State
 
 COLUMNS = ("name", "place", "state", "epoch", "hold-out wrong", "min left")
 FIRST_TO_FALL = ("place", "min left", "epoch", "hold-out wrong")  # where a terminal is narrow
@@ -121,8 +122,11 @@ def train(rows: list[Row], args: argparse.Namespace) -> list[Outcome]:
         return []
     with _engine(rows, args) as engine, Table(rows, len(engine.places()), engine.out) as table:
         outcomes = run(rows, engine, table.notice)
-    rebuild()
     print(table.summary(), flush=True)
+    try:
+        rebuild()
+    except UserError as error:  # the rows are what counts; python -m src.record makes it again
+        print(f"record.sqlite is not new: {error}", flush=True)
     return outcomes
 
 
@@ -137,6 +141,9 @@ def require_done(outcomes: list[Outcome]) -> None:
 
 def _engine(rows: list[Row], args: argparse.Namespace) -> AbstractContextManager[Engine]:
     """The cluster at `--address`, else this machine."""
+    if args.address and (args.gpus or args.jobs_per_gpu != 1):
+        raise UserError("--gpus and --jobs-per-gpu are for this machine; leave them or --address "
+                        "out")
     if args.address:
         return cluster(args.address, rows, args.cores, args.mixed_versions)
     return nullcontext(here(places(args)[: len(rows)]))

@@ -1,26 +1,24 @@
 """One row at one place: a notebook in a process of its own, and how it ended."""
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 from nbclient.exceptions import DeadKernelError
 
-from src import bundle, competition
-from src.core import ROOT, UserError, Variant, make_variant, sweep_dir, write_json
+from src import bundle, competition, core
+from src.core import ROOT, UserError, Variant, make_variant
 from src.run import run_notebook
+from src.sweep.folder import file_of, lock, note, now
 
 PROGRESS = "PADDY_PROGRESS"  # names the file that the notebook replaces after each epoch
 CHILD = "from src.sweep.work import child; child()"
@@ -80,11 +78,11 @@ def work(row: Row, place: Place) -> Outcome:
     DONE is what `bundle.is_done` says is done, BUSY what another sweep has the lock of. A
     failure is appended to the row's attempts. All that the process started has ended with it.
     """
-    started, begun = _now(), time.monotonic()
+    started, begun = now(), time.monotonic()
     try:
         state, reason, retry = _attempt(row, place)
         if state == State.FAILED:
-            _note(row, place, started, reason)
+            note(row.name, place.name, started, reason)
     except (UserError, OSError) as error:
         state, reason, retry = State.FAILED, str(error), isinstance(error, OSError)
     return Outcome(row.name, place.name, state, reason, time.monotonic() - begun, retry)
@@ -92,13 +90,13 @@ def work(row: Row, place: Place) -> Outcome:
 
 def _attempt(row: Row, place: Place) -> tuple[State, str, bool]:
     """State, reason and retry of one attempt."""
-    with _lock(row.name) as lock:
-        if lock is None:
+    with lock(row.name) as held:
+        if held is None:
             return State.BUSY, "", False
         if row.done:
             return State.DONE, "", False
         file_of(row.name, "progress").unlink(missing_ok=True)
-        code, stopped = _run(row, place, lock)
+        code, stopped = _run(row, place, held)
         if row.done:
             return State.DONE, "", False
     if stopped:
@@ -110,7 +108,7 @@ def _attempt(row: Row, place: Place) -> tuple[State, str, bool]:
     return State.FAILED, _last_line(row.name), RETRIED.get(code, True)
 
 
-def _run(row: Row, place: Place, lock: int) -> tuple[int, bool]:
+def _run(row: Row, place: Place, held: int) -> tuple[int, bool]:
     """The exit code of the notebook's process, and whether it got a signal to stop.
 
     It keeps the lock should this process die, and reads its row from a pipe that ends then.
@@ -118,11 +116,12 @@ def _run(row: Row, place: Place, lock: int) -> tuple[int, bool]:
     progress, given = file_of(row.name, "progress"), {"variant": row.variant.recipe}
     given |= {"data": str(row.data), "models": str(row.models)}
     with open(file_of(row.name, "log"), "ab") as log:
-        log.write(f"\n{_now()}, {place.name}\n".encode())
+        log.write(f"\n{now()}, {place.name}\n".encode())
         log.flush()
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD], cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log,
-            env=os.environ | place.env | {PROGRESS: str(progress)}, pass_fds=[lock],
+            env=os.environ | place.env | {PROGRESS: str(progress), "PADDY_WORK": str(core.work())},
+            pass_fds=[held],
             start_new_session=True,  # a terminal's Ctrl-C is for the sweep, which passes it on
         )
     _children[child] = 0
@@ -181,70 +180,9 @@ def stop(number: int) -> None:
             child.send_signal(number)
 
 
-@contextmanager
-def _lock(name: str) -> Iterator[int | None]:
-    """The descriptor that holds the lock of row `name`; None if somebody else has it.
-
-    Children that inherit it hold it too. Without locks in the file system it holds nothing.
-    """
-    path = file_of(name, "lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = False
-        except OSError as error:
-            taken = isinstance(error, BlockingIOError)
-        yield None if taken else file.fileno()
-
-
-def is_busy(name: str) -> bool:
-    """Whether somebody trains the row `name` now: its lock is held."""
-    with _lock(name) as lock:
-        return lock is None
-
-
-def has_locks() -> bool:
-    """Whether the file system of the sweep's folder has locks: one that is held is refused."""
-    with _lock("locks"):
-        return is_busy("locks")
-
-
-def file_of(name: str, kind: str) -> Path:
-    """The `log`, `lock`, `progress` or `json` (failed attempts) of the row `name`."""
-    return sweep_dir() / f"{name}.{kind}"
-
-
-def progress_of(name: str) -> dict[str, Any]:
-    """epoch, epochs, wrong, images, seconds (of the epoch), ended; {} before the first epoch."""
-    return _read(name, "progress")
-
-
-def attempts_at(name: str) -> list[dict[str, Any]]:
-    """The failed attempts at `name`, oldest first: started, ended, place, reason, epoch, epochs."""
-    return _read(name, "json").get("attempts", [])
-
-
-def _read(name: str, kind: str) -> dict[str, Any]:
-    try:
-        return json.loads(file_of(name, kind).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-
-
-def _note(row: Row, place: Place, started: str, reason: str) -> None:
-    """Append a failure to the attempts at `row`."""
-    attempt = {"started": started, "ended": _now(), "place": place.name, "reason": reason}
-    attempt |= {key: progress_of(row.name).get(key) for key in ("epoch", "epochs")}
-    attempts = [*attempts_at(row.name), attempt | {"log": str(file_of(row.name, "log"))}]
-    write_json(file_of(row.name, "json"), {"name": row.name, "attempts": attempts})
-
-
 def _last_line(name: str) -> str:
-    """The last line of the log, where the process or Python said why it ended."""
-    lines = file_of(name, "log").read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "").removeprefix("error: ")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """Where the process or Python said why it ended: the log's last error, else its last line."""
+    text = file_of(name, "log").read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()][-5:]
+    errors = [line for line in lines if line.startswith("error: ")]
+    return (errors or lines or [""])[-1].removeprefix("error: ")

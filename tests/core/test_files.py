@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_what_is_half_written_is_left_to_a_living_process_and_cleared_after_a_ki
     assert path.read_text() == "mine" and names(path.parent) == [left, path.name]
     files.write_text(path, "new")
     assert names(path.parent) == [path.name]
+
+
+def test_threads_of_one_process_may_write_the_same_file(path):
+    texts = ["x" * 100_000, "y" * 100_000]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: files.write_text(path, texts[n % 2]), range(200)))
+    assert path.read_text() in texts and names(path.parent) == [path.name]
 
 
 def test_full_disk_is_one_line_and_leaves_the_old_file(path):

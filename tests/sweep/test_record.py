@@ -104,6 +104,11 @@ def test_two_processes_rebuild_it_at_once_and_a_reader_always_finds_it_whole(fil
     assert [path.name for path in filled.glob("*record*")] == ["record.sqlite"]
 
 
+def test_attempts_that_are_half_written_leave_the_record_whole(filled):
+    (filled / "sweep" / "test_vit_squish_224.json").write_text("")
+    assert "attempts 0" in rebuild()
+
+
 def test_an_empty_work_folder_has_an_empty_record(models):
     assert rebuild().endswith(": runs 0, epochs 0, attempts 0, submissions 0")
     assert rows("select name, wrong_tta from runs") == rows("select * from best") == []

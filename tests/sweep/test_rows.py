@@ -10,8 +10,9 @@ from conftest import ROOT, TINY, refusal
 from small_bundles import call, variant_in
 
 from src.core import load_params, load_variants, make_variant
-from src.sweep import add_arguments, check, chosen, rows_for
+from src.sweep import add_arguments, check, chosen, rows, rows_for
 from src.sweep.__main__ import main
+from src.sweep.rows import checked
 
 SMALL = ["arch=test_vit,test_resnet", "size=40,160", "item_size=480"]
 
@@ -55,6 +56,9 @@ def test_doubles_are_trained_once_and_what_is_in_no_name_goes_into_desc(capsys):
         (["--grid", "size=224", "size=192"], "size is given twice"),
         (["--grid", "arch=vit_small", "size=224", "lr=0.5", "desc=squish_224", "seed=42",
           "accum=1,2"], "two recipes are named vit_small_squish_224; give the grid a desc"),
+        (["--grid", "arch=vit_small", "size=224", "lr=0.5", "desc=squish_224"],
+         "two recipes are named vit_small_squish_224"),  # params.yaml has one, too
+        (["vit_small_squish_224", "--all"], "leave one of both out"),
         (["vit_small_squish_225"], "'vit_small_squish_224'"),
     ],
 )
@@ -62,19 +66,28 @@ def test_a_mistake_is_one_line(words, message):
     assert message in refusal(chosen, args(*words))
 
 
-def test_rows_of_a_grid_are_written_only_on_request_and_read_back_equal(own_params, tmp_path):
+def test_values_are_of_their_parameter(capsys):
+    words = ["arch=vit_small", "size=224", "desc=2026_01,1", "sizes=128,224;160,224"]
+    found = [(v.desc, v.sizes) for v in chosen(args("--grid", *words))]
+    assert found == [(d, s) for d in ("2026_01", "1") for s in ("128,224", "160,224")]
+
+
+def test_rows_of_a_grid_are_written_only_on_request_and_read_back_equal(
+    own_params, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(rows, "check", lambda *_: [])
     text = (ROOT / "params.yaml").read_text()
     own_params(text)
     words = ["--grid", "arch=vit_small", "size=224", "resize=squish", "seed=42,43", "lr=find"]
     new = chosen(args(*words[:-1]))[-1]
     assert (tmp_path / "params.yaml").read_text() == text
-    chosen(args(*words[:-1], "--write"))
+    checked(args(*words[:-1], "--write"))
     assert load_variants()[new.name] == new
     written = (tmp_path / "params.yaml").read_text()
     line = f"  {new.name}: {{arch: vit_small, resize: squish, size: 224, seed: 43}}\n"
     assert written.replace(line, "") == text and line in written
     assert list(load_params()["variants"])[-1] == new.name
-    chosen(args(*words[:-1], "--write"))
+    checked(args(*words[:-1], "--write"))
     assert (tmp_path / "params.yaml").read_text() == written
 
 

@@ -3,7 +3,6 @@
 Cards, attempts and the ledger are what is true; the file is made anew from them and can be deleted.
 """
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -16,6 +15,7 @@ import pandas as pd
 from src import bundle, core
 from src.core import UserError, Variant, atomic_path
 from src.submission import sent
+from src.sweep.folder import attempts_at
 
 COLUMNS = {  # that are there whatever is on disk; cards have more
     "runs": ["folder", "name", "row", "family", *(field.name for field in fields(Variant)),
@@ -104,10 +104,8 @@ def row_of(card: Mapping[str, Any]) -> str:
 
 def _attempts() -> list[dict[str, Any]]:
     """The failed attempts of all rows, oldest first; a sweep keeps other files there, too."""
-    found = [json.loads(path.read_text(encoding="utf-8"))
-             for path in sorted(core.sweep_dir().glob("[!.]*.json"))]
-    attempts = [{"name": one["name"], **attempt} for one in found if "attempts" in one
-                for attempt in one["attempts"]]
+    names = [path.stem for path in sorted(core.sweep_dir().glob("[!.]*.json"))]
+    attempts = [{"name": name, **attempt} for name in names for attempt in attempts_at(name)]
     return sorted(attempts, key=lambda attempt: (attempt["started"], attempt["name"]))
 
 

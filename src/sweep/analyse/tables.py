@@ -34,7 +34,8 @@ class Record(NamedTuple):
 def open_record(models: str = "", family: str = "", since: str = "") -> Record:
     """The runs in `models`, of one `family`, made `since` a date; of several data sets the last."""
     tables = {name: table.infer_objects() for name, table in read_tables(models)[0].items()}
-    runs = tables["runs"].assign(created=lambda t: pd.to_datetime(t.created, utc=True))
+    created = pd.to_datetime(tables["runs"].created, utc=True, format="ISO8601")
+    runs = tables["runs"].assign(created=created)
     if family and len(runs) and family not in set(runs.family):
         raise UserError(f"no run of family {family!r}; {nearest(family, sorted(set(runs.family)))}")
     if pd.isna(start := pd.to_datetime(since or "1970", utc=True, errors="coerce")):

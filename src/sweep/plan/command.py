@@ -32,6 +32,7 @@ from src.sweep.work import Place
 IN_HAND = 1.1  # the hours must hold so many times what is planned
 NEAR = 0.15  # a row that takes at most this much more than planned, or less, was planned well
 SEARCH = 100  # steps of a search for a learning rate
+UNSEEN = {"MPLBACKEND": "Agg", "PADDY_TRACK": "", "PADDY_PROGRESS": ""}  # a probe shows nothing
 COLUMNS = ["arch", "gb", "seconds", "planned"]  # `seconds` are by the probes alone
 
 
@@ -94,7 +95,8 @@ def _real_seconds(name: str) -> float | None:
     notebook, models = core.runs_dir() / f"{name}.ipynb", core.models_dir()
     if not (notebook.is_file() and bundle.card_path(models, name).is_file()):
         return None
-    took = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
+    facts = json.loads(notebook.read_text(encoding="utf-8"))["metadata"]
+    took = facts.get("papermill", {}).get("duration")
     return took if took and took > bundle.read_card(models, name)["seconds"] else None
 
 
@@ -189,7 +191,7 @@ def _measure(v: Variant, data: Path, file: Path, free: SimpleQueue) -> None:
             with open(log, "wb") as out:
                 done = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words],
                                       cwd=ROOT, stdout=out, stderr=out,
-                                      env=os.environ | place.env | {"MPLBACKEND": "Agg"})
+                                      env=os.environ | place.env | UNSEEN)
             if done.returncode == 0:
                 return
             said = log.read_text(encoding="utf-8", errors="replace").rstrip() or "ended"
@@ -213,6 +215,8 @@ def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:
         probe = probes[probed(v, epoch.size)]
         step = probe["frozen" if epoch.phase.frozen else "step"]
         reading = probe["again" if epoch.size in seen else "read"]
+        if v.precompute and epoch.phase.frozen and number:  # its features are read in the first
+            step = 0
         total += probe["rest"] + (images - held) * step + held * reading
         if v.lr == FIND and not number:
             total += SEARCH * v.bs // v.accum * step

@@ -37,7 +37,8 @@ Probe = dict[str, float]
 
 def probed(v: Variant, size: int | str) -> Variant:
     """What is measured for `v` at `size`: two epochs, the same for all rows of the same steps."""
-    fields = [*TIMED, *(("resize", "item_size") if v.augment == "fastai" else ())]
+    whole = v.augment == "fastai" or v.resize == "rect"  # else all ways to resize cost the same
+    fields = [*TIMED, *(("resize", "item_size") if whole else ())]
     own = {name: getattr(v, name) for name in fields} | {"size": size, "bs": v.bs // v.accum}
     return make_variant(**PLAIN | own | {"epochs": 1 if v.pretrained else 2})
 

@@ -6,6 +6,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -68,11 +69,13 @@ def _write_progress(schedule: Callback, wrong: int, images: int) -> None:
     """Write how far the training is to the file that a sweep reads, if there is one."""
     if path := os.environ.get("PADDY_PROGRESS"):
         seconds = time.perf_counter() - schedule.start  # of this epoch
-        write_json(Path(path), {
+        facts = {
             "epoch": schedule.done, "epochs": len(schedule.plan),
             "wrong": wrong if images else None, "images": images, "seconds": round(seconds, 2),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-        })  # fmt: skip
+        }  # fmt: skip
+        with suppress(UserError):  # a full disk there costs the sweep's table, not the training
+            write_json(Path(path), facts)
 
 
 def _terminal_bar(title: str, batches: int) -> tqdm:
