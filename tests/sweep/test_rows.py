@@ -67,9 +67,12 @@ def test_a_mistake_is_one_line(words, message):
 
 
 def test_values_are_of_their_parameter(capsys):
-    words = ["arch=vit_small", "size=224", "desc=2026_01,1", "sizes=128,224;160,224"]
-    found = [(v.desc, v.sizes) for v in chosen(args("--grid", *words))]
-    assert found == [(d, s) for d in ("2026_01", "1") for s in ("128,224", "160,224")]
+    words = ["--grid", "arch=vit_small", "size=224"]
+    found = chosen(args(*words, "desc=2026_01,1", "sizes=128,224"))
+    assert [(v.desc, v.sizes) for v in found] == [("2026_01", "128,224"), ("1", "128,224")]
+    found = chosen(args(*words, "sizes=128,224;160,224", "flip_vert=true,false"))
+    assert {(v.sizes, v.flip_vert) for v in found} == {
+        (sizes, flip) for sizes in ("128,224", "160,224") for flip in (True, False)}
 
 
 def test_rows_of_a_grid_are_written_only_on_request_and_read_back_equal(
