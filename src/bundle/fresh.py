@@ -37,8 +37,8 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
         changes = ", ".join(f"{key} {old[key]!r} → {new[key]!r}" for key in differ)
         raise UserError(
             f"{variant.name} exists with another recipe ({changes})",
-            "give this one a name of its own, -p desc NAME or desc in its row, or replace the old "
-            "one, -p overwrite true or src.run --overwrite",
+            "give this one a name of its own, -p desc NAME, desc in its row or desc=NAME in a "
+            "grid, or replace the old one, -p overwrite true or src.run --overwrite",
         )
     return True
 

@@ -56,7 +56,7 @@ def read_probs(
     meta = _meta(table.schema.metadata, path)
     if differing := _differing(meta, expect or {}):
         key = differing[0]
-        raise UserError(f"{path} is stale: its {key} is {meta.get(key)}, not {expect[key]}",
+        raise UserError(f"{path} is stale, made with another {key}",
                         f"delete it, then {_remedy(path)}")
     return _views(table, path, meta["model"]), meta
 

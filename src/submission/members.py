@@ -106,7 +106,8 @@ def member_findings(
     agree, low, blind = [], [], []
     for member in members:
         same, chance, least = _agreement(labels, member, origin, truth)
-        line = f"{same / len(labels):.0%} agree with {member.name} (refused below {least:.0%})"
+        line = (f"{same / len(labels):.0%} agree with {member.name} "
+                f"(refused if surely below {least:.0%})")
         # Too weak a member, or too few images, would not refuse these labels in another order.
         if too_few(len(labels)) or wilson(round(chance), len(labels))[1] >= least:
             blind.append(member.name)

@@ -33,14 +33,16 @@ def connected(address: str) -> Iterator[tuple[Any, TextIO]]:
         import ray
     except ImportError as error:
         raise UserError("--address needs Ray", 'pip install -e ".[ray]"') from error
+    print(f"connecting to {address}", flush=True)
     with _to_log(sweep_dir() / "ray.log") as out:
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR",
                      runtime_env={"working_dir": str(ROOT), "excludes": list(LEFT_OUT)})
         except Exception as error:  # each way to fail has its own class, some of them RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"no Ray cluster at {address} ({reason})",
-                            "start one with ray start --head") from error
+            reason = " ".join(str(error).split()).split(". ")[0]
+            raise UserError(f"no Ray cluster at {address} lets this machine in ({reason})",
+                            "start one with ray start --head, or share its token: README"
+                            ) from error
         try:
             yield ray, out
         finally:

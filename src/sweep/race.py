@@ -118,8 +118,8 @@ def _round_lines(number: int, gains: Gains, wrong: int) -> list[str]:
     """Who leads after a round, and who left by how many images."""
     leader = next(iter(gains))
     return [f"round {number}: {len(gains)} rows; {leader} has the fewest wrong, {wrong:,} of "
-            f"{gains[leader].images:,}",
-            *(f"  {name} leaves, worse with 95 % one-sided: {evidence.gain_phrase(gain)}"
+            f"{gains[leader].images:,} images, with TTA where a row has it",
+            *(f"  {name} leaves, worse with 95 % one-sided: {evidence.gain_phrase(gain)} images"
               for name, gain in gains.items() if name not in stayed(gains))]
 
 

@@ -60,14 +60,14 @@ class Table:
             self.console.print(line, soft_wrap=True)
 
     def summary(self) -> str:
-        """`5 done, 1 failed; 1.2 of 1.4 hours used`: the places' hours, busy and had."""
+        """`5 done, 1 failed; places were busy for 1.2 of 1.4 hours`."""
         states = [outcome.state for outcome in self.states.values()]
         counts = {State.DONE: states.count(State.DONE), State.FAILED: states.count(State.FAILED)}
         if others := len(states) - sum(counts.values()):
             counts["not finished"] = others
         rows = ", ".join(f"{count} {state}" for state, count in counts.items())
         had = self.places * (time.monotonic() - self.began)
-        return f"{rows}; {self.used / 3600:.2f} of {had / 3600:.2f} hours used"
+        return f"{rows}; places were busy for {self.used / 3600:.2f} of {had / 3600:.2f} hours"
 
     def _drawn(self) -> Drawn:
         return _draw(self.states.values(), self.console.width)
@@ -151,7 +151,8 @@ def _engine(rows: list[Row], args: argparse.Namespace) -> AbstractContextManager
 
 def status_command(words: list[str]) -> None:
     """`status`: what ran, runs, failed and why, from the files in the sweep's folder."""
-    parser = argparse.ArgumentParser(prog="python -m src.sweep status", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m src.sweep status",
+                                     description=status_command.__doc__)
     parser.parse_args(words)
     names = sorted(path.stem for path in core.sweep_dir().glob("*.log"))
     names = [name for name in names if file_of(name, "lock").is_file()]  # ray.log is of no row

@@ -67,7 +67,7 @@ def test_predictions_are_stale_when_missing_or_by_another_model_or_of_other_imag
 def test_predictions_are_read_of_any_test_images_or_only_of_those_named(tmp_path, data):
     card = bundle_in(tmp_path, data, "vit")
     assert list(bundle.read_predictions(tmp_path, card, "test")) == ["plain"]
-    with pytest.raises(UserError, match="stale: its images is"):
+    with pytest.raises(UserError, match="stale, made with another images"):
         bundle.read_predictions(tmp_path, card, "test", "0" * 64)
-    with pytest.raises(UserError, match="stale: its sha256 is"):
+    with pytest.raises(UserError, match="stale, made with another sha256"):
         bundle.read_predictions(tmp_path, card | {"sha256": "0" * 64}, "valid")

@@ -61,7 +61,7 @@ def test_the_blend_is_a_quarter_plain_and_three_quarters_views(path):
 @pytest.mark.parametrize(("key", "other"), [("sha256", "cd" * 32), ("tta", {"tta": "none"})])
 def test_a_stale_file_is_refused_and_the_remedy_named(path, key, other):
     assert is_fresh(path, META)
-    with pytest.raises(UserError, match=f"stale: its {key} is .*delete it, then run"):
+    with pytest.raises(UserError, match=f"stale, made with another {key}; delete it, then run"):
         read_probs(path, META | {key: other})
     assert not is_fresh(path, META | {key: other})
 

@@ -59,7 +59,7 @@ def test_an_honest_weak_ensemble_passes_and_says_what_it_was_compared_with(folde
     found = guard(table, folder / "a.csv", folder, (), ORIGIN, MEMBERS, None)
     assert texts(found, "error") == []
     (line,) = texts(found, "compared")
-    assert "3 members" in line and "67% agree with vit_1 (refused below 53%)" in line
+    assert "3 members" in line and "67% agree with vit_1 (refused if surely below 53%)" in line
     assert "--good FILE" in texts(found, "not compared")[0]
 
 
@@ -85,7 +85,7 @@ def test_one_member_that_disagrees_alone_is_named():
     first, *others = MEMBERS
     odd = first._replace(test=first.test.iloc[::-1].set_axis(first.test.index))
     (line,) = texts(member_findings(LABELS, [odd, *others], ORIGIN, HELD), "error")
-    assert "agree with vit_0 (refused below 56%)" in line
+    assert "agree with vit_0 (refused if surely below 56%)" in line
 
 
 def test_a_member_that_prefers_one_class_refuses_no_right_file():

@@ -19,8 +19,9 @@ from small_sweep import left, until
 from src import bundle, competition
 from src.bundle import versions
 from src.core import make_variant
-from src.sweep import Row
-from src.sweep.cluster import fetch
+from src.sweep import Outcome, Place, Row, State, file_of, progress_of
+from src.sweep.cluster import Nodes, _received, fetch
+from src.sweep.folder import lock
 from src.sweep.node import Wanted, pieces, unfit
 
 TOKEN = uuid4().hex
@@ -163,7 +164,8 @@ def test_a_cluster_is_interrupted_loses_a_node_and_gets_another(cluster, data, m
     assert written and not any(TOKEN in text for text in [*written, seen, errors])
     (home / ".ray" / "auth_token").unlink()
     _, errors = sweep(cluster.address, home, "seed=43").communicate(timeout=120)
-    assert errors.startswith(f"error: no Ray cluster at {cluster.address} (Token authentication")
+    assert errors.startswith(f"error: no Ray cluster at {cluster.address} lets this machine in "
+                             "(Token authentication")
 
 
 def test_a_byte_that_changed_on_the_way_is_noticed_and_nothing_takes_its_place(work, tmp_path):
@@ -196,10 +198,25 @@ def test_a_node_with_other_versions_gets_no_work_unless_they_may_differ(
 ):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path))
     other = versions.installed() | {"torch": "1.0"}
-    wanted = Wanted(competition.train_fingerprint(data), other, False, str(tmp_path / "none"))
+    wanted = Wanted(competition.train_fingerprint(data), other, False, str(tmp_path / "none"),
+                    "/another/sweep")
     assert unfit(wanted).startswith("has other versions: torch 1.0 (here ")
     assert unfit(wanted._replace(mixed=True)) == ""
     assert "other photographs" in unfit(wanted._replace(mixed=True, data="another"))
+
+
+def test_a_row_that_another_sweep_trains_is_sent_to_no_node(models, tmp_path):
+    row, place = Row(make_variant(**TINY), tmp_path, models), Place("a 1", {"shared": ""})
+    with lock(row.name):
+        assert Nodes(None, None, 1).work(row, place).state == State.BUSY
+
+
+def test_the_log_of_a_failure_comes_back(models, tmp_path):
+    row = Row(make_variant(**TINY), tmp_path, models)
+    failed = Outcome("", "a", State.FAILED, "no rice")
+    assert _received(iter([{"epoch": 1}, failed, b"the log\n"]), row) == failed
+    assert file_of(row.name, "log").read_text() == "the log\n"
+    assert progress_of(row.name) == {"epoch": 1}
 
 
 def test_without_ray_one_line_says_how_to_get_it(tmp_path):

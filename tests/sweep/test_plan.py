@@ -116,7 +116,7 @@ def test_a_plan_measures_once_finds_the_batch_that_fits_and_trains_nothing(plann
     assert said[0] == ("test_resnet_squish_32: out of memory with 8 images a step; the smallest "
                        "accum that fits is 2")
     assert [line.split()[-1] for line in first if line.endswith("dropped")] == ["dropped"] * 2
-    assert first[-1].startswith("0.001 hours, with 10% in hand, are too few; dropped from the end")
+    assert first[-1].startswith("0.001 hours, with 10% in hand, are too few for all, which need ")
     again = planned("--hours", "9")
     assert not any("measuring" in line for line in again)
     cells = {line.split()[0]: line.split()[1:] for line in again if line.startswith("test_resnet_")}

@@ -69,7 +69,7 @@ def test_a_pipe_gets_a_line_for_each_change_and_the_table_at_the_end(data, model
         "test_vit_one: done, gpu 0"]
     assert lines[5].split() == ["test_vit_one", "gpu", "0", "done", "3/12"]
     assert len(lines) == 7
-    assert shown.summary() == "1 done, 1 failed; 1.50 of 2.00 hours used"
+    assert shown.summary() == "1 done, 1 failed; places were busy for 1.50 of 2.00 hours"
 
 
 def test_status_tells_what_ran_runs_and_failed(data, models):

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 from small_sweep import kernel_of, left, row_of, runs, start, started, until, write_repository
 
-from src.sweep import Place, State, attempts_at, engines, file_of, progress_of
+from src.sweep import Place, State, attempts_at, engines, file_of, folder, progress_of
 
 work_room = sys.modules["src.sweep.work"]
 CPU = Place("cpu 1", {"OMP_NUM_THREADS": "1", "A_CARD": "3"})
@@ -73,19 +73,19 @@ def test_a_row_that_somebody_else_has_is_not_trained(child, data, models):
     with open(file_of(row.name, "lock"), "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert work_room.work(row, CPU).state == State.BUSY
-        assert work_room.is_busy(row.name) and started("good") == 0
-    assert not work_room.is_busy(row.name)
+        assert folder.is_busy(row.name) and started("good") == 0
+    assert not folder.is_busy(row.name)
 
 
-def test_a_file_system_without_locks_is_told_and_trains(data, models, monkeypatch, capsys):
+def test_a_file_system_without_locks_is_named_and_trains(data, models, monkeypatch, capsys):
     from src.sweep import check
 
     def unsupported(*_):
         raise OSError("No locks available")
 
-    assert work_room.has_locks()
+    assert folder.has_locks()
     monkeypatch.setattr(fcntl, "flock", unsupported)
-    assert not work_room.is_busy("any") and check([], data, models) == []
+    assert not folder.is_busy("any") and check([], data, models) == []
     assert "has no locks, so start one sweep at a time" in capsys.readouterr().out
 
 
@@ -99,7 +99,7 @@ def test_a_killed_sweep_leaves_nothing_and_two_sweeps_share_the_rows(child, data
     slow.suspend()  # it cannot notice yet
     killed.kill()
     killed.wait()
-    assert work_room.is_busy("test_vit_hang_one")  # so nobody starts it a second time
+    assert folder.is_busy("test_vit_hang_one")  # so nobody starts it a second time
     slow.resume()
     until(lambda: not any(map(runs, kernels)), 5)
     until(lambda: started("hang_one") + started("hang_two") == 4)

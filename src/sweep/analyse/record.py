@@ -29,8 +29,9 @@ BEST = """
 create view best as select "row", family, arch, resize, size, count(*) as runs,
     round(avg(wrong_tta), 1) as wrong, cast(avg(images) as int) as images,
     round(100.0 * sum(wrong_tta) / sum(images), 2) as percent,
-    round(avg(seconds) / 60, 1) as minutes, max(peak_memory_mb) as peak_memory_mb, data
-from runs where images > 0 group by "row", data order by percent, "row"
+    round(avg(seconds) / 60, 1) as minutes, max(peak_memory_mb) as peak_memory_mb,
+    substr(data, 1, 8) as data
+from runs where images > 0 group by "row", runs.data order by percent, "row"
 """
 
 

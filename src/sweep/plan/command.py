@@ -44,6 +44,8 @@ def plan_command(words: list[str]) -> None:
     parser.add_argument("--hours", type=float, default=inf, help="how many there are")
     parser.add_argument("--run", action="store_true", help="train what fits")
     args = parser.parse_args(words)
+    if args.hours <= 0:
+        raise UserError(f"--hours {args.hours:g} must be more than 0")
     if args.address:
         raise UserError("plan measures this machine; leave --address out")
     variants, data, places = rows.checked(args), competition.find(args.data), engines.places(args)
@@ -122,12 +124,13 @@ def summary(
 ) -> str:
     """The hours of each place, how full it is, and whether the rows fit into `hours`."""
     longest = max(busy.values())
-    lines = [f"{place}: {taken / 3600:.2f} hours, {taken / (longest or 1):.0%} full"
+    lines = [f"{place}: {taken / 3600:.2f} hours, {taken / (longest or 1):.0%} of the longest"
              for place, taken in busy.items()]
     lines.append(f"in all {longest / 3600:.2f} hours")
     if dropped := [name for name in seconds if name not in place_of]:
-        lines.append(f"{hours:g} hours, with 10% in hand, are too few; dropped from the end: "
-                     + ", ".join(reversed(dropped)))
+        lines.append(f"{hours:g} hours, with 10% in hand, are too few for all, which need "
+                     f"{sum(seconds.values()) / len(busy) / 3600:.2f} at least; dropped from the "
+                     f"end: {', '.join(reversed(dropped))}")
     elif hours < inf:
         lines.append(f"it fits into {hours:g} hours with 10% in hand")
     return "\n".join(lines)
