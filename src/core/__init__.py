@@ -5,7 +5,7 @@ Every other wing stands on this one; it imports none of them and never torch.
 
 from src.core.config import (
     DEMO_MARKER, PLACES, ROOT, ROWS, UserError, cache_dir, command, load_params, models_dir,
-    nearest, require_once, runs_dir, submissions_dir, sweep_dir, work,
+    nearest, require_once, review_dir, runs_dir, submissions_dir, sweep_dir, work,
 )  # fmt: skip
 from src.core.facts import SAMPLE, load_facts
 from src.core.files import (

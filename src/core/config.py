@@ -91,6 +91,11 @@ def sweep_dir() -> Path:
     return work() / "sweep"
 
 
+def review_dir() -> Path:
+    """Where pages for a person are written, and the lists that came of them."""
+    return work() / "review"
+
+
 @cache
 def load_params() -> dict[str, Any]:
     """params.yaml as it stands, read once; UserError unless its sections are all there."""

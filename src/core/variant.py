@@ -14,7 +14,7 @@ from src.core.facts import OTHER, Rules, check_record, load_facts, make_record
 CHOICES = {
     "resize": ("squish", "crop", "pad", "rect"),
     "tta": ("none", "random", "flips", "crops", "rotations"),
-    "split": ("stratified", "grouped"),
+    "split": ("stratified", "grouped", "twins"),
     "augment": ("fastai", "fast"),
     "schedule": ("fine_tune", "one_cycle", "sgdr"),
     "snapshots": ("none", "members", "mean"),
