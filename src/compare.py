@@ -106,20 +106,44 @@ def holdout_of(repeat: Repeat, folder: Path) -> pd.DataFrame:
     return evidence.blend(bundle.read_predictions(models, card, "valid"), variant.beta)
 
 
-def report(old: list[Repeat], new: list[Repeat], folder: Path) -> None:
-    """Train both over the seeds; print each difference at once, and at last that of all of them."""
+def report(
+    old: list[Repeat], new: list[Repeat], folder: Path
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Train both over the seeds; print each difference at once, and at last that of all of them.
+
+    Their probabilities are returned, a pair (new, old) for each seed.
+    """
     labels, pairs = competition.train_table(folder).label, []
     for repeat in zip(new, old, strict=True):
-        pairs.append([holdout_of(row, folder) for row in repeat])
-        c, _ = evidence.compare_repeats(pairs[-1:], labels)
-        after, before = (evidence.wrong_of(table, labels)[0] for table in pairs[-1])
-        gain = f"{before} → {after} of {c.images:,} wrong, {evidence.gain_phrase(c)}"
-        print(f"seed {repeat[1].variant.seed}, fold {repeat[1].variant.fold}: {gain}", flush=True)
+        pairs.append(tuple(holdout_of(row, folder) for row in repeat))
+        where = f"seed {repeat[1].variant.seed}, fold {repeat[1].variant.fold}"
+        print(f"{where}: {_change(pairs[-1], labels)}", flush=True)
+        seen = _with_twins(repeat[1], folder).intersection(pairs[-1][0].index)
+        if 0 < len(seen) < len(pairs[-1][0]):
+            rest = tuple(table.drop(seen) for table in pairs[-1])
+            print(f"  without the {len(seen):,} with a twin in training: {_change(rest, labels)}")
     images = set().union(*(table.index for table, _ in pairs))
     c, log_loss = evidence.compare_repeats(pairs, labels)
     before, after = old[0].variant.name, new[0].variant.name
     print(f"{before} → {after}: {c.images:,} predictions of {len(images):,} images")
     print(f"{verdict(c, before, after)}; {evidence.log_loss_phrase(log_loss)}")
+    return pairs
+
+
+def _change(pair: tuple[pd.DataFrame, pd.DataFrame], labels: pd.Series) -> str:
+    """What the new table of a `pair` changes against the old one, in images."""
+    c, _ = evidence.compare_repeats([pair], labels)
+    after, before = (evidence.wrong_of(table, labels)[0] for table in pair)
+    return f"{before} → {after} of {c.images:,} wrong, {evidence.gain_phrase(c)}"
+
+
+def _with_twins(repeat: Repeat, folder: Path) -> pd.Index:
+    """The images with a twin in another fold, as far as review/twins.csv and the split say."""
+    variant = repeat.variant
+    if not _folds_in(repeat.models, variant, folder).exists():
+        return pd.Index([])
+    folds = competition.get_folds(folder, variant.seed, repeat.models, variant.split)
+    return competition.leaking(folder, folds)
 
 
 def verdict(c: evidence.Comparison, old: str, new: str) -> str:

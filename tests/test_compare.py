@@ -79,6 +79,24 @@ def test_both_rows_are_trained_once_over_the_same_seeds_apart_from_the_members(
     assert len(trained) == 3 and snapshot(tmp_path / "models") == before
 
 
+def test_the_difference_is_printed_without_images_that_have_a_twin_in_training(
+    data, rows_are, tmp_path
+):
+    models = tmp_path / "models"
+    for variant, wrong in ((A, 2), (B, 0)):
+        done(models, data, variant, wrong)
+    folds = get_folds(data, 42, models)
+    first, other = folds.index[folds == 0][0], folds.index[folds == 1][0]
+    pair = {"a": first, "b": other, "kind": "leaf", "group": 1, "inliers": 30}
+    competition.write_twins(data, pd.DataFrame([pair]))
+    answer = call(compare.main, A.name, B.name, "--seeds", "1")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[:2] == [
+        "seed 42, fold 0: 2 → 0 of 6 wrong, +2 (95 % −1 … +2, p 0.5)",
+        "  without the 1 with a twin in training: 1 → 0 of 5 wrong, +1 (95 % 0 … +1, p 1)",
+    ]
+
+
 def test_out_of_fold_every_image_is_held_out_once_for_each_seed(
     data, rows_are, tmp_path, monkeypatch
 ):

@@ -10,5 +10,8 @@ from src.competition.dataset import (
     test_paths, train_fingerprint, train_paths, train_table,
 )  # fmt: skip
 from src.competition.folds import FOLDS, digest, folds_path, get_folds, holdout_digest
-from src.competition.images import problem_of, require_images, to_rgb
+from src.competition.images import identical_files, problem_of, require_images, to_rgb
 from src.competition.tables import internal_names, own_names, read_csv, some
+from src.competition.twins import (
+    TWIN_COLUMNS, identical_labels, leaking, read_twins, twins_path, write_twins,
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The saved splits: 5 stratified folds by image id for all variants, and 5 of whole sessions.
+"""The saved splits: 5 stratified folds by image id for all variants, or of sessions, or of leaves.
 
 Not scikit-learn's: its folds depend on the order of the rows, its StratifiedGroupKFold hardly on
 the seed. These depend on hashes of names and exact counts alone, as saved splits must not change.
@@ -14,7 +14,8 @@ import pandas as pd
 
 from src.competition.dataset import train_fingerprint, train_paths, train_table
 from src.competition.images import identical_files
-from src.competition.tables import read_csv
+from src.competition.tables import read_csv, some
+from src.competition.twins import leaking, twin_groups
 from src.core import UserError, load_facts, sha256_lines, write_text
 
 FOLDS = 5
@@ -27,7 +28,8 @@ Members = Mapping[str, Counter]  # how many images of each label a group has
 def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") -> pd.Series:
     """image_id → fold 0 to 4, sorted by id: read from the models folder, made there if need be.
 
-    Byte-identical files share a fold; with `split` grouped a whole variety × age does.
+    Byte-identical files share a fold; with `split` grouped a whole variety × age does, with twins
+    the photographs of one leaf. A saved split that separates such twins is refused.
     """
     path, table = folds_path(folder, seed, models, split), train_table(folder)
     if not path.exists():
@@ -35,9 +37,14 @@ def get_folds(folder: Path, seed: int, models: Path, split: str = "stratified") 
         if split == "grouped":
             folds = assign_sessions(table.label, session_groups(table, groups), seed)
         else:
+            groups = twin_groups(folder, groups) if split == "twins" else groups
             folds = assign_folds(table.label, groups, seed)
         write_text(path, folds.reset_index().to_csv(index=False, lineterminator="\n"))
-    return _read_folds(path, table.index)
+    folds = _read_folds(path, table.index)
+    if split == "twins" and len(apart := leaking(folder, folds)):  # without a table: on a node
+        raise UserError(f"{path} separates twins of review/twins.csv: {some(apart, 4)}",
+                        "restore that table, or delete the split and train its models again")
+    return folds
 
 
 def folds_path(folder: Path, seed: int, models: Path, split: str) -> Path:

@@ -8,8 +8,8 @@ from src.evidence.display import (
     show_text,
 )  # fmt: skip
 from src.evidence.phrases import (
-    INTERVAL, error_cell, error_phrase, gain_phrase, interval_phrase, log_loss_phrase,
-    p_phrase, score_in_images, sentence, signed,
+    INTERVAL, error_both_ways, error_cell, error_phrase, gain_phrase, interval_phrase,
+    log_loss_phrase, p_phrase, score_in_images, sentence, signed,
 )  # fmt: skip
 from src.evidence.probabilities import (
     FLOOR, average, blend, check_probs, is_fresh, join, mean_of, read_probs, write_probs,

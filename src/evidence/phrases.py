@@ -2,8 +2,10 @@
 
 import math
 
+import pandas as pd
+
 from src.core import load_facts
-from src.evidence.statistics import ALPHA, Comparison, LogLoss, images_right, wilson
+from src.evidence.statistics import ALPHA, Comparison, LogLoss, images_right, wilson, wrong_of
 
 INTERVAL = "95 % interval"
 
@@ -19,6 +21,14 @@ def error_phrase(wrong: int, images: int) -> str:
 def error_cell(wrong: int, images: int) -> str:
     """The same for a table whose column is headed `INTERVAL`: `… 1.78 % (1.29 to 2.44)`."""
     return error_phrase(wrong, images).replace(f"{INTERVAL} ", "")
+
+
+def error_both_ways(probs: pd.DataFrame, labels: pd.Series, leaking: pd.Index) -> str:
+    """The error on all images, on those with a twin in training (`leaking`), and on the others."""
+    seen = probs.index.isin(leaking)
+    whole, own, others = (error_phrase(*wrong_of(part, labels))
+                          for part in (probs, probs[seen], probs[~seen]))
+    return f"{whole}; with a twin in training {own}; without {others}" if seen.any() else whole
 
 
 def score_in_images(score: float | str, images: int | None = None) -> str:

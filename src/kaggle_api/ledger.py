@@ -55,7 +55,7 @@ def _new_row(entry: Mapping[str, Any]) -> dict[str, str]:
     origin = sent.read_provenance(copy)
     members = map(_weighted, origin.get("members") or [])
     row |= {"sha256": sha256(copy), "members": " ".join(members)}
-    row |= {column: origin.get(column, "") for column in ("notebook", "commit")}
+    row |= {column: origin.get(column, "") for column in ("notebook", "commit", "twins")}
     held = origin.get("holdout") or {}
     if images := held.get("images"):
         row |= {"holdout_wrong": str(held["wrong"]), "holdout_images": str(images),

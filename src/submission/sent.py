@@ -20,7 +20,7 @@ STAMP = "%Y%m%dT%H%M%SZ"
 # A file's clock and Kaggle's differ a little; a file from later than this was not the one sent.
 CLOCKS = timedelta(minutes=5)
 COLUMNS = [  # of the ledger
-    "ref", "time", "file", "sha256", "notebook", "commit", "members", "holdout_wrong",
+    "ref", "time", "file", "sha256", "notebook", "commit", "members", "twins", "holdout_wrong",
     "holdout_images", "holdout_error", "public", "private", "public_right", "private_right",
 ]  # fmt: skip
 

@@ -6,7 +6,15 @@ from conftest import refusal
 from small_bundles import call, refused
 from small_tables import probs_of
 
-from src.evidence import error_cell, error_phrase, images_right, same_mix, wilson, wrong_of
+from src.evidence import (
+    error_both_ways,
+    error_cell,
+    error_phrase,
+    images_right,
+    same_mix,
+    wilson,
+    wrong_of,
+)
 from src.evidence.__main__ import main
 
 
@@ -26,6 +34,16 @@ def test_wrong_images_are_counted_by_name_and_a_label_that_is_no_class_is_refuse
     assert wrong_of(probs, labels) == (1, 3)
     assert "3.jpg has the label hispa" in refusal(wrong_of, probs, labels.replace("blast", "hispa"))
     assert "3.jpg has the label (none)" in refusal(wrong_of, probs, labels.drop("3.jpg"))
+
+
+def test_an_error_is_reported_with_and_without_the_images_that_leak():
+    probs = probs_of({"1.jpg": 0.8, "2.jpg": 0.2, "3.jpg": 0.8})
+    labels = pd.Series({"1.jpg": "normal", "2.jpg": "normal", "3.jpg": "blast"})
+    whole = error_phrase(1, 3)
+    assert error_both_ways(probs, labels, pd.Index(["9.jpg"])) == whole
+    text = error_both_ways(probs, labels, pd.Index(["2.jpg", "9.jpg"]))
+    assert text == (f"{whole}; with a twin in training {error_phrase(0, 1)}; "
+                    f"without {error_phrase(1, 2)}")
 
 
 def test_the_class_mix_is_a_two_sample_test_in_which_rare_classes_are_taken_together():

@@ -30,6 +30,7 @@ def write(folder, name, wrong=37, changed=0):
     pd.DataFrame({"image_id": IDS, "label": labels}).to_csv(path, index=False)
     members = [{"name": "vit_a", "weight": 2.0}, {"name": "swin_b", "weight": 1}, "cnn_c"]
     facts = {"notebook": "paddy_train", "commit": "0123456789abcdef", "members": members,
+             "twins": "identical",
              "holdout": {"wrong": wrong, "images": 2081}, "sha256": sha256(path),
              "created": "2026-05-01T11:00:00+00:00"}
     path.with_suffix(".json").write_text(json.dumps(facts))
@@ -48,6 +49,7 @@ def test_a_row_joins_file_notebook_commit_members_error_and_scores_in_images(fol
     assert dict(row) == {
         "ref": "1", "time": "2026-05-01T12:00:00", "file": "one.csv", "sha256": sha256(path),
         "notebook": "paddy_train", "commit": "0123456789abcdef", "members": "vit_a*2 swin_b cnn_c",
+        "twins": "identical",
         "holdout_wrong": "37", "holdout_images": "2081", "holdout_error": "0.01778",
         "public": "0.98846", "private": "0.98732", "public_right": "2571", "private_right": "857",
     }  # fmt: skip
