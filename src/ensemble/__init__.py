@@ -3,8 +3,13 @@
 Only tables; torch is loaded when predictions are missing.
 """
 
-from src.ensemble.ensemble import PARAMETERS, ensemble_probs, open_ensemble, write_ensemble
+from src.ensemble import figures, report
+from src.ensemble.ensemble import (
+    PARAMETERS, Ensemble, average_of, ensemble_probs, lacking, open_ensemble, write_ensemble,
+)  # fmt: skip
+from src.ensemble.members import find_members
 from src.ensemble.report import (
     agreement, contributions, holdout_text, members_sentence, members_table,
 )  # fmt: skip
 from src.ensemble.search import find_trials, reweigh, search_text, trials_table
+from src.ensemble.weights import fit_temperature, with_temperature

@@ -5,6 +5,7 @@
     python -m src.ensemble --weights vit=2 swinv2=1.5   per family, or per model name
     python -m src.ensemble --mean geometric --temperatures vit=1.3
     python -m src.ensemble --select auto                any of these only if it proves better
+    python -m src.ensemble --twins identical            known labels of identical images taken
 """
 
 import argparse
@@ -24,6 +25,7 @@ def main() -> None:
     ensemble = ensembles.open_ensemble(
         " ".join(args.weights), args.select, args.notebook, args.data, mean=args.mean,
         temperatures=" ".join(args.temperatures), names=args.names, trust=args.trust,
+        twins=args.twins,
     )
     if ensemble.select != "equal":
         trials = search.find_trials(ensemble)
@@ -35,6 +37,8 @@ def main() -> None:
     if not args.names and (line := report.notebook_sentence(ensemble)):
         print(line)
     print(f"\n{report.holdout_text(ensemble)}")
+    if ensemble.twins:
+        print(report.twins_sentence(ensemble))
     if not ensembles.lacking(ensemble):
         print(report.agreement(ensemble))
         table = as_text(report.contributions(ensemble))
@@ -66,6 +70,8 @@ def _parse() -> argparse.Namespace:
         help="by family or model; usual is 1, above it a model becomes less confident")
     add("--select", default="equal", choices=SELECT,
         help="search for these; auto takes them only if the hold-out proves them better")
+    add("--twins", default="none", choices=ensembles.TWINS,
+        help="identical: a test image with the bytes of a training image takes its label")
     add("--notebook", default="", metavar="NAME",
         help="name of the submission; if models of a notebook NAME exist, only these are "
              "averaged, else all (models named one by one always are)")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -18,6 +19,7 @@ from src.submission import Predicted, labels_of, submit_command, write_submissio
 # The parameters cell of paddy_ensemble.ipynb.
 PARAMETERS = ("weights", "mean", "temperatures", "select", "data", "models", "notebook", "force")
 MEANS = ("arithmetic", "geometric")
+TWINS = ("none", "identical")
 
 
 class Ensemble(NamedTuple):
@@ -35,19 +37,21 @@ class Ensemble(NamedTuple):
     select: str  # who decides the weights, a word of SELECT
     why: str  # what the search found; empty without one
     mean: str  # a word of MEANS
+    # "train" and "test" → image_id → label of identical images, taken for those of the test set.
+    twins: Mapping[str, pd.Series] = MappingProxyType({})
 
 
 def open_ensemble(
     weights: str = "", select: str = "equal", notebook: str = "", data: str = "",
     models: str = "", mean: str = MEANS[0], temperatures: str = "", names: Sequence[str] = (),
-    trust: bool = False,
+    trust: bool = False, twins: str = TWINS[0],
 ) -> Ensemble:
     """The ensemble of finished models; `weights` as typed after --weights, `names` empty for all.
 
     Every mistake is refused before any model predicts; missing predictions are made here.
     """
     place, folder = models_dir(models), competition.find(data)
-    _require_choices(select, mean, weights, temperatures)
+    _require_choices(select, mean, twins, weights, temperatures)
     found, left_out = find_members(place, folder, names, notebook)
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "it is empty"
@@ -70,11 +74,16 @@ def open_ensemble(
         tables = {name: table.reindex(common) for name, table in tables.items()}
     valid = average_of(members, tables, mean) if tables else members[0].valid.iloc[:0]
     notebook = notebook or notebooks[0]
-    return Ensemble(folder, notebook, members, left_out, labels, tables, valid, select, "", mean)
+    known = {} if twins == TWINS[0] else competition.identical_labels(folder)
+    return Ensemble(folder, notebook, members, left_out, labels, tables, valid, select, "", mean,
+                    known)
 
 
-def _require_choices(select: str, mean: str, weights: str, temperatures: str) -> None:
-    for name, value, known in (("select", select, SELECT), ("mean", mean, MEANS)):
+def _require_choices(
+    select: str, mean: str, twins: str, weights: str, temperatures: str
+) -> None:
+    choices = ("select", select, SELECT), ("mean", mean, MEANS), ("twins", twins, TWINS)
+    for name, value, known in choices:
         if value not in known:
             raise UserError(f"{name}={value!r} is no choice", nearest(str(value), known))
     if select != "equal" and (weights or temperatures or mean != MEANS[0]):
@@ -161,8 +170,18 @@ def typed(ensemble: Ensemble) -> dict[str, str]:
 
 
 def ensemble_probs(ensemble: Ensemble) -> pd.DataFrame:
-    """The ensemble's probabilities of the test images."""
-    return average_of(ensemble.members, {m.name: m.test for m in ensemble.members}, ensemble.mean)
+    """The ensemble's probabilities of the test images, 1 for a label that is taken from a twin."""
+    tests = {m.name: m.test for m in ensemble.members}
+    probs = average_of(ensemble.members, tests, ensemble.mean)
+    return with_labels(probs, ensemble.twins["test"]) if ensemble.twins else probs
+
+
+def with_labels(probs: pd.DataFrame, known: pd.Series) -> pd.DataFrame:
+    """`probs` with probability 1 for the labels of the images that are `known`."""
+    known = known[known.index.isin(probs.index)]
+    probs = probs.copy()
+    probs.loc[known.index] = 1.0 * (known.to_numpy()[:, None] == probs.columns.to_numpy())
+    return probs
 
 
 def provenance(ensemble: Ensemble) -> dict[str, Any]:
@@ -177,6 +196,7 @@ def provenance(ensemble: Ensemble) -> dict[str, Any]:
     return {
         "members": [_origin(m) for m in used],
         "select": ensemble.select, "why": ensemble.why, **typed(ensemble),
+        "twins": TWINS[bool(ensemble.twins)], "twin_labels": {**ensemble.twins.get("test", {})},
         "holdout": {"wrong": wrong if images else None, "images": images},
         "not_in_holdout": unmeasured(used), "expected": expected,
     }  # fmt: skip

@@ -65,7 +65,7 @@ def find_members(
     elif any(card["notebook"] == notebook for card in cards):
         left_out |= {card["name"]: f"from notebook {card['notebook']}" for card in cards
                      if card["notebook"] != notebook}
-    for rule in (_odd_folds, _grouped_twins):
+    for rule in (_odd_folds, _other_splits):
         left_out |= rule([card for card in cards if card["name"] not in left_out])
     for name in names:
         _refuse_left_out(name, left_out)
@@ -132,13 +132,13 @@ def _odd_folds(cards: list[Card]) -> dict[str, str]:
     return reasons
 
 
-def _grouped_twins(cards: list[Card]) -> dict[str, str]:
-    """Models of grouped folds whose recipe is a member already, and counts once: name → reason."""
+def _other_splits(cards: list[Card]) -> dict[str, str]:
+    """Models of other folds whose recipe is a member already, and counts once: name → reason."""
     ignored = ("fold", "split", "split digest", *bundle.TTA_FIELDS)
-    usual = [card for card in cards if card["variant"]["split"] != "grouped"]
+    usual = [card for card in cards if card["variant"]["split"] == "stratified"]
     return {
-        card["name"]: f"the same recipe as {other['base']}, trained on grouped folds"
-        for card in cards if card["variant"]["split"] == "grouped"
+        card["name"]: f"the same recipe as {other['base']}, trained on {split} folds"
+        for card in cards if (split := card["variant"]["split"]) != "stratified"
         for other in usual if _recipe(other, *ignored) == _recipe(card, *ignored)
     }
 

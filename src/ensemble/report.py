@@ -7,7 +7,7 @@ import pandas as pd
 
 from src import evidence
 from src.competition import some
-from src.ensemble.ensemble import Ensemble, average_of, ensemble_probs, lacking
+from src.ensemble.ensemble import Ensemble, average_of, ensemble_probs, lacking, with_labels
 from src.ensemble.members import counted, unmeasured
 from src.ensemble.search import nested
 from src.ensemble.weights import Tables, gather, temperatures
@@ -112,6 +112,24 @@ def _compared(
     found, log_loss = evidence.compare_repeats([(new, old)], labels)
     text = evidence.sentence(found, subject, f"against {other}")
     return f"{text}; {evidence.log_loss_phrase(log_loss)}"
+
+
+def twins_sentence(ensemble: Ensemble) -> str:
+    """How many test labels are taken from identical training images, and the rule on the hold-out.
+
+    There twins are held out together: no member was trained on them, as all are on a test image's.
+    """
+    (held, known), valid = (ensemble.twins[split] for split in ("train", "test")), ensemble.valid
+    predicted = ensemble_probs(ensemble._replace(twins={})).idxmax(axis=1)
+    changed = (predicted[known.index] != known).sum()
+    held = held[held.index.isin(valid.index)]
+    found = evidence.compare(with_labels(valid, held), valid, ensemble.labels)
+    effect = "no effect is known"
+    if len(held):
+        effect = evidence.sentence(found, "the label of an identical image", "there")
+    return (f"{len(known):,} test images take the label of an identical training image, "
+            f"{changed:,} of them another than predicted; {len(held):,} of {len(valid):,} held-out "
+            f"images have such a twin: {effect}")
 
 
 def contributions(ensemble: Ensemble) -> pd.DataFrame:
