@@ -1,0 +1,180 @@
+"""The same leaf twice: identical files, the same picture changed, the same leaf or scene again.
+
+Hashes alone name more wrong pairs than right ones. Here the nearest pictures by thumbnail and by
+hash, turned and mirrored in all ways, are candidates: the same picture where thumbnails are equal,
+the same leaf where many corners lie as in the other. docs/looking.md has the figures.
+"""
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm.contrib.concurrent import thread_map
+
+from src import competition
+from src.competition import some
+from src.core import UserError, cores, load_params, models_dir
+from src.looking.page import picture, write_page
+
+KINDS = {"identical": "identical files", "picture": "same picture", "leaf": "same leaf or scene"}
+SIDE = 640  # of the pictures whose corners are compared, in pixels
+NEAREST = 8  # candidates of an image, by thumbnail and by hash
+SAME = 0.995  # correlation of 16 x 16 thumbnails: of copies 0.9997 or more, of others below 0.983
+INLIERS, SOME = 20, 8  # corners that lie as in the other picture; of every other one, to go on
+FAR = 3  # pixels from where they should be
+SHOWN = 200  # pairs on the page
+ABOUT = ("Different labels", "In different folds", "A training and a test photograph", "Others")
+
+
+class Look(NamedTuple):
+    """What is compared of a picture; eight ways are four quarter turns, and these mirrored."""
+
+    thumbs: np.ndarray  # (ways, 256), of mean 0 and length 1: a product is a correlation
+    hashes: np.ndarray  # (ways, 256), each 1 or -1
+    places: np.ndarray  # (corners, 2)
+    corners: np.ndarray | None  # (corners, 32), their descriptors
+
+
+def look(path: Path) -> Look:
+    """`path` decoded, upright and grey, and what is compared of it."""
+    with Image.open(path) as opened:
+        image = competition.to_rgb(ImageOps.exif_transpose(opened)).convert("L")
+    image.thumbnail((SIDE, SIDE))
+    small = cv2.resize(grey := np.asarray(image), (64, 64), interpolation=cv2.INTER_AREA)
+    ways = [np.rot90(side, turns).astype(np.float32, order="C")
+            for side in (small, small[:, ::-1]) for turns in range(4)]
+    thumbs = [cv2.resize(way, (16, 16), interpolation=cv2.INTER_AREA).ravel() for way in ways]
+    thumbs = np.stack(thumbs) - np.mean(thumbs[0])
+    low = np.stack([cv2.dct(way)[:16, :16].ravel() for way in ways])  # the perceptual hash's
+    hashes = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.int8)
+    # At the usual threshold of 20 smooth leaves on paper have too few.
+    found, corners = cv2.ORB.create(400, fastThreshold=7).detectAndCompute(grey, None)
+    length = np.linalg.norm(thumbs[0]) + 1e-6  # 0 if it is of one colour
+    return Look(thumbs / length, hashes, cv2.KeyPoint.convert(found), corners)
+
+
+def candidates(ways: np.ndarray) -> set[tuple[int, int]]:
+    """Each image of `ways` (images, ways, values) with its nearest by product in the best way."""
+    pairs: set[tuple[int, int]] = set()
+    for start in range(0, len(ways), 256):
+        rows = ways[start : start + 256, 0].astype(np.float32)
+        best = rows @ ways[:, 0].astype(np.float32).T
+        for way in range(1, ways.shape[1]):
+            np.maximum(best, rows @ ways[:, way].astype(np.float32).T, out=best)
+        best[np.arange(len(rows)), start + np.arange(len(rows))] = -np.inf  # itself
+        nearest = np.argpartition(-best, min(NEAREST, len(ways)) - 1)[:, :NEAREST]
+        pairs |= {(min(row, other), max(row, other))
+                  for row, others in enumerate(nearest.tolist(), start) for other in others
+                  if other != row}
+    return pairs
+
+
+def judge(one: Look, other: Look) -> tuple[str, int]:
+    """The kind of a pair, empty if it is none, and how many corners lie as in the other picture."""
+    if (count := in_place(one, other, 2)) >= SOME:  # half of the corners refuses most pairs
+        count = in_place(one, other)
+    same = (other.thumbs @ one.thumbs[0]).max() >= SAME
+    return "picture" if same else "leaf" if count >= INLIERS else "", count
+
+
+def in_place(one: Look, other: Look, step: int = 1) -> int:
+    """How many corners, each or every other, lie where one turn, zoom and shift puts them."""
+    if one.corners is None or other.corners is None:
+        return 0
+    # Twice as fast as a BFMatcher with its cross-check, and as good: a corner has one partner.
+    apart, nearest = cv2.batchDistance(one.corners[::step], other.corners, cv2.CV_32S,
+                                       normType=cv2.NORM_HAMMING, K=1)
+    order = np.argsort(apart.ravel(), kind="stable")
+    partners, first = np.unique(nearest.ravel()[order], return_index=True)
+    places, counts = (one.places[::step][order[first]], other.places[partners]), []
+    for start, end in (places, places[::-1]):  # one way alone, all may fall on nearly one point
+        inside = None if min(counts, default=len(start)) < SOME else cv2.estimateAffinePartial2D(
+            start, end, ransacReprojThreshold=FAR, maxIters=500)[1]
+        counts.append(0 if inside is None else int(inside.sum()))
+    return min(counts)
+
+
+def find_pairs(paths: pd.Series) -> pd.DataFrame:
+    """The twins among `paths` (image_id → path), the columns of `competition.TWIN_COLUMNS`."""
+    bar = {"max_workers": cores(), "delay": 2, "disable": None, "unit": " images"}
+    looks = thread_map(look, paths, desc="looking", **bar)
+    numbers = pd.Index(paths).get_indexer
+    same = [sorted(numbers(files).tolist()) for files in competition.identical_files(paths)]
+    rows = [(one, other, "identical", judge(looks[one], looks[other])[1])
+            for one, *others in same for other in others]
+    own = sorted({*range(len(looks))} - {other for _, other, *_ in rows})
+    waiting: dict[int, set[int]] = {number: set() for number in own}
+    for values in ("thumbs", "hashes") if own else ():
+        for one, other in candidates(np.stack([getattr(looks[n], values) for n in own])):
+            waiting[own[one]].add(own[other])
+    found = thread_map(lambda one: [(one, b, *judge(looks[one], looks[b])) for b in waiting[one]],
+                       own, desc="comparing", **bar)
+    rows += [row for judged in found for row in judged if row[2]]
+    return _with_groups(rows, paths.index)
+
+
+def _with_groups(rows: Iterable[tuple], ids: pd.Index) -> pd.DataFrame:
+    """The `rows` by name, each with the number of its group: the union of its pairs."""
+    table = pd.DataFrame(sorted(rows), columns=["a", "b", "kind", "inliers"])
+    a, b = (table[side].to_numpy(dtype=int) for side in "ab")
+    joined = coo_array((np.ones(len(table)), (a, b)), shape=(len(ids), len(ids)))
+    groups = pd.factorize(connected_components(joined)[1][a])[0] + 1
+    return table.assign(a=ids[a], b=ids[b], group=groups)[competition.TWIN_COLUMNS]
+
+
+def described(pairs: pd.DataFrame, folder: Path, folds: pd.Series) -> pd.DataFrame:
+    """The `pairs` with `where_a`, `where_b` and `about`, a word of ABOUT, in that order."""
+    labels = competition.train_table(folder).label
+    (label_a, label_b), (fold_a, fold_b) = ([pairs[side].map(of) for side in "ab"]
+                                            for of in (labels, folds))
+    both = label_a.notna() & label_b.notna()
+    rules = [both & (label_a != label_b), both & fold_a.notna() & (fold_a != fold_b),
+             label_a.notna() ^ label_b.notna(), True]  # fmt: skip
+    place = np.select([np.broadcast_to(rule, len(pairs)) for rule in rules], range(len(ABOUT)))
+    text = labels + folds.map(", fold {}".format).reindex(labels.index).fillna("")
+    where = {f"where_{side}": pairs[side].map(text).fillna("test") for side in "ab"}
+    table = pairs.assign(**where, about=np.array(ABOUT)[place])
+    return table.iloc[np.lexsort((pairs.kind.map([*KINDS].index), place))]
+
+
+def write_review(pairs: pd.DataFrame, folder: Path, paths: pd.Series) -> list[str]:
+    """Write the page of the first `SHOWN` of the described `pairs`; the sentences at its top."""
+    counts = ", ".join(f"{(pairs.kind == kind).sum():,} {text}" for kind, text in KINDS.items())
+    lines = [f"{len(pairs):,} pairs in {pairs.group.nunique():,} groups: {counts}"]
+    known, shown = competition.identical_labels(folder)["test"], pairs.head(SHOWN)
+    if len(known):
+        lines += [f"test images with the bytes of a training image ({len(known):,}): "
+                  f"{some(known.index + ' (' + known + ')', len(known))}; their known labels are "
+                  "taken by python -m src.ensemble --twins identical"]
+    names = pd.unique(shown[["a", "b"]].to_numpy().ravel())
+    write_page(competition.twins_path().with_suffix(".html"), "twins.html",
+               title="The same leaf twice", lines=lines, count=len(pairs), inliers=INLIERS,
+               sections=[*shown.groupby("about", sort=False)], totals=pairs.about.value_counts(),
+               pictures={name: picture(paths[name], 240) for name in names}, kinds=KINDS)
+    return lines
+
+
+def command(words: list[str]) -> None:
+    """Find pairs of images that show the same leaf, write their table and page."""
+    parser = argparse.ArgumentParser(prog="python -m src.review twins", description=command.__doc__)
+    parser.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
+    folder = competition.find(parser.parse_args(words).data)
+    paths = pd.concat([competition.train_paths(folder), pd.Series(competition.test_paths(folder))])
+    if len(twice := paths.index[paths.index.duplicated()]):
+        raise UserError(f"training and test images share names ({some(twice, 4)})",
+                        "a table of twins needs one name for each image")
+    competition.require_images(paths)
+    competition.write_twins(folder, pairs := find_pairs(paths))
+    where = folder, load_params()["train"]["seed"], models_dir()
+    saved = competition.folds_path(*where, "stratified").exists()  # it is not made for this
+    folds = competition.get_folds(*where) if saved else pd.Series(dtype=object)
+    print(*write_review(described(pairs, folder, folds), folder, paths),
+          f"written: {competition.twins_path()}, and twins.html beside it",
+          "to have each leaf in one fold: -p split twins, or split: twins in a row", sep="\n")
