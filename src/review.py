@@ -1,0 +1,29 @@
+"""Pages on which a person judges photographs and labels, and what their lists are worth.
+
+    python -m src.review labels                     the labels that models doubt most
+    python -m src.review twins                      the same leaf twice
+    python -m src.review effect --exclude review/exclude.csv --relabel review/relabel.csv
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from src.core import command
+
+# What is typed → room of src/looking and function: a room is loaded only when it is needed.
+COMMANDS = {"labels": ("labels", "command"), "twins": ("twins", "command"),
+            "effect": ("labels", "effect_command")}  # fmt: skip
+
+
+def main() -> None:
+    """The command: see the module's first lines."""
+    parser = argparse.ArgumentParser(prog="python -m src.review", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=COMMANDS)
+    room, function = COMMANDS[parser.parse_args(sys.argv[1:2]).what]
+    getattr(import_module(f"src.looking.{room}"), function)(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    command(main)
