@@ -1,6 +1,7 @@
 # make env   the environment in .venv, installed again only when the lock or pyproject changes
 # make test  environment, then all tests
 # make demo  environment, a drawn competition, three models, ensemble, submission: all inside demo/
+# make report  environment, then one page about what is finished in demo/: demo/report.html
 # make gpu-check  environment, then whether everything works on this machine's GPU, and how fast
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ DEMO := $(CURDIR)/demo
 DEMO_ROWS := tf_efficientnet_lite1_crop_96 tf_efficientnet_lite0_squish_96 \
              tf_efficientnet_lite0_pad_96
 
-.PHONY: env test demo gpu-check $(DEMO_ROWS)
+.PHONY: env test demo report gpu-check $(DEMO_ROWS)
 
 env: .venv/installed
 
@@ -26,8 +27,8 @@ test: export OMP_NUM_THREADS := 1
 test: env
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-demo: export PADDY_WORK := $(DEMO)
-demo: export PADDY_DATA := $(DEMO)/data
+demo report: export PADDY_WORK := $(DEMO)
+demo report: export PADDY_DATA := $(DEMO)/data
 demo: env
 	$(BIN)/python -m src.demo $(DEMO)/data
 	$(MAKE) --no-print-directory --jobs 3 $(DEMO_ROWS)
@@ -42,6 +43,9 @@ demo: env
 $(DEMO_ROWS): export OMP_NUM_THREADS := 1
 $(DEMO_ROWS):
 	$(BIN)/python -m src.run $@
+
+report: env
+	$(BIN)/python -m src.report
 
 gpu-check: env
 	$(BIN)/python benchmarks/gpu_check.py

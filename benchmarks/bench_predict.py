@@ -131,7 +131,7 @@ def ceiling(case: str, folder: Path) -> tuple[float, float]:
 
     @torch.inference_mode()
     def _forward(model: tta.Model, batch: torch.Tensor) -> None:
-        tta._forward(model, batch)
+        tta.forward(model, batch)
 
     def _rate(job: object, things: list, images: float) -> float:
         start = time.perf_counter()

@@ -76,3 +76,8 @@ def test_make_test_installs_and_runs_all_tests(repository):
 def test_make_gpu_check_installs_and_checks_the_gpu(repository):
     code, called = make(repository, "gpu-check")
     assert code == 0 and called[-1] == "benchmarks/gpu_check.py" and len(called) > 3
+
+
+def test_make_report_installs_and_writes_the_page_of_the_demo(repository):
+    code, called = make(repository, "report")
+    assert code == 0 and called[-1] == "-m src.report" and len(called) > 3

@@ -142,15 +142,16 @@ def _probs(model: Model, plain: Tensor, views: Tensor | None) -> dict[str, Tenso
 
     `plain` are (n_images, 3, height, width), 0 to 1. On CUDA views are in half precision.
     """
-    probs = {"plain": _forward(model, plain)}
+    probs = {"plain": forward(model, plain)}
     if views is not None:
         with torch.autocast("cuda", torch.float16, enabled=views.is_cuda):
-            every = _forward(model, views.flatten(0, 1).float().div_(255))
+            every = forward(model, views.flatten(0, 1).float().div_(255))
         probs["views"] = every.unflatten(0, views.shape[:2]).mean(1)
     return probs
 
 
-def _forward(model: Model, images: Tensor) -> Tensor:
+def forward(model: Model, images: Tensor) -> Tensor:
+    """The probabilities of `images` (n_images, 3, height, width), 0 to 1, on the CPU."""
     mean, std = (torch.tensor(s, device=model.device)[:, None, None]
                  for s in vision.stats(model.variant.arch))
     images = (images.to(model.device) - mean) / std
