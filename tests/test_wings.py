@@ -17,6 +17,7 @@ from test_setup import EXTRAS, WANTED
 WINGS = (
     "core", "demo", "competition", "evidence", "bundle", "vision", "predict", "training",
     "submission", "ensemble", "kaggle_api", "run", "compare", "sweep", "record",
+    "looking", "review", "triage", "report",
 )  # fmt: skip
 PACKAGES = tuple(wing for wing in WINGS if (ROOT / "src" / wing).is_dir())
 WITH_TORCH = ("vision", "predict", "training")

@@ -44,7 +44,7 @@ INSIDE = {
     "freeze_epochs": (0, 10_000), "cycle_mult": (1,), "cycles": (1, 100), "epochs": (10_000,),
     "dropout": (0, 0.99), "ema": (0.9999,), "mixup": (0, 0.4), "cutmix": (0, 1),
     "label_smoothing": (0, 0.9), "sizes": ("224",), "time_limit": (0, 0.5), "item_size": (16,),
-    "tta": ("none",), "split": ("grouped",), "sampler": ("hard",), "precompute": (True,),
+    "tta": ("none",), "split": ("grouped", "twins"), "sampler": ("hard",), "precompute": (True,),
     "targets": ("disease+variety+age",), "desc": ("a" * 100,),
 }  # fmt: skip
 
