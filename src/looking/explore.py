@@ -101,11 +101,11 @@ def _backbone(models: Path, card: Mapping[str, Any]) -> Callable[[Path], np.ndar
     mean, std = (torch.tensor(s, device=device)[:, None, None] for s in vision.stats(variant.arch))
 
     @torch.inference_mode()
-    def of_one(path: Path) -> np.ndarray:
+    def _of_one(path: Path) -> np.ndarray:
         view = vision.plain_view(resize(vision.open_image(path), split_idx=1), frame).to(device)
         return body(((view - mean) / std)[None])[0].float().cpu().numpy()
 
-    return of_one
+    return _of_one
 
 
 def _share(count: int, images: int) -> str:

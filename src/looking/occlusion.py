@@ -52,13 +52,13 @@ def _predict(card: Mapping, files: Mapping[str, Path]) -> Iterator[tuple[str, np
     model.learn.model.eval()
     tfm, frame = vision.item_tfms(variant), vision.frame_of(variant)
 
-    def see(picture: Image.Image) -> torch.Tensor:
+    def _see(picture: Image.Image) -> torch.Tensor:
         return vision.plain_view(tfm(picture, split_idx=1), frame)
 
-    bands = cache(lambda kind, size: [see(kind(band)) for band in _bands(size)])
+    bands = cache(lambda kind, size: [_see(kind(band)) for band in _bands(size)])
     for image, file in tqdm(files.items(), f"hide places, {card['name']}", file=terminal()):
         photo = vision.open_image(file)
-        view, crossing = see(photo), bands(type(photo), photo.size)
+        view, crossing = _see(photo), bands(type(photo), photo.size)
         mean = torch.tensor(np.asarray(photo).mean((0, 1)) / 255).float()[:, None, None]
         rows, columns = crossing[:PLACES], torch.stack(crossing[PLACES:])
         with torch.inference_mode():

@@ -126,7 +126,7 @@ def _round_lines(number: int, gains: Gains, wrong: int) -> list[str]:
 def _last_lines(gains: Gains, spent: list[list[float]], plans: Plans) -> list[str]:
     """Who stayed, and what it took; the full grid is the first run of each row, repeated."""
     (leader, *others), repeats = stayed(gains), len(next(iter(plans.values())))
-    return [f"{1 + len(others)} rows stayed and cannot be told apart; against {leader}:" if others
+    return [f"{1 + len(others)} rows stayed, none clearly worse; against {leader}:" if others
             else f"only {leader} stayed",
             *(f"  {name}: {evidence.gain_phrase(gains[name])}" for name in others),
             f"{sum(map(len, spent))} runs, {sum(map(sum, spent)):.2f} hours of training; the full "

@@ -45,7 +45,8 @@ def get_learner(dls: DataLoaders, variant: Variant) -> Learner:
     # For figures and card: the source of the weights, the search, the seconds by epoch, and as
     # outcome epochs, planned, lr, lr_mult, … `fit` adds recorder and sizes of the epochs, when the
     # first of them started, which may have been before an interruption, and a tracker's `report`.
-    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=[], outcome={})
+    learn.history = SimpleNamespace(weights=weights.source, search={}, seconds=[], outcome={},
+                                    report=None)
     return learn
 
 

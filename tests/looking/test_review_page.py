@@ -134,7 +134,7 @@ def test_saved_lists_are_loaded_again_and_others_refused(browser, address, tmp_p
         page.evaluate("document.getElementById('said').textContent = ''")
         page.set_input_files("#file", {"name": "list.csv", "mimeType": "text/csv",
                                        "buffer": content})
-        page.wait_for_function("document.getElementById('said').textContent")
+        page.wait_for_selector("#said:not(:empty)")
         return page.inner_text("#said")
 
     lists = csv([HOSTILE[0], "100013.jpg"]), csv([HOSTILE[2]], {HOSTILE[2]: LABELS[0]})
