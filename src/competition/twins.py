@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from src.competition import dataset
@@ -39,7 +40,22 @@ def read_twins(folder: Path) -> pd.DataFrame:
         raise UserError(f"{path} is missing, or its .json", MAKE) from None
     if images != _images(folder):
         raise UserError(f"{path} is of other images than {folder}", MAKE)
-    return read_csv(path, TWIN_COLUMNS, MAKE) if count else pd.DataFrame(columns=TWIN_COLUMNS)
+    lines = path.read_text(encoding="utf-8-sig").split() if count and path.is_file() else []
+    if not count or lines == [",".join(TWIN_COLUMNS)]:  # none found, or a person removed all
+        return pd.DataFrame(columns=TWIN_COLUMNS)
+    pairs = read_csv(path, TWIN_COLUMNS, MAKE)
+    return pairs.assign(group=groups_of(pairs))
+
+
+def groups_of(pairs: pd.DataFrame) -> list[int]:
+    """The number of each pair's group: the union of all pairs that share an image."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    codes, ids = pd.factorize(pairs[["a", "b"]].to_numpy().ravel("F"))
+    a, b = codes[: len(pairs)], codes[len(pairs) :]
+    joined = coo_array((np.ones(len(a)), (a, b)), shape=(len(ids), len(ids)))
+    return [int(number) + 1 for number in pd.factorize(connected_components(joined)[1][a])[0]]
 
 
 def _images(folder: Path) -> str:

@@ -150,6 +150,8 @@ def effect_command(words: Sequence[str]) -> None:
         parser.add_argument(f"--{field}", default="", metavar="FILE", help="as review/ saves it")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from that of ROW on (3)")
     args, folder = parser.parse_args(words), competition.find()
+    if args.seeds < 1:
+        raise UserError(f"--seeds {args.seeds} must be 1 or more")
     if args.row:
         old = core.find_variants([args.row])[0]
     else:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src import competition
 from src.core import cores, write_text
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def picture(image: "Path | Image | ndarray", pixels: int = 360, quality: int = 7
         image = ImageOps.exif_transpose(image)
     elif not isinstance(image, Image.Image):
         image = Image.fromarray(image)
-    small, file = image.convert("RGB"), io.BytesIO()
+    small, file = competition.to_rgb(image), io.BytesIO()
     small.thumbnail((pixels, pixels))
     small.save(file, "webp", quality=quality)
     return _address("image/webp", file.getvalue())

@@ -58,7 +58,8 @@ def open_submission(name: str = "") -> Ensemble:
                         "write it again: python -m src.ensemble")
     select, names = record["select"], [w.rpartition("=")[0] for w in record["weights"].split()]
     typed = {key: record[key] for key in RECORD if select == "equal"}
-    ensemble = open_ensemble(select=select, notebook=name, names=names, **typed)
+    ensemble = open_ensemble(select=select, notebook=name, names=names,
+                             twins=record.get("twins", "none"), **typed)
     if why := lacking(ensemble, models=1):
         raise UserError(why)
     return ensemble if select == "equal" else reweigh(ensemble, find_trials(ensemble))

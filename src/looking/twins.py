@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from tqdm.contrib.concurrent import thread_map
 
 from src import competition
@@ -55,7 +53,8 @@ def look(path: Path) -> Look:
     low = np.stack([cv2.dct(way)[:16, :16].ravel() for way in ways])  # the perceptual hash's
     hashes = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.int8)
     # At the usual threshold of 20 smooth leaves on paper have too few.
-    found, corners = cv2.ORB.create(400, fastThreshold=7).detectAndCompute(grey, None)
+    orb = cv2.ORB.create(400, fastThreshold=7)
+    found, corners = orb.detectAndCompute(grey, None) if min(grey.shape) > 8 else ((), None)
     length = np.linalg.norm(thumbs[0]) + 1e-6  # 0 if it is of one colour
     return Look(thumbs / length, hashes, cv2.KeyPoint.convert(found), corners)
 
@@ -123,10 +122,8 @@ def find_pairs(paths: pd.Series) -> pd.DataFrame:
 def _with_groups(rows: Iterable[tuple], ids: pd.Index) -> pd.DataFrame:
     """The `rows` by name, each with the number of its group: the union of its pairs."""
     table = pd.DataFrame(sorted(rows), columns=["a", "b", "kind", "inliers"])
-    a, b = (table[side].to_numpy(dtype=int) for side in "ab")
-    joined = coo_array((np.ones(len(table)), (a, b)), shape=(len(ids), len(ids)))
-    groups = pd.factorize(connected_components(joined)[1][a])[0] + 1
-    return table.assign(a=ids[a], b=ids[b], group=groups)[competition.TWIN_COLUMNS]
+    table = table.assign(a=ids[table.a.astype(int)], b=ids[table.b.astype(int)])
+    return table.assign(group=competition.groups_of(table))[competition.TWIN_COLUMNS]
 
 
 def described(pairs: pd.DataFrame, folder: Path, folds: pd.Series) -> pd.DataFrame:

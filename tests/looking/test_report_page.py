@@ -136,6 +136,8 @@ def test_the_submission_the_ledger_and_the_lists_of_a_review_are_shown(models, d
     assert "review twins" in page.text and "training and test" in page.text
     assert "same leaf, 2 of 2 wrong: 100.00 %" in page.text and "All: 4 of 20 wrong" in page.text
     assert "twin in another fold same leaf 2 of 2 wrong" in page.text
+    (submissions_dir() / "paddy_train.json").unlink()  # how it was made is not known any more
+    assert "has 9 rows; " in (text := read(write_report()).text) and "written 20" not in text
 
 
 def test_hostile_names_and_damaged_pictures_are_shown_as_text(models, data, maps):

@@ -147,6 +147,8 @@ def test_saved_lists_are_loaded_again_and_others_refused(browser, address, tmp_p
         "unknown label": csv(["100001.jpg"], {"100001.jpg": "x"}),
         "marked otherwise": csv([HOSTILE[0]], {HOSTILE[0]: LABELS[1]}),
         "contradicts itself": b"image_id,label\n100001.jpg,blast\n100001.jpg,<b>tungro\n",
+        "no header": b"100003.jpg\n100001.jpg\n",
+        "no name": b"image_id,label\n,blast\n",
         "no table": b"\x00\xff\npicture\n",
     }  # fmt: skip
     for why, content in refused.items():

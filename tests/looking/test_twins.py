@@ -88,12 +88,30 @@ def test_a_picture_that_cannot_be_read_is_named_and_nothing_written(folder):
 # The command: table, page, sentences
 
 
+def test_a_line_that_a_person_removed_joins_nothing_any_more(folder):
+    pairs = pd.DataFrame([("a.jpg", "b.jpg"), ("b.jpg", "c.jpg"), ("c.jpg", "d.jpg")],
+                         columns=["a", "b"]).assign(kind="leaf", inliers=20)
+    pairs["group"] = competition.groups_of(pairs)
+    competition.write_twins(folder, pairs)
+    lines = competition.twins_path().read_text().splitlines()
+    competition.twins_path().write_text("\n".join([*lines[:2], lines[3]]))
+    assert pairs.group.tolist() == [1, 1, 1]
+    assert competition.read_twins(folder).group.tolist() == [1, 2]
+    competition.twins_path().write_text(lines[0] + "\n")
+    assert competition.read_twins(folder).empty
+
+
+def test_a_picture_too_small_for_corners_is_looked_at(tmp_path):
+    Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+    assert twins.look(tmp_path / "a.png").corners is None
+
+
 def test_the_command_writes_table_and_page_and_says_what_was_found(folder, capsys):
     twins.command([])
     said = capsys.readouterr().out
     table = competition.read_twins(folder)
-    assert rows(table) == [("a.jpg", "b.jpg", "leaf", "1"), ("c.jpg", "t1.jpg", "identical", "2"),
-                           ("d.jpg", "t2.jpg", "picture", "3")]  # fmt: skip
+    assert rows(table) == [("a.jpg", "b.jpg", "leaf", 1), ("c.jpg", "t1.jpg", "identical", 2),
+                           ("d.jpg", "t2.jpg", "picture", 3)]  # fmt: skip
     assert "3 pairs in 3 groups" in said and "t1.jpg (tungro)" in said
     page = competition.twins_path().with_suffix(".html").read_text(encoding="utf-8")
     heads = re.findall("<h2>(.*)</h2>", page)
