@@ -82,7 +82,7 @@ def _mistakes(ensemble: Ensemble) -> dict[str, Any]:
     valid, labels = ensemble.valid, ensemble.labels
     if valid.empty:
         return {"pairs": None}
-    groups = competition.train_table(ensemble.folder)
+    groups, both = competition.train_table(ensemble.folder), ""
     if (pairs := _twins(ensemble)) is not None:
         seed, split = (ensemble.members[0].models[0]["variant"][key] for key in ("seed", "split"))
         where = ensemble.folder, seed, models_dir(), split
@@ -90,9 +90,12 @@ def _mistakes(ensemble: Ensemble) -> dict[str, Any]:
             if competition.folds_path(*where).exists():
                 folds = competition.get_folds(*where)
                 groups["twin in another fold"] = diagnosis.trained_twins(pairs, folds)
+                leaking = competition.leaking(ensemble.folder, folds)
+                both = evidence.error_both_ways(valid, labels, leaking)
     counts = diagnosis.confusion(valid, labels)
     errors = diagnosis.group_errors(valid, labels, groups)
     return {"pairs": diagnosis.confused_pairs(counts), "worst": [*_worst(ensemble)],
+            "both": both,
             "confusion_plot": figure(diagnosis.confusion_plot(counts)),
             "groups": diagnosis.group_table(errors), "group": diagnosis.group_sentence(errors),
             "bins": report.confidence_bins(valid, labels),

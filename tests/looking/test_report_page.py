@@ -135,6 +135,7 @@ def test_the_submission_the_ledger_and_the_lists_of_a_review_are_shown(models, d
     assert "<b>.csv" in page.text and "review/labels.html" in page.links
     assert "review twins" in page.text and "training and test" in page.text
     assert "same leaf, 2 of 2 wrong: 100.00 %" in page.text and "All: 4 of 20 wrong" in page.text
+    assert "with a twin in training 2 of 2 wrong: 100.00 %" in page.text
     assert "twin in another fold same leaf 2 of 2 wrong" in page.text
     (submissions_dir() / "paddy_train.json").unlink()  # how it was made is not known any more
     assert "has 9 rows; " in (text := read(write_report()).text) and "written 20" not in text
