@@ -158,6 +158,8 @@ def effect_command(words: Sequence[str]) -> None:
         best = min(_held_out(folder), key=lambda card: card["holdout"]["error_tta"])
         old = make_variant(**best["variant"])
     new = _with_lists(old, {"exclude": args.exclude, "relabel": args.relabel})
+    if competition.digests(old) == competition.digests(new):
+        raise UserError(f"{old.name} is trained with these lists already", "name another row")
     marked = [name for names in competition.read_corrections(new, folder) for name in names]
     rows = [compare.plan(row, args.seeds, folder) for row in (old, new)]
     compare.require_distinct_holdouts(*rows)
