@@ -56,8 +56,8 @@ def _cards(named: str) -> tuple[list[str], bool]:
 
     Without nvidia-smi nobody knows who uses a card: those that the user named are taken.
     """
-    uuids = dict(_nvidia_smi("gpu", "index,uuid"))
-    users = _nvidia_smi("compute-apps", "gpu_uuid,pid")
+    uuids = dict(nvidia_smi("gpu", "index,uuid"))
+    users = nvidia_smi("compute-apps", "gpu_uuid,pid")
     own = os.environ.get(VISIBLE)
     cards = list(uuids) if own is None else [n.strip() for n in own.split(",") if n.strip()]
     if "-1" in cards:  # for CUDA the end of the list
@@ -78,7 +78,7 @@ def _cards(named: str) -> tuple[list[str], bool]:
     return free, own is not None
 
 
-def _nvidia_smi(what: str, fields: str) -> list[tuple[str, ...]]:
+def nvidia_smi(what: str, fields: str) -> list[tuple[str, ...]]:
     """A table of nvidia-smi's; without a driver no rows."""
     words = ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader"]
     try:

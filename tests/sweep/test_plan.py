@@ -1,20 +1,23 @@
 """`plan`: probes are made once, the estimate adds them up, and the last rows are dropped."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 
 import pytest
-from conftest import TINY, refusal
+from conftest import ROOT, TINY, refusal
 from small_bundles import variant_in
 
 from src import core
 from src.core import make_variant
 from src.sweep import Place
-from src.sweep.plan import command, plan_command
+from src.sweep.plan import command, measure, plan_command
 from src.sweep.plan.probe import probed
 
-PLACES = [Place("cpu 1", {"OMP_NUM_THREADS": "1"}), Place("cpu 2", {"OMP_NUM_THREADS": "1"})]
+PLACES = [Place(f"cpu {n}", {"OMP_NUM_THREADS": "1", "A_PLACE": str(n)}) for n in (1, 2)]
 HELD = {"start": 20, "tail": 10, "image": 0.01, "rest": 2, "read": 0.1, "again": 0.02, "bs": 8,
         "gb": 1.5}  # fmt: skip
 SECONDS = {"first": 3600, "long": 7200, "short": 1800, "last": 3600}
@@ -23,7 +26,7 @@ SECONDS = {"first": 3600, "long": 7200, "short": 1800, "last": 3600}
 def made(**changes):
     """A variant of 8 images a step, and made-up probes of its sizes: 1 s a step at 32 pixels."""
     v = make_variant(**TINY | {"pretrained": "weights.safetensors"} | changes)
-    parts = command.parts_of(v)
+    parts = measure.parts_of(v)
     return v, {part: HELD | {"frozen": part.size / 512, "step": part.size / 256} for part in parts}
 
 
@@ -83,6 +86,7 @@ def test_rows_are_dropped_from_the_end_until_the_rest_fits_with_a_tenth_in_hand(
 FITS_FOUR = """
 import os, signal, sys
 if "src.sweep.plan.probe" in " ".join(sys.orig_argv):
+    open(os.path.join(os.environ["PADDY_WORK"], "at" + os.environ["A_PLACE"]), "a").write(".")
     if '"bs": 8' in sys.orig_argv[-3]:
         os.kill(os.getpid(), signal.SIGKILL)
     if '"bs": 16' in sys.orig_argv[-3]:
@@ -126,6 +130,21 @@ def test_a_plan_measures_once_finds_the_batch_that_fits_and_trains_nothing(plann
     assert float(minutes) > float(cells["test_resnet_squish_32"][1])
     assert again[-1] == "it fits into 9 hours with 10% in hand"
     assert not list(models.glob("*.json"))
+
+
+def test_every_place_is_at_work_while_one_probe_is_measured(planned, data):
+    planned()
+    assert [(core.work() / f"at{n}").exists() for n in (1, 2)] == [True, True]
+    folder = core.sweep_dir() / f"probes_{measure.machine(data, PLACES)}"
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".log"}
+
+
+def test_a_probe_ends_with_its_plan(data, tmp_path):
+    words = [json.dumps(make_variant(**TINY).recipe), str(data), str(tmp_path / "probe.json")]
+    ended = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words], cwd=ROOT,
+                           stdin=subprocess.DEVNULL)
+    assert ended.returncode == 1
+    assert not (tmp_path / "probe.json").exists()
 
 
 def test_a_probe_that_fails_is_named_with_its_log(planned, monkeypatch):

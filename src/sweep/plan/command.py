@@ -9,30 +9,24 @@ beside the planned ones; they correct the next plan of rows of its arch.
 
 import argparse
 import json
-import os
-import platform
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from queue import SimpleQueue
 
 import pandas as pd
 
 from src import bundle, competition, core
-from src.core import FEWEST, FIND, ROOT, UserError, Variant, split_sizes
+from src.core import FIND, UserError, Variant
 from src.sweep import engines, rows, table
-from src.sweep.plan.probe import NO_MEMORY, Probe, probed
+from src.sweep.plan.measure import machine, parts_of, probes_of
+from src.sweep.plan.probe import Probe, probed
 from src.sweep.work import Place
 
 IN_HAND = 1.1  # the hours must hold so many times what is planned
 NEAR = 0.15  # a row that takes at most this much more than planned, or less, was planned well
 SEARCH = 100  # steps of a search for a learning rate
-UNSEEN = {"MPLBACKEND": "Agg", "PADDY_TRACK": "", "PADDY_PROGRESS": ""}  # a probe shows nothing
 COLUMNS = ["arch", "gb", "seconds", "planned"]  # `seconds` are by the probes alone
 
 
@@ -153,58 +147,6 @@ def assign(
         if not fitting or IN_HAND * max(busy.values()) <= 3600 * hours:
             return place_of, busy
         fitting.popitem()
-
-
-def parts_of(v: Variant) -> list[Variant]:
-    """What is measured for `v`: one for each of its image sizes."""
-    return [probed(v, size) for size in split_sizes(v.sizes) or [v.size]]
-
-
-def machine(data: Path, places: list[Place]) -> str:
-    """A digest of machine, places, versions and data: what was measured is true of these."""
-    env = {name: value for name, value in places[0].env.items() if name != engines.VISIBLE}
-    facts = [platform.node(), core.cores(), len(places), places[0].name.split()[0], env,
-             bundle.versions.installed(), competition.train_fingerprint(data)]
-    return core.sha256_lines([json.dumps(facts, sort_keys=True)])[:8]
-
-
-def probes_of(rows: list[Variant], data: Path, places: list[Place]) -> dict[Variant, Probe]:
-    """The probes of all `rows`, measured at the `places` unless that was done before."""
-    files, free = {}, SimpleQueue()
-    folder = core.sweep_dir() / f"probes_{machine(data, places)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in (part for v in rows for part in parts_of(v)):
-        digest = core.sha256_lines([json.dumps(part.recipe, sort_keys=True)])
-        files[part] = folder / f"{part.name}_{digest[:8]}.json"
-    for place in places:
-        free.put(place)
-    new = [part for part, file in files.items() if not file.is_file()]
-    with ThreadPoolExecutor(len(places)) as pool:
-        list(pool.map(lambda part: _measure(part, data, files[part], free), new))
-    return {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items()}
-
-
-def _measure(v: Variant, data: Path, file: Path, free: SimpleQueue) -> None:
-    """Measure `v` at a free place, with parts of its batch if the whole does not fit."""
-    place, log = free.get(), file.with_suffix(".log")
-    try:
-        for bs in (v.bs // n for n in range(1, v.bs // FEWEST + 1) if v.bs % n == 0):
-            print(f"{v.name}: measuring, {bs} images a step", flush=True)
-            words = [json.dumps(replace(v, bs=bs).recipe), str(data), str(file)]
-            with open(log, "wb") as out:
-                done = subprocess.run([sys.executable, "-m", "src.sweep.plan.probe", *words],
-                                      cwd=ROOT, stdout=out, stderr=out,
-                                      env=os.environ | place.env | UNSEEN)
-            if done.returncode == 0:
-                return
-            said = log.read_text(encoding="utf-8", errors="replace").rstrip() or "ended"
-            if done.returncode != -9 and not any(word in said.lower() for word in NO_MEMORY):
-                reason = said.splitlines()[-1].removeprefix("error: ")
-                raise UserError(f"{v.name}: {reason}; see {log}")
-    finally:
-        free.put(place)
-    raise UserError(f"{v.name}: {NO_MEMORY[0]} even with {bs} images",
-                    "choose a smaller arch or size")
 
 
 def estimate(v: Variant, probes: Mapping[Variant, Probe], images: int) -> float:

@@ -4,10 +4,12 @@
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import psutil
@@ -43,15 +45,18 @@ def probed(v: Variant, size: int | str) -> Variant:
     return make_variant(**PLAIN | own | {"epochs": 1 if v.pretrained else 2})
 
 
-def measure(v: Variant, data: str) -> Probe:
-    """Seconds of each part of the notebook for `v`, one that was `probed`, and peak memory."""
+def measure(v: Variant, data: str, parent: Path) -> Probe:
+    """Seconds of each part of the notebook for `v`, one that was `probed`, and peak memory.
+
+    Its files are in a folder in `parent` meanwhile.
+    """
     import nbclient
     import torch
     from nbformat import v4
 
     from src import training, vision
 
-    with TemporaryDirectory(dir=core.sweep_dir()) as folder:
+    with TemporaryDirectory(dir=parent) as folder:
         run, began = training.start(v, data, folder, "plan", False), time.time()
         if v.cache:  # its copies are made once, for all rows
             vision.get_dls(run.folder, run.folds, v)
@@ -135,7 +140,14 @@ def _tail(learn: "Learner", v: Variant, run: "Run") -> Probe:
 def main() -> None:
     """The command: see the module's first lines."""
     recipe, data, file = sys.argv[1:]
-    core.write_json(Path(file), measure(make_variant(**json.loads(recipe)), data))
+    Thread(target=_end_with_plan, daemon=True).start()
+    path, v = Path(file), make_variant(**json.loads(recipe))
+    core.write_json(path, measure(v, data, path.parent))
+
+
+def _end_with_plan() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when the pipe ends
+    os._exit(1)
 
 
 if __name__ == "__main__":
