@@ -33,6 +33,7 @@ from src import competition, vision
 from src.core import Variant, cores, make_variant
 from src.demo.draw import draw
 from src.predict import predict
+from src.sweep.engines import nvidia_smi
 from src.training import Run, fit, get_learner
 
 WARM = 5  # batches of a training before it is timed
@@ -204,9 +205,9 @@ def command(description: str, checks: list[Check]) -> None:
     argparse.ArgumentParser(description=description, formatter_class=formatter).parse_args()
     if not CUDA:
         return print("torch finds no CUDA device on this machine: nothing was checked")
-    card, start = torch.cuda.get_device_properties(0), time.monotonic()
-    print(f"{card.name}, {card.total_memory / 2**30:.0f} GB, {cores()} cores, "
-          f"torch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    start, found = time.monotonic(), nvidia_smi("gpu", "name,memory.total")
+    named = "; ".join(map(", ".join, found)) or torch.cuda.get_device_name()
+    print(f"{named}; {cores()} cores, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
     with tempfile.TemporaryDirectory() as place:
         os.environ["PADDY_WORK"] = place
         prepare(Path(place), FULL)

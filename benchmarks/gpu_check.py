@@ -2,10 +2,11 @@
 
     make gpu-check      exits with 1 if a check fails
 
-Checked are the export after training in half precision, views cut on the GPU, batches halved when
-memory is short, the peak memory in the card, and the resume of a killed training. Measured are the
-loader, the training, how busy the GPU is, and TTA (bench_gpu.py). Photographs are drawn, weights
-random: no network is needed. Without CUDA a line says so.
+Checked are the cards and the memory of a sweep, the export after training in half precision, views
+cut on the GPU, batches halved when memory is short, the peak memory in the card, and the resume of
+a killed training. Measured are the loader, the training, how busy the GPU is, and TTA
+(bench_gpu.py). Photographs are drawn, weights random: no network is needed. Without CUDA a line
+says so.
 """
 
 import multiprocessing
@@ -20,6 +21,7 @@ import pandas as pd
 import torch
 from bench_gpu import CUDA, Row, Scale, begin, command, forget, throughput, train, tta
 from fastai.vision.all import Callback
+from gpu_sweep import cards, rows
 
 from src import bundle, competition, evidence, vision
 from src.core import Variant, make_variant
@@ -160,4 +162,4 @@ def resume(place: Path, scale: Scale) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    command(__doc__, [exports, views, halving, resume, throughput, tta])
+    command(__doc__, [cards, rows, exports, views, halving, resume, throughput, tta])

@@ -58,6 +58,9 @@ def test_without_a_gpu_one_line_says_so():
     [
         (gpu_check.exports, [("test_resnet: peak memory in the card", "ok", " MB"),
                              ("test_resnet: export after training in", "ok", "differs by")]),
+        (gpu_check.cards, [(f"cpu {n}: the card a row sees there", "ok", "none") for n in (1, 2)]),
+        (gpu_check.rows, [("2 rows on 2 places at once", "ok", "cpu 1: done; cpu 2: done"),
+                          ("test_resnet: peak memory of a probe", "ok", "GB and")]),
         (gpu_check.views, [("views on", "ok", "grey levels (allowed 3)")] * 3),
         (halving, [("test_vit: out of memory", "ok", "8 became 4, accum 2 in the card")]),
         (gpu_check.resume, [("test_resnet: resume after a kill", "ok", "2 of 3 epochs")]),
@@ -65,7 +68,8 @@ def test_without_a_gpu_one_line_says_so():
         (bench_gpu.tta, [("test_resnet: TTA, 2 views and the plain one", "ok", "images/s")]),
     ],
 )
-def test_each_check_passes_on_a_cpu(place, tmp_path, capsys, check, rows):
+def test_each_check_passes_on_a_cpu(place, tmp_path, monkeypatch, capsys, check, rows):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     for name in ("small", "large"):
         (tmp_path / name).symlink_to(place / name)
     assert bench_gpu.report(tmp_path, SMALL, [check]) == 0
