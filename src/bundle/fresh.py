@@ -25,7 +25,8 @@ def is_done(variant: Variant, models: Path, data: str, overwrite: bool = False) 
     new = variant.recipe | {"data": data, "corrections": digests(variant)}
     facts = {"data": card["data"], "corrections": card.get("corrections", {})}  # older: without
     old = make_variant(**card["variant"]).recipe | facts
-    differ = [key for key in new if new[key] != old[key]]
+    by_content = {*new["corrections"]} & {*old["corrections"]}  # wherever their files are
+    differ = [key for key in new if new[key] != old[key] and key not in by_content]
     if differ and set(differ) <= set(TTA_FIELDS):
         was, now = (", ".join(f"{key} {recipe[key]}" for key in differ) for recipe in (old, new))
         options = " ".join(f"--{key} {new[key]}" for key in differ)
