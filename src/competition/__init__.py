@@ -13,5 +13,6 @@ from src.competition.folds import FOLDS, digest, folds_path, get_folds, holdout_
 from src.competition.images import identical_files, problem_of, require_images, to_rgb
 from src.competition.tables import internal_names, own_names, read_csv, some
 from src.competition.twins import (
-    TWIN_COLUMNS, groups_of, identical_labels, leaking, read_twins, twins_path, write_twins,
+    TWIN_COLUMNS, both_ways, groups_of, identical_labels, leaking, read_twins, twins_path,
+    write_twins,
 )  # fmt: skip

@@ -58,6 +58,19 @@ def groups_of(pairs: pd.DataFrame) -> list[int]:
     return [int(number) + 1 for number in pd.factorize(connected_components(joined)[1][a])[0]]
 
 
+def both_ways(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The `pairs` as a, b, kind in both directions; the copies of a file share its twins."""
+    both = pd.concat([pairs, pairs.rename(columns={"a": "b", "b": "a"})])[["a", "b", "kind"]]
+    same = both[both.kind == "identical"]
+    same = pd.concat([same[["a", "b"]], both[["a"]].assign(b=both.a)]).drop_duplicates()
+    same = same.merge(same.set_axis(["b", "copy"], axis=1))[["a", "copy"]].drop_duplicates()
+    for side in "ab":  # each image in it stands for its copies, too
+        copies = same.rename(columns={"a": side})
+        both = both.merge(copies, on=side).drop(columns=side).rename(columns={"copy": side})
+    both = both[both.a != both.b].drop_duplicates().sort_values(["a", "b"])
+    return both[["a", "b", "kind"]]
+
+
 def _images(folder: Path) -> str:
     return sha256_lines([dataset.train_fingerprint(folder), dataset.test_fingerprint(folder)])
 

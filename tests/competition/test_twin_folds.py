@@ -8,6 +8,7 @@ from conftest import refusal
 from small_tables import COUNTS, name, text_competition
 
 from src.competition import (
+    both_ways,
     digest,
     get_folds,
     identical_labels,
@@ -113,3 +114,14 @@ def test_identical_files_have_a_known_label_unless_there_are_two(data: Path):
     known = identical_labels(data)
     assert known["test"].to_dict() == {"200001.jpg": "blast"}
     assert known["train"][name("normal", 0)] == "hispa"  # its own label is none of its twins'
+
+
+def test_the_copies_of_a_file_share_its_twins_in_both_directions():
+    rows = [("a", "b", "identical"), ("a", "c", "identical"), ("c", "x", "leaf"),
+            ("y", "z", "leaf")]
+    pairs = pd.DataFrame(rows, columns=["a", "b", "kind"])
+    found = {(a, b): kind for a, b, kind in both_ways(pairs).itertuples(index=False, name=None)}
+    one_way = {("a", "b"): "identical", ("a", "c"): "identical", ("b", "c"): "identical",
+               **{(name, "x"): "leaf" for name in "abc"}, ("y", "z"): "leaf"}
+    assert found == one_way | {(b, a): kind for (a, b), kind in one_way.items()}
+    assert len(both_ways(pairs)) == len(found) and both_ways(pairs[:0]).empty
