@@ -124,6 +124,17 @@ def average_of(members: list[Member], tables: Tables, mean: str) -> pd.DataFrame
     return average(own, [m.weight for m in used], geometric=mean == "geometric")
 
 
+def out_of_fold(ensemble: Ensemble) -> tuple[pd.DataFrame, pd.Series]:
+    """Every image that a member held out, by the mean of those that did; and how many did."""
+    own = {m.name: m.valid for m in ensemble.members if m.name in ensemble.tables}
+    held = pd.DataFrame({name: pd.Series(1, table.index) for name, table in own.items()}).notna()
+    parts = []
+    for who, images in held.groupby([*held]).groups.items():
+        tables = {name: own[name].loc[images] for name in held.columns[[*who]]}
+        parts.append(average_of(ensemble.members, tables, ensemble.mean))
+    return pd.concat(parts).sort_index(), held.sum(axis=1)
+
+
 def lacking(ensemble: Ensemble, models: int = 2) -> str:
     """What a comparison of so many members lacks, and what to train; empty when it has enough."""
     count, images = len(ensemble.tables), len(ensemble.valid)
