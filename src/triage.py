@@ -2,8 +2,6 @@
 
     python -m src.triage --right 0.995
     python -m src.triage --right 0.99 --submission paddy_train     where there are several
-
-Reads a submission's ensemble and its hold-out; writes review/triage.csv.
 """
 
 import argparse

@@ -1,31 +1,29 @@
-"""Which test images go to a person, so that those that stay are right as often as promised.
-
-Two rules: a probability below a threshold, and members that disagree so much that the image may be
-none of the classes. Only tables; never torch.
-"""
+"""Which test images go to a person, so that those that stay are right as often as promised."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
 
-from src import bundle
 from src.competition import some
 from src.core import UserError, models_dir, review_dir, submissions_dir, write_text
-from src.ensemble import Ensemble, ensemble_probs, find_trials, lacking, open_ensemble, reweigh
+from src.ensemble import Ensemble, ensemble_probs, find_members, lacking, open_submission
+from src.ensemble import submissions as written
 from src.evidence import ALPHA, FLOOR, INTERVAL, as_text, error_cell, error_phrase, join
 from src.evidence import right as right_of
 from src.submission import labels_of, sent
 
 UNLIKE = 0.01  # the share of held-out images that are called none of the classes
-RECORD = ("weights", "mean", "temperatures")  # of a submission, as open_ensemble takes them
 
 
 def triage(right: float, submission: str = "") -> str:
     """Write triage.csv of a submission; what is promised of the images that stay, and by what."""
     if not 0 < right < 1:
         raise UserError(f"--right {right:g} is no share between 0 and 1", "write --right 0.995")
-    ensemble = open_submission(submission)
+    ensemble = open_submission(submission or " or ".join(written()))
+    if why := lacking(ensemble, models=1):
+        raise UserError(why)
     held = judged(ensemble.valid, ensemble.tables.values())
     held["right"] = right_of(ensemble.valid, ensemble.labels)
     most = held.disagreement.quantile(1 - UNLIKE) if len(ensemble.tables) > 1 else np.inf
@@ -33,7 +31,8 @@ def triage(right: float, submission: str = "") -> str:
     least = threshold(usual.probability.to_numpy(), usual.right.to_numpy(), right)
     measured = [m.test for m in ensemble.members if m.name in ensemble.tables]
     test = judged(ensemble_probs(ensemble), measured).sort_values("probability", kind="stable")
-    unlike, unsure = test.disagreement > most, test.probability < least
+    known = {**ensemble.twins.get("test", {})}
+    unlike, unsure = (test.disagreement > most) & ~test.index.isin(known), test.probability < least
     test["to_person"], reasons = unlike | unsure, ["none of the classes?", f"below {least:.4f}"]
     test["reason"] = np.select([unlike, unsure], reasons, "")
     path = review_dir() / "triage.csv"
@@ -41,28 +40,6 @@ def triage(right: float, submission: str = "") -> str:
     stay = usual[usual.probability >= least]
     lines = [*_promise(test, stay, right, least), *_limits(ensemble, int(unlike.sum()), len(test))]
     return "\n".join([*lines, "", as_text(class_table(test, stay)), "", f"written: {path}"])
-
-
-def open_submission(name: str = "") -> Ensemble:
-    """The ensemble of a submission, or of the only one; weights that were searched are nested."""
-    known = sorted(path.stem for path in submissions_dir().glob("[!.]*.json"))
-    name = name or " or ".join(known)
-    record = sent.read_provenance(submissions_dir() / f"{name}.csv")
-    if not {"members", "select", *RECORD} <= record.keys():
-        raise UserError(f"no submission {name!r} of an ensemble; found: {some(known) or 'none'}",
-                        "add --submission NAME, or write one: python -m src.ensemble")
-    models = {one: facts for m in record["members"] for one, facts in m["models"].items()}
-    if changed := [one for one, facts in models.items()
-                   if facts["sha256"] != bundle.read_card(models_dir(), one)["sha256"]]:
-        raise UserError(f"{some(changed, 3)}: trained again since submission {name} was written",
-                        "write it again: python -m src.ensemble")
-    select, names = record["select"], [w.rpartition("=")[0] for w in record["weights"].split()]
-    typed = {key: record[key] for key in RECORD if select == "equal"}
-    ensemble = open_ensemble(select=select, notebook=name, names=names,
-                             twins=record.get("twins", "none"), **typed)
-    if why := lacking(ensemble, models=1):
-        raise UserError(why)
-    return ensemble if select == "equal" else reweigh(ensemble, find_trials(ensemble))
 
 
 def judged(probs: pd.DataFrame, tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -81,14 +58,12 @@ def disagreement(tables: Iterable[pd.DataFrame]) -> pd.Series:
 
 
 def threshold(sure: np.ndarray, right: np.ndarray, wish: float) -> float:
-    """The lowest of the held-out probabilities `sure` from which on a share `wish` is right.
-
-    By the one-sided exact bound of Clopper and Pearson; what the images cannot prove is refused.
-    """
+    """The lowest probability, of `sure`, from which on a share `wish` is proved to be right."""
     from scipy.stats import beta  # slow to load
 
     order, images = np.argsort(-sure, kind="stable"), np.arange(1, len(sure) + 1)
     ranked, wrong = sure[order], (~right[order]).cumsum()
+    # The one-sided exact bound of Clopper and Pearson.
     proved = beta.ppf(ALPHA, images - wrong, wrong + 1)
     proved[(wrong == images) | (ranked == np.append(ranked[1:], -1))] = 0  # the last of equal ones
     if (enough := np.flatnonzero(proved >= wish)).size:
@@ -129,11 +104,32 @@ def _limits(ensemble: Ensemble, unlike: int, images: int) -> list[str]:
              "needed, for only where they disagree it shows"]
     if len(ensemble.tables) > 1:
         lines = [f"none of the classes?: {unlike:,} of {images:,} test images, about which members "
-                 f"disagree as for 1 in 100 held out; {UNLIKE * images:.1f} are expected by chance"]
-    if ensemble.select == "equal" and len({(m.weight, m.temperature) for m in used}) > 1:
-        lines += ["optimistic: the typed weights may be fitted to these very held-out images; "
-                  "python -m src.ensemble --select auto fits them to others"]
+                 f"disagree as for 1 in 100 held out; {UNLIKE * images:.1f} are expected by "
+                 "chance, and few of those that are none are found: docs/looking.md has figures"]
+    given = {(m.weight, m.temperature) for m in used} | {(used[0].weight, 1.0)}
+    fitted = ensemble.select == "equal" and (len(given) > 1 or ensemble.mean == "geometric")
+    chosen = ["the typed weights or mean"] * fitted
+    if left := _left_out(ensemble):
+        chosen += [f"the choice of members, without {some(left, 3)},"]
+    if chosen:
+        lines += [f"optimistic: {' and '.join(chosen)} may be fitted to these very held-out "
+                  "images; python -m src.ensemble --select auto fits weights to others, of all"]
     if others := [m.title for m in used if len(m.models) > 1 or m.valid.empty]:
         lines += [f"measured on models that held the image out; test images have more of "
                   f"{some(others, 3)}"]
+    if ensemble.twins:
+        lines += [f"{len(ensemble.twins['test']):,} test images have the label of an identical "
+                  "training image (--twins identical), with probability 1"]
     return lines
+
+
+def _left_out(ensemble: Ensemble) -> list[str]:
+    """Models without a weight, though they were finished when the submission was written."""
+    record = sent.read_provenance(submissions_dir() / f"{ensemble.notebook}.csv")
+    used = {card["name"] for m in ensemble.members for card in m.models
+            if m.weight > 0 or ensemble.select != "equal"}
+    with suppress(UserError):  # of a damaged one that is no member
+        known = find_members(models_dir(), ensemble.folder, [], ensemble.notebook)[0].values()
+        return [card["name"] for cards in known for card in cards if card["name"] not in used
+                and card.get("created", "") <= record.get("created", "")]
+    return []

@@ -1,5 +1,7 @@
 """Triage: what is promised of the images that stay, and which ones a person gets to see."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,6 +93,7 @@ def test_everyone_who_is_unsure_or_like_nothing_goes_to_a_person(sixty, tmp_path
     assert "0 of 60 wrong: 0.00 % (95 % interval 0.00 to 6.02)" in done.stdout
     assert "among the 7: 0.0, at most 0.4 with 95% confidence" in done.stdout
     assert "1 of 9 test images, about which members" in done.stdout
+    assert "few of those that are none are found: docs/looking.md" in done.stdout
     assert "optimistic" not in done.stdout
     found = pd.read_csv(sixty.parent / "review" / "triage.csv", index_col="image_id")
     assert list(found) == ["label", "probability", "to_person", "reason"]
@@ -123,7 +126,57 @@ def test_weights_that_were_typed_are_called_optimistic_and_searched_ones_are_nes
     path = sixty.parent / "submissions" / "auto.json"
     path.write_text(path.read_text().replace(read_card(sixty, "strong")["sha256"], "0" * 64))
     line = refused(call(main, "--right", "0.9", "--submission", "auto"))
-    assert line.startswith("error: strong: trained again since submission auto was written")
+    assert "strong trained again since; write it again: python -m src.ensemble strong" in line
+
+
+def test_members_and_weights_that_a_user_chose_are_called_optimistic(sixty, sixty_once):
+    strong_and_weak_in(sixty, sixty_once)
+    call(average)
+    assert "optimistic: " not in call(main, "--right", "0.6").stdout
+    for words in (["strong"], ["--weights", "weak_one=0", "weak_two=0"]):
+        assert call(average, *words).returncode == 0
+        done = call(main, "--right", "0.9")
+        assert ("optimistic: the choice of members, without weak_one, weak_two, may be fitted to "
+                "these very held-out images") in done.stdout, done.stderr
+    call(average, "strong", "weak_one", "--mean", "geometric")
+    assert ("optimistic: the typed weights or mean and the choice of members, without weak_two, "
+            in call(main, "--right", "0.6").stdout)
+    call(average, "strong")
+    content = bundle_in(sixty, sixty_once, "later", created="2999-01-01T00:00:00+00:00")
+    assert content["created"] > "2998"  # nobody could have chosen it
+    said = call(main, "--right", "0.9").stdout
+    assert "without weak_one, weak_two, may" in said and "later" not in said
+
+
+def test_labels_that_the_submission_does_not_have_are_refused(sixty, sixty_once):
+    labels = dict(competition.train_table(sixty_once).label)
+    valid = sure(labels, competition.classes(sixty_once))
+    bundle_in(sixty, sixty_once, "alone", valid=valid)
+    call(average)
+    other = sure(dict(competition.solution(sixty_once)), competition.classes(sixty_once)[::-1])
+    other.columns = competition.classes(sixty_once)  # the same model, with other predictions
+    bundle_in(sixty, sixty_once, "alone", valid=valid, test=other)
+    line = refused(call(main, "--right", "0.9"))
+    assert "6 of 9 labels differ" in line and "write it again: python -m src.ensemble alone" in line
+    assert not (sixty.parent / "review" / "triage.csv").exists()
+
+
+def test_known_labels_stay_and_are_counted(sixty, tmp_path, monkeypatch):
+    folder = draw_competition(tmp_path / "data", each=20)
+    monkeypatch.setenv("PADDY_DATA", str(folder))
+    truth, classes = competition.train_table(folder).label, competition.classes(folder)
+    tests, paths = competition.test_paths(folder), competition.train_paths(folder)
+    image, twin = next(iter(tests)), truth.index[truth == classes[2]][0]
+    shutil.copyfile(paths[twin], tests[image])
+    for name, unlike in (("one", 0), ("two", 1)):
+        test = sure(dict(competition.solution(folder)), classes)
+        test.loc[image] = np.roll([0.98, 0.01, 0.01], unlike)
+        bundle_in(sixty, folder, name, valid=sure(dict(truth), classes), test=test)
+    assert call(average, "--force", "--twins", "identical").returncode == 0
+    done = call(main, "--right", "0.94")
+    assert "1 test images have the label of an identical training image" in done.stdout, done.stderr
+    row = pd.read_csv(sixty.parent / "review" / "triage.csv", index_col="image_id").loc[image]
+    assert (row.label, row.probability, row.to_person) == (classes[2], 1, False)
 
 
 @pytest.mark.parametrize("share", ["0", "1", "99.5", "nan"])
