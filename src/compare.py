@@ -34,6 +34,8 @@ def plan(row: Variant, seeds: int, folder: Path, out_of_fold: bool = False) -> l
     """`row` at each of the seeds, on its fold or all; refused before any work if it cannot be."""
     from src.vision import backbone, weights  # both need torch
 
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds} must be 1 or more")
     if row.fold == "all":
         raise UserError(f"{row.name}: fold=all holds nothing out; compare rows that do")
     backbone.check_arch(row)
@@ -164,8 +166,6 @@ def main() -> None:
     parser.add_argument("--data", default="", help="the competition's folder")
     args = parser.parse_args()
     rows = find_variants([args.old, args.new])
-    if args.seeds < 1:
-        raise UserError(f"--seeds {args.seeds} must be 1 or more")
     folder = competition.find(args.data)
     old, new = (plan(row, args.seeds, folder, args.out_of_fold) for row in rows)
     require_distinct_holdouts(old, new)

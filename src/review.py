@@ -11,18 +11,16 @@ from importlib import import_module
 
 from src.core import command
 
-# What is typed → room of src/looking and function: a room is loaded only when it is needed.
-COMMANDS = {"labels": ("labels", "command"), "twins": ("twins", "command"),
-            "effect": ("labels", "effect_command")}  # fmt: skip
+ROOMS = {"labels": "labels", "twins": "twins", "effect": "labels"}  # loaded when needed
 
 
 def main() -> None:
     """The command: see the module's first lines."""
     parser = argparse.ArgumentParser(prog="python -m src.review", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=COMMANDS)
-    room, function = COMMANDS[parser.parse_args(sys.argv[1:2]).what]
-    getattr(import_module(f"src.looking.{room}"), function)(sys.argv[2:])
+    parser.add_argument("what", choices=ROOMS)
+    what = parser.parse_args(sys.argv[1:2]).what
+    getattr(import_module(f"src.looking.{ROOMS[what]}"), f"{what}_command")(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -57,5 +57,5 @@ def page_in(tmp_path: Path, monkeypatch, top: int = 150) -> Path:
     truth = competition.train_table(folder).label
     doubted = {name: LABELS[(LABELS.index(truth[name]) + 1) % 3] for name in HOSTILE}
     model_in(work / "models", folder, "vit_one", doubting(folder, doubted))
-    labels.command(["--top", str(top)])
+    labels.labels_command(["--top", str(top)])
     return work / "review" / "labels.html"

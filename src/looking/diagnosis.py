@@ -1,21 +1,19 @@
-"""Where predictions of held-out images are wrong: confusion, groups of images, top losses.
-
-From the probabilities of one model or of the ensemble; tables and figures alone.
-"""
+"""Where predictions of held-out images are wrong: confusion, groups of images, top losses."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from src import evidence
+from src import competition, evidence
+from src.core import models_dir
+from src.ensemble import Ensemble
 from src.evidence import ALPHA, INTERVAL, error_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = {"leaf": "same leaf", "picture": "same picture", "identical": "identical file"}
-NO_TWIN = "no twin"
 
 
 def confusion(probs: pd.DataFrame, labels: pd.Series) -> pd.DataFrame:
@@ -68,23 +66,28 @@ def confused_pairs(counts: pd.DataFrame, most: int = 8) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "taken for", f"of the label's images ({INTERVAL})"])
 
 
-def trained_twins(twins: pd.DataFrame, folds: pd.Series) -> pd.Series:
-    """image_id → its nearest twin in another fold: the model that predicts it was trained on that.
-
-    `twins` are pairs `a`, `b` of a `kind`; `folds` are by image_id.
-    """
-    pairs = pd.concat([twins[["a", "b", "kind"]], twins.rename(columns={"a": "b", "b": "a"})])
-    pairs = pairs[pairs.a.isin(folds.index) & pairs.b.isin(folds.index) & pairs.kind.isin(KINDS)]
-    pairs = pairs[folds.loc[pairs.a].to_numpy() != folds.loc[pairs.b].to_numpy()]
-    nearest = pairs.kind.map([*KINDS].index).groupby(pairs.a).max().map(dict(enumerate(KINDS)))
-    return nearest.map(KINDS).reindex(folds.index).fillna(NO_TWIN)
+def trained_twins(ensemble: Ensemble) -> pd.Series:
+    """Held-out image → its nearest twin that a model which held it out was trained on."""
+    pairs, held = competition.both_ways(competition.read_twins(ensemble.folder)), {}
+    for member in (member for member in ensemble.members if member.name in ensemble.tables):
+        key = tuple(member.models[0]["variant"][name] for name in ("seed", "split"))
+        held[key] = held.get(key, pd.Index([])).union(member.valid.index)
+    found, apart = [pairs[:0]], pd.Index([])
+    for (seed, split), images in held.items():
+        where = ensemble.folder, seed, models_dir(), split
+        if competition.folds_path(*where).exists():  # it is not made for this
+            folds = competition.get_folds(*where)
+            other = pairs.b.isin(folds.index) & (pairs.a.map(folds) != pairs.b.map(folds))
+            found.append(pairs[other & pairs.a.isin(images)])
+            apart = apart.union(competition.leaking(ensemble.folder, folds).intersection(images))
+    found = pd.concat(found, ignore_index=True).pipe(lambda t: t[t.kind.isin(KINDS)])
+    ranks = found.kind.map([*KINDS].index).groupby(found.a).max()
+    kinds = ranks.map(dict(enumerate(KINDS.values())))
+    return kinds.reindex(apart).fillna(KINDS["leaf"])  # what is left is a twin's twin
 
 
 def group_errors(probs: pd.DataFrame, labels: pd.Series, table: pd.DataFrame) -> pd.DataFrame:
-    """The wrong images of each group, and the p-value of its difference from the other images.
-
-    The columns of `table`, by image_id, are kinds of groups; one with a single group says nothing.
-    """
+    """The wrong images of each group, by each column of `table`, and how it differs from others."""
     from scipy.stats import fisher_exact
 
     wrong, rows = pd.Series(~evidence.right(probs, labels), probs.index), []

@@ -1,7 +1,4 @@
-"""What is in a competition's photographs: tables, sentences and figures of paddy_explore.ipynb.
-
-What is found in a file is cached by its sha256; torch is loaded by the functions that open images.
-"""
+"""What is in a competition's photographs: tables, sentences and figures of paddy_explore.ipynb."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +16,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from src import bundle, competition, core
 from src.evidence import INTERVAL, new_figure, wilson
+from src.looking.page import splits_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,8 +29,9 @@ PARTS, SHUFFLES = 5, 20  # folds, and shuffles of the splits' names
 
 
 class Photographs(NamedTuple):
-    """The photographs of a competition; all but `table` by split and image_id."""
+    """The photographs of a competition; all below `table` by split and image_id."""
 
+    folder: Path
     table: pd.DataFrame  # of the training images: label; variety and age if known
     paths: pd.Series
     raw: pd.DataFrame  # sha256, size and statistics
@@ -54,7 +53,7 @@ def open_photographs(data: str = "", models: str = "") -> Photographs:
         unseen = paths.drop([("train", image) for image in train.index.difference(held)])
         found[f"backbone of {card['name']}"] = _cached(
             card["sha256"], unseen, lambda p, card=card: _mapped(_backbone(place, card), p))
-    return Photographs(table, paths, raw, found)
+    return Photographs(folder, table, paths, raw, found)
 
 
 def _cached(kind: str, paths: pd.Series, find: Callable[[pd.Series], list]) -> pd.DataFrame:
@@ -168,8 +167,8 @@ def resizes_plot(photographs: Photographs) -> "Figure":
     """A photograph as each way of resizing shows it to a model."""
     from src import vision
 
-    oblong = photographs.raw.width != photographs.raw.height
-    path = [*photographs.paths[oblong], *photographs.paths][0]
+    square = photographs.raw.width == photographs.raw.height
+    path = photographs.paths[square.idxmin()]  # the first that is oblong, if any is
     shown = {f"{path.name} as it is": (image := vision.open_image(path))}
     for way in core.CHOICES["resize"]:
         variant = core.make_variant(resize=way, item_size="320x240" if way == "rect" else 240)
@@ -205,38 +204,37 @@ def twins_sentence(photographs: Photographs) -> str:
     files = photographs.raw.sha256.reset_index()
     files["label"] = files.image_id.map(photographs.table.label)
     same = files[files.sha256.duplicated(keep=False)].groupby("sha256").nunique()
-    lines = [f"identical files: {len(same):,} groups, {(same.split == 2).sum():,} across training "
-             f"and test, {(same.label > 1).sum():,} with different labels",
-             "twins that are not identical: python -m src.review twins"]
-    if (path := core.review_dir() / "twins.csv").is_file():
-        counts = [f"{n:,} {kind}" for kind, n in pd.read_csv(path).kind.value_counts().items()]
-        lines[1] = f"pairs in {path}: {', '.join(counts) or 'none'}"
-    return "\n".join(lines)
+    try:
+        kinds = competition.read_twins(photographs.folder).kind.value_counts()
+        other = f"pairs of twins: {', '.join(f'{n:,} {kind}' for kind, n in kinds.items()) or 0}"
+    except core.UserError as error:
+        other = f"twins that are not identical: {error}"
+    return (f"identical files: {len(same):,} groups, {(same.split == 2).sum():,} across training "
+            f"and test, {(same.label > 1).sum():,} with different labels\n{other}")
 
 
 def compare_splits(photographs: Photographs) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """By each kind of features, how well a classifier separates test from training images.
-
-    The AUC beside those of shuffled splits; and each image's probability of being a test image.
-    """
+    """How a classifier separates test from training, beside shuffles; each image's test score."""
     rows, scores = [], {}
-    how = {"cv": model_selection.StratifiedKFold(PARTS, shuffle=True, random_state=0)}
     for name, frame in photographs.features.items():
         test = frame.index.get_level_values("split") == "test"
         if min(test.sum(), (~test).sum()) < 2 * PARTS:
             continue
         values = StandardScaler().fit_transform(frame.drop(columns="sha256"))
         values = PCA(min(50, *values.shape), random_state=0).fit_transform(values)
-        given = {"estimator": LogisticRegression(C=0.01, max_iter=1000), "X": values, "y": test}
+        how = {"estimator": LogisticRegression(C=0.01, max_iter=1000), "X": values, "y": test,
+               "cv": model_selection.StratifiedKFold(PARTS, shuffle=True, random_state=0)}
         auc, shuffled, _ = model_selection.permutation_test_score(
-            **given, **how, scoring="roc_auc", n_permutations=SHUFFLES, random_state=0)
-        found = model_selection.cross_val_predict(**given, **how, method="predict_proba")[:, 1]
+            **how, scoring="roc_auc", n_permutations=SHUFFLES, random_state=0)
+        found = model_selection.cross_val_predict(**how, method="predict_proba")[:, 1]
         scores[name] = pd.Series(found, frame.index)
-        span = f"{min(shuffled):.2f} … {max(shuffled):.2f}"
-        finding = "they differ" if auc > max(shuffled) else "no evidence that they differ"
-        rows.append([name, f"{(~test).sum():,}", f"{test.sum():,}", f"{auc:.2f}", span, finding])
+        rows.append([name, f"{(~test).sum():,}", f"{test.sum():,}", f"{auc:.2f}",
+                     f"{min(shuffled):.2f} … {max(shuffled):.2f}",
+                     "they differ" if auc > max(shuffled) else "no evidence that they differ"])
     kinds = ["features", "training images", "test images", "AUC", f"{SHUFFLES} shuffles", "finding"]
-    return pd.DataFrame(rows, columns=kinds), scores
+    table = pd.DataFrame(rows, columns=kinds)
+    core.write_text(splits_path(photographs.folder), table.to_csv(index=False))
+    return table, scores
 
 
 def surest_plot(photographs: Photographs, scores: Mapping[str, pd.Series]) -> "Figure | None":
@@ -245,6 +243,5 @@ def surest_plot(photographs: Photographs, scores: Mapping[str, pd.Series]) -> "F
         return None
     score = list(scores.values())[-1]
     surest = {"train": score["train"].nsmallest(EACH), "test": score["test"].nlargest(EACH)}
-    return _pictures({f"surest of {split}": {
-        f"{image}\n{p:.2f}": photographs.paths[split, image] for image, p in found.items()}
-        for split, found in surest.items()})
+    return _pictures({f"surest of {split}": {f"{i}\n{p:.2f}": photographs.paths[split, i]
+                                             for i, p in s.items()} for split, s in surest.items()})

@@ -1,7 +1,4 @@
-"""Labels that may be wrong: a page of candidates to mark, and what the marked lists are worth.
-
-Candidates are ranked and never flagged: whether a label is wrong, a person decides.
-"""
+"""Labels that may be wrong: a page of candidates to mark, and what the marked lists are worth."""
 
 import argparse
 from collections.abc import Sequence
@@ -20,10 +17,9 @@ from src.looking.page import pictures, write_page
 
 MOST = 500  # candidates on a page; more are slow to open
 NEAREST = 3  # pictures of each label beside a candidate
-TWINS = "python -m src.review twins"
 
 
-def command(words: Sequence[str]) -> None:
+def labels_command(words: Sequence[str]) -> None:
     """`python -m src.review labels`: write review/labels.html."""
     parser = argparse.ArgumentParser(prog="python -m src.review labels", description=__doc__)
     parser.add_argument("--top", type=int, default=150, help=f"candidates (150; at most {MOST})")
@@ -31,7 +27,9 @@ def command(words: Sequence[str]) -> None:
     if top < 1:
         raise UserError(f"--top {top} must be 1 or more")
     folder, path = competition.find(), review_dir() / "labels.html"
-    table, pairs, models = competition.train_table(folder), read_twins(folder), _held_out(folder)
+    table, models = competition.train_table(folder), _held_out(folder)
+    found = competition.twins_path().is_file()  # else nobody has looked
+    pairs = competition.both_ways(competition.read_twins(folder)) if found else None
     mean, ranked = rank([_at_temperature(card, table.label) for card in models], table.label)
     ranked = contradicting_first(ranked, pairs, table.label)
     shown, paths = ranked.head(min(top, MOST)), competition.train_paths(folder)
@@ -43,7 +41,7 @@ def command(words: Sequence[str]) -> None:
                      f"has the first {MOST}")
     rows = [f"{image}\t{table.label[image]}" for image in shown.index]
     write_page(path, "labels.html", title="Labels to look at", lines=lines, shown=shown, near=near,
-               table=table, mean=mean, pairs=pairs, facts=facts, twins_command=TWINS,
+               table=table, mean=mean, pairs=pairs, facts=facts,
                large=pictures(paths[shown.index]), small=pictures(paths[list(small)], 88),
                classes=competition.classes(folder),
                known=[image.removesuffix(facts.suffix) for image in table.index],
@@ -70,9 +68,14 @@ def _at_temperature(card: dict[str, Any], labels: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(with_temperature(table.to_numpy(), temperature), table.index, table.columns)
 
 
-def rank(
-    tables: Sequence[pd.DataFrame], labels: pd.Series
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def doubted(folder: Path) -> tuple[int, int]:
+    """How many held-out images the finished models give another label than theirs, of how many."""
+    labels = competition.train_table(folder).label
+    tables = [_at_temperature(card, labels) for card in _held_out(folder)]
+    return wrong_of(pd.concat(tables).groupby(level=0).mean(), labels)
+
+
+def rank(tables: Sequence[pd.DataFrame], labels: pd.Series) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The mean of the models' `tables`, and its images, the least credible label first."""
     from cleanlab.rank import get_label_quality_scores  # 2 s to load
 
@@ -88,14 +91,6 @@ def rank(
     return mean, ranked.sort_values("quality", kind="stable")
 
 
-def read_twins(folder: Path) -> pd.DataFrame | None:
-    """The pairs of twins in both directions: a, b, kind; None where nobody has looked for them."""
-    if not competition.twins_path().is_file():
-        return None
-    pairs = competition.read_twins(folder)[["a", "b", "kind"]]
-    return pd.concat([pairs, pairs.set_axis(["b", "a", "kind"], axis=1)]).sort_index(kind="stable")
-
-
 def contradicting_first(
     ranked: pd.DataFrame, pairs: pd.DataFrame | None, labels: pd.Series
 ) -> pd.DataFrame:
@@ -108,14 +103,11 @@ def contradicting_first(
 
 
 def nearest(mean: pd.DataFrame, labels: pd.Series, images: pd.Index) -> dict[str, dict]:
-    """image → label → the most similar ones of that label; for its own label and the models'.
-
-    Similar to the models: by the cosine of log-probabilities. Only images whose label the models
-    confirm are taken, so that one wrong label does not vouch for another.
-    """
+    """image → its own label and the models' → the most similar images of that label, to models."""
     logs = np.log(np.maximum(mean, FLOOR)).pipe(lambda t: t.sub(t.mean(axis=1), axis=0))
     units = logs.div(np.linalg.norm(logs, axis=1) + FLOOR, axis=0)
     models, own = mean.idxmax(axis=1), labels[mean.index]
+    # Confirmed by the models, so that one wrong label does not vouch for another.
     sure = {label: units[(own == label) & (models == label)] for label in mean.columns}
 
     def _near(image: str, label: str) -> list[str]:
@@ -150,8 +142,6 @@ def effect_command(words: Sequence[str]) -> None:
         parser.add_argument(f"--{field}", default="", metavar="FILE", help="as review/ saves it")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from that of ROW on (3)")
     args, folder = parser.parse_args(words), competition.find()
-    if args.seeds < 1:
-        raise UserError(f"--seeds {args.seeds} must be 1 or more")
     if args.row:
         old = core.find_variants([args.row])[0]
     else:

@@ -55,6 +55,7 @@ def _predict(card: Mapping, files: Mapping[str, Path]) -> Iterator[tuple[str, np
     def _see(picture: Image.Image) -> torch.Tensor:
         return vision.plain_view(tfm(picture, split_idx=1), frame)
 
+    # Resized as the photograph is: what is padded or cut off is not hidden.
     bands = cache(lambda kind, size: [_see(kind(band)) for band in _bands(size)])
     for image, file in tqdm(files.items(), f"hide places, {card['name']}", file=terminal()):
         photo = vision.open_image(file)
@@ -67,10 +68,7 @@ def _predict(card: Mapping, files: Mapping[str, Path]) -> Iterator[tuple[str, np
 
 
 def _bands(size: tuple[int, int]) -> Iterator[Image.Image]:
-    """Soft white rows, then columns, of a picture of this size: two of them cross in a square.
-
-    A model resizes them as the photograph: what it pads or cuts off is not hidden.
-    """
+    """Soft white rows, then columns, of a picture of this size: two of them cross in a square."""
     one = 255 * np.eye(PLACES, dtype=np.uint8)[:, :, None]
     for band in (*one, *one.transpose(0, 2, 1)):
         soft = Image.fromarray(band).resize(size, Image.BILINEAR)

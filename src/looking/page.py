@@ -7,45 +7,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src import competition
-from src.core import cores, write_text
+from src.core import cache_dir, cores, sha256_lines, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from numpy import ndarray
     from pandas import Series
     from PIL.Image import Image
 
 TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render(template: str, **facts: Any) -> str:
-    """`template`, filled in; all text is escaped, and a fact that is missing is an error."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # slow to load
-
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(facts)
+def splits_path(folder: Path) -> Path:
+    """Where paddy_explore.ipynb leaves how test and training images differ, for report.html."""
+    images = competition.train_fingerprint(folder), competition.test_fingerprint(folder)
+    return cache_dir() / f"splits_{sha256_lines(list(images))[:16]}.csv"
 
 
 def write_page(path: Path, template: str, **facts: Any) -> None:
-    """The page in its place, complete or not at all."""
-    write_text(path, render(template, **facts))
+    """Write `template`, filled in; all text is escaped, and a fact that is missing is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # slow to load
+
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    write_text(path, environment.get_template(template).render(facts))
 
 
-def picture(image: "Path | Image | ndarray", pixels: int = 360, quality: int = 70) -> str:
-    """A picture for `src=`: at most so many `pixels` wide and high, as WebP (PIL's quality)."""
+def small(image: "Path | Image", pixels: int) -> "Image":
+    """A photograph, upright and in RGB, at most so many `pixels` wide and high."""
     from PIL import Image, ImageOps
 
     if isinstance(image, Path):
         image = Image.open(image)
         image.draft("RGB", (pixels, pixels))  # a JPEG is read no larger than needed
         image = ImageOps.exif_transpose(image)
-    elif not isinstance(image, Image.Image):
-        image = Image.fromarray(image)
-    small, file = competition.to_rgb(image), io.BytesIO()
-    small.thumbnail((pixels, pixels))
-    small.save(file, "webp", quality=quality)
+    shown = competition.to_rgb(image)
+    shown.thumbnail((pixels, pixels))
+    return shown
+
+
+def picture(image: "Path | Image", pixels: int = 360) -> str:
+    """The `small` picture for `src=`, as WebP."""
+    small(image, pixels).save(file := io.BytesIO(), "webp", quality=70)
     return _address("image/webp", file.getvalue())
 
 

@@ -1,12 +1,6 @@
-"""The same leaf twice: identical files, the same picture changed, the same leaf or scene again.
-
-Hashes alone name more wrong pairs than right ones. Here the nearest pictures by thumbnail and by
-hash, turned and mirrored in all ways, are candidates: the same picture where thumbnails are equal,
-the same leaf where many corners lie as in the other. docs/looking.md has the figures.
-"""
+"""The same leaf twice, among the nearest by thumbnail and hash: docs/looking.md has the figures."""
 
 import argparse
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,12 +110,7 @@ def find_pairs(paths: pd.Series) -> pd.DataFrame:
     found = thread_map(lambda one: [(one, b, *judge(looks[one], looks[b])) for b in waiting[one]],
                        own, desc="comparing", **bar)
     rows += [row for judged in found for row in judged if row[2]]
-    return _with_groups(rows, paths.index)
-
-
-def _with_groups(rows: Iterable[tuple], ids: pd.Index) -> pd.DataFrame:
-    """The `rows` by name, each with the number of its group: the union of its pairs."""
-    table = pd.DataFrame(sorted(rows), columns=["a", "b", "kind", "inliers"])
+    table, ids = pd.DataFrame(sorted(rows), columns=["a", "b", "kind", "inliers"]), paths.index
     table = table.assign(a=ids[table.a.astype(int)], b=ids[table.b.astype(int)])
     return table.assign(group=competition.groups_of(table))[competition.TWIN_COLUMNS]
 
@@ -158,11 +147,11 @@ def write_review(pairs: pd.DataFrame, folder: Path, paths: pd.Series) -> list[st
     return lines
 
 
-def command(words: list[str]) -> None:
+def twins_command(words: list[str]) -> None:
     """Find pairs of images that show the same leaf, write their table and page."""
-    parser = argparse.ArgumentParser(prog="python -m src.review twins", description=command.__doc__)
-    parser.add_argument("--data", default="", metavar="DIR", help="the competition's folder")
-    folder = competition.find(parser.parse_args(words).data)
+    about = twins_command.__doc__
+    argparse.ArgumentParser("python -m src.review twins", description=about).parse_args(words)
+    folder = competition.find()
     paths = pd.concat([competition.train_paths(folder), pd.Series(competition.test_paths(folder))])
     if len(twice := paths.index[paths.index.duplicated()]):
         raise UserError(f"training and test images share names ({some(twice, 4)})",

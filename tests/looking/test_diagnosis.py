@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_bundles import sure
+from small_bundles import sure, variant_in
 
+from src import competition
+from src.ensemble import open_ensemble
 from src.evidence import wrong_of
 from src.looking import diagnosis
 
@@ -81,15 +83,36 @@ def test_as_many_looks_find_nothing_where_there_is_nothing():
     assert found <= 5  # expected are 2 at most; one look each at 0.05 finds something in most
 
 
-def test_a_twin_counts_where_the_model_was_trained_on_it():
-    folds = pd.Series({"a": 0, "b": 1, "c": 0, "d": 0, "e": 2})
-    rows = [("a", "b", "leaf"), ("e", "a", "identical"), ("c", "d", "picture"),
-            ("c", "test", "identical"), ("b", "nobody", "leaf"), ("d", "e", "other kind")]
-    twins = pd.DataFrame(rows, columns=["a", "b", "kind"])
-    assert diagnosis.trained_twins(twins, folds).to_dict() == {
-        "a": "identical file", "e": "identical file", "b": "same leaf", "c": "no twin",
-        "d": "no twin"}
-    assert (diagnosis.trained_twins(twins[:0], folds) == "no twin").all()
+def twins_are(folder, rows):
+    pairs = pd.DataFrame(rows, columns=["a", "b", "kind"]).assign(inliers=20)
+    competition.write_twins(folder, pairs.assign(group=competition.groups_of(pairs)))
+
+
+def test_a_twin_counts_where_the_model_was_trained_on_it(models, data):
+    variant_in(models, data)
+    folds = competition.get_folds(data, 42, models)
+    a, b, c, d = folds.index[folds == 0][:4]
+    far, other, third = folds.index[folds != 0][:3]
+    test = competition.sample(data).image_id[0]
+    twins_are(data, [(a, far, "leaf"), (a, other, "identical"), (b, third, "leaf"),
+                     (c, d, "picture"), (d, test, "identical"), (c, "nobody", "leaf")])
+    assert diagnosis.trained_twins(ensemble := open_ensemble()).to_dict() == {
+        a: "identical file", b: "same leaf"}
+    twins_are(data, [(a, b, "identical"), (a, far, "picture"), (d, c, "leaf"), (c, third, "leaf")])
+    assert diagnosis.trained_twins(ensemble).to_dict() == {
+        a: "same picture", b: "same picture", c: "same leaf", d: "same leaf"}
+    twins_are(data, [])
+    assert diagnosis.trained_twins(ensemble).empty
+
+
+def test_each_member_has_the_folds_of_its_own_split(models, data):
+    for seed in (42, 43):
+        variant_in(models, data, seed=seed)
+    one, two = (competition.get_folds(data, seed, models) for seed in (42, 43))
+    held = two.index[two == 0]
+    pairs = [(a, b) for a in held for b in two.index[two != 0] if one[a] == one[b]]
+    twins_are(data, [(*pairs[0], "leaf")])
+    assert diagnosis.trained_twins(open_ensemble()).to_dict() == {pairs[0][0]: "same leaf"}
 
 
 def test_top_losses_begin_with_the_surest_mistake():

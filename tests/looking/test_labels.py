@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from small_bundles import call, refused
-from small_labels import LABELS, competition_in, doubting, model_in, page_in
+from small_labels import HOSTILE, LABELS, competition_in, doubting, model_in, page_in
 from small_tables import table
 
 from src import compare, competition, core, review
@@ -83,6 +83,19 @@ def test_twins_of_different_labels_come_first_whether_held_out_or_not(place):
     assert text.index(f'alt="{other}') < text.index(f'alt="{names[3]}')
     assert "no model held it out" in text and "a test photograph" in text
     assert f"Twin (leaf) {other}: <b>{escape(truth[other])}" in text
+
+
+def test_copies_of_a_file_have_its_twins_of_another_label(place):
+    folder, models = place
+    truth = competition.train_table(folder).label.drop([*HOSTILE])
+    first, copy = truth.index[truth == LABELS[0]][:2]
+    other = truth.index[truth == LABELS[1]][0]
+    model_in(models, folder, "one", doubting(folder, {}))
+    twins_are(folder, pd.DataFrame([[first, copy, "identical"], [first, other, "leaf"]]))
+    assert call(review.main, "labels").returncode == 0
+    cards = page(place).split("<article")[1:4]  # those with a twin of another label
+    (card,) = [card for card in cards if f'alt="{copy}, labelled' in card]
+    assert f"Twin (leaf) {other}" in card and f"Twin (identical) {first}" in card
 
 
 def test_a_table_of_twins_that_does_not_fit_is_refused(place):
@@ -185,7 +198,14 @@ def test_effect_compares_a_row_with_and_without_the_lists(lists):
     assert "photographs that nobody marked: +" in others
     again = call(review.main, "effect", "test_vit_squish_224", *words)
     assert "training" not in again.stdout and again.stdout.endswith(others + "\n")
-    core.write_text(lists / "exclude.csv", "image_id\n100003.jpg\n")
+    (lists / "elsewhere").mkdir()
+    moved = [lists / "elsewhere" / path.name if isinstance(path, Path) else path for path in words]
+    for old, new in zip(words, moved, strict=True):
+        new is old or old.rename(new)
+    again = call(review.main, "effect", *moved)  # the same lists are the same row
+    assert "training" not in again.stdout and again.stdout.endswith(others + "\n"), again.stderr
+    words = moved
+    core.write_text(moved[1], "image_id\n100003.jpg\n")
     assert "training" in call(review.main, "effect", *words).stdout  # another list is another row
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from src.looking import figure, picture, render
-from src.looking.page import TEMPLATES
+from src.looking.page import TEMPLATES, figure, picture, write_page
 
 
 def content(address: str) -> tuple[str, bytes]:
@@ -29,8 +28,10 @@ def test_a_page_shows_text_as_text_and_lacks_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("src.looking.page.TEMPLATES", tmp_path)
     frame = pd.DataFrame({"<b>": ["<script>alert(1)</script>", '"']})
     with pytest.raises(jinja2.UndefinedError, match="missing"):
-        render("one.html", title="x", frame=frame)
-    page = render("one.html", title="a & b", frame=frame, missing="")
+        write_page(tmp_path / "page.html", "one.html", title="x", frame=frame)
+    assert not (tmp_path / "page.html").exists()
+    write_page(tmp_path / "page.html", "one.html", title="a & b", frame=frame, missing="")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.startswith("<!doctype html>") and "<title>a &amp; b</title>" in page
     assert "<td>&lt;script&gt;" in page and '<th scope="col">&lt;b&gt;' in page
     assert "http://" not in page and "https://" not in page
@@ -43,7 +44,7 @@ def test_pictures_are_small_and_turned_as_they_were_taken(tmp_path):
     kind, code = content(picture(path))
     seen = Image.open(io.BytesIO(code))
     assert (kind, seen.format, seen.size) == ("image/webp", "WEBP", (270, 360))
-    grey = content(picture(np.zeros((20, 10), np.uint8), pixels=5))[1]
+    grey = content(picture(Image.new("L", (10, 20)), pixels=5))[1]
     assert Image.open(io.BytesIO(grey)).size == (2, 5)
 
 

@@ -81,7 +81,7 @@ def test_pictures_without_a_corner_and_single_ones_have_no_twins(tmp_path, count
 def test_a_picture_that_cannot_be_read_is_named_and_nothing_written(folder):
     path = folder / "test_images" / "t3.jpg"
     path.write_bytes(path.read_bytes()[:700])
-    assert "test_images/t3.jpg" in refusal(twins.command, [])
+    assert "test_images/t3.jpg" in refusal(twins.twins_command, [])
     assert not competition.twins_path().exists()
 
 
@@ -107,7 +107,7 @@ def test_a_picture_too_small_for_corners_is_looked_at(tmp_path):
 
 
 def test_the_command_writes_table_and_page_and_says_what_was_found(folder, capsys):
-    twins.command([])
+    twins.twins_command([])
     said = capsys.readouterr().out
     table = competition.read_twins(folder)
     assert rows(table) == [("a.jpg", "b.jpg", "leaf", 1), ("c.jpg", "t1.jpg", "identical", 2),
@@ -119,7 +119,7 @@ def test_the_command_writes_table_and_page_and_says_what_was_found(folder, capsy
     assert page.count('<img src="data:image/webp') == 6 and "<script" not in page
     assert "blast" in page and "fold" not in re.sub("(?s)<p.*?</p>", "", page)
     competition.get_folds(folder, 42, folder.parent / "work" / "models")
-    twins.command([])
+    twins.twins_command([])
     page = competition.twins_path().with_suffix(".html").read_text(encoding="utf-8")
     assert re.search(r"blast, fold \d", page)
 
@@ -162,4 +162,4 @@ def test_images_that_share_a_name_across_train_and_test_are_refused(folder):
     (folder / "test_images" / "t1.jpg").rename(folder / "test_images" / "a.jpg")
     sample = (folder / "sample_submission.csv").read_text().replace("t1.jpg", "a.jpg")
     (folder / "sample_submission.csv").write_text(sample)
-    assert "share names (a.jpg)" in refusal(twins.command, [])
+    assert "share names (a.jpg)" in refusal(twins.twins_command, [])
