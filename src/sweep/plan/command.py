@@ -35,7 +35,7 @@ def plan_command(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m src.sweep plan", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     rows.add_arguments(parser)
-    parser.add_argument("--hours", type=float, default=inf, help="how many there are")
+    parser.add_argument("--hours", type=float, default=inf, help="of training there are")
     parser.add_argument("--run", action="store_true", help="train what fits")
     args = parser.parse_args(words)
     if args.hours <= 0:
