@@ -27,7 +27,7 @@ def test_without_a_submission_the_page_is_of_the_equal_mean_and_says_so(models, 
     three(models, data)
     page = text_of_report()
     assert "describes the equal mean of all finished models, as there is no submission yet" in page
-    assert "Average: select equal, arithmetic mean, twins none" in page
+    assert "Average: select equal, arithmetic mean, twins none; weights all equal." in page
 
 
 def test_the_page_is_of_the_submission_with_its_weights_and_how_to_write_it_again(models, data):
