@@ -16,6 +16,7 @@ from src.core.output import protect
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Parameters of the notebook that say where things are; they change nothing in the model.
 PLACES = ("data", "models", "notebook", "overwrite")
+MANY = 20  # names that a line of an error has room for
 ROWS = ("variants", "published", "demo")  # sections of params.yaml whose rows are variants
 DEMO_MARKER = "demo.json"  # in a data folder: src/demo drew what is in it
 
@@ -47,10 +48,12 @@ def command(main: Callable[[], None]) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean …?` for a misspelt `name`, else the whole list of `known` names."""
+    """`did you mean …?` for a misspelt `name`; else the `known` names, of many the nearest."""
     known = list(known)
     if close := get_close_matches(name, known, cutoff=0.65):
         return f"did you mean {' or '.join(map(repr, close))}?"
+    if len(known) > MANY:
+        return f"the nearest of {len(known):,}: {', '.join(get_close_matches(name, known, 5, 0))}"
     return f"known: {', '.join(known)}"
 
 
