@@ -45,6 +45,55 @@ def dvclive(monkeypatch):
     return live
 
 
+@pytest.fixture
+def wandb(monkeypatch):
+    """A stand-in with what fastai's own WandbCallback and this project use of wandb."""
+    library = ModuleType("wandb")
+    library.run, library.logged, library.opened, library.ended = None, [], [], []
+    library.config = SimpleNamespace(update=lambda values, allow_val_change: None)
+    library.Settings = lambda **options: options
+    library.refuses = ""
+
+    def init(**options):
+        if library.refuses:
+            raise RuntimeError(library.refuses)
+        library.opened.append(options)
+        library.run = SimpleNamespace(step=0, summary={}, finish=lambda: library.ended.append(1))
+        return library.run
+
+    library.init = init
+    library.log = lambda values, step=None: library.logged.append(values)
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    monkeypatch.setenv("PADDY_TRACK", "wandb")
+    yield library
+    sys.modules.pop("fastai.callback.wandb", None)  # which has the stand-in
+
+
+def test_wandb_gets_epochs_recipe_and_final_errors(competition_once, tmp_path, monkeypatch, wandb):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
+    variant = tiny(epochs=2)
+    exported(competition_once, tmp_path / "models", variant)
+    (opened,) = wandb.opened
+    assert opened["name"] == variant.name and opened["config"] == variant.recipe
+    assert opened["dir"] == tmp_path / "tracked" and opened["dir"].is_dir()
+    epochs = [values["epoch"] for values in wandb.logged if set(values) == {"epoch"}]
+    assert epochs == [1, 2] and len([v for v in wandb.logged if "valid_loss" in v]) == 2
+    assert wandb.run.summary["images"] == 6 and "wrong_tta" in wandb.run.summary
+    assert wandb.ended == [1]
+
+
+def test_wandb_without_an_account_is_one_line_and_the_training_goes_on(
+    competition_once, tmp_path, monkeypatch, capsys, wandb
+):
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path))
+    wandb.refuses = "No API key configured.\nUse `wandb login` to log in."
+    exported(competition_once, tmp_path / "models", tiny(epochs=2))
+    said = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
+    assert said == [f"{tiny().name}: wandb: No API key configured. Use `wandb login` to log in.; "
+                    "training goes on untracked"]
+    assert wandb.logged == [] and (tmp_path / "models" / f"{tiny().name}.json").is_file()
+
+
 def test_epochs_recipe_and_final_errors_are_told(competition_once, tmp_path, monkeypatch, dvclive):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path))
     variant = tiny(epochs=2)
