@@ -12,7 +12,7 @@ from conftest import ROOT, run
 from small_bundles import call, refused, snapshot, variant_in
 
 from src import bundle, record
-from src.core import sweep_dir
+from src.core import make_variant, sweep_dir
 from src.submission import sent
 from src.sweep import query, rebuild
 
@@ -75,6 +75,21 @@ def test_best_has_the_repeats_of_a_row_in_one_line_fewest_errors_first(filled):
     rebuild()
     assert rows('select "row", runs, wrong, images, percent from best') == [
         ["test_vit_squish_224", 2, 1.5, 6, 25.0], ["test_resnet_pad_32", 1, 3.0, 6, 50.0]]
+
+
+def test_500_runs_are_all_there_and_averaged_by_row(models, data):
+    card = bundle.read_card(models, variant_in(models, data, card=NEW))
+    for number in range(500):
+        row, repeat = divmod(number, 5)
+        variant = make_variant(**card["variant"] | {"desc": f"r{row}", "seed": 42 + repeat})
+        bundle.pkl_path(models, variant.name).write_bytes(b"p" * card["bytes"])
+        holdout = bundle.holdout_counts(2081, 0, row + repeat)
+        facts = {"name": variant.name, "variant": variant.recipe, "holdout": holdout}
+        bundle.write_card(models, card | facts)
+    assert ": runs 501, epochs 1,002, " in rebuild()
+    assert rows('select "row", runs, wrong, images from best where runs > 1') == [
+        [f"test_vit_r{row}", 5, row + 2.0, 2081] for row in range(100)]
+    assert rows("select sum(wrong), count(distinct name) from epochs") == [[501 * 3, 501]]
 
 
 def test_deleting_it_loses_nothing_and_a_copy_of_the_file_alone_is_whole(filled, tmp_path):
