@@ -25,7 +25,7 @@ LEAST, MOST = 0.85, 1.5  # of a training's memory: on a GPU a probe counts what 
 
 def places() -> list[sweep.Place]:
     """A place on each free card, else on each core."""
-    return engines.places(argparse.Namespace(gpus="", cores=1, jobs_per_gpu=1))
+    return engines.places(argparse.Namespace(gpus="", cores=1, jobs_per_gpu=1, wait=False))
 
 
 def cards(place: Path, scale: Scale) -> Iterator[Row]:

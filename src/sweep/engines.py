@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple, TextIO
 
 from src.core import UserError, cores
@@ -22,73 +23,91 @@ from src.sweep.work import Outcome, Place, Row, State, stop, work
 
 RETRIES = 2
 MOST = 256  # rows in work at once
+SMI, PAUSE = 30, 60  # seconds that nvidia-smi may take, and until a card is looked for again
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 Notice = Callable[[Outcome], None]
 
 
 def places(args: argparse.Namespace) -> list[Place]:
-    """The free GPUs by nvidia-smi, else one place per `args.cores` cores; says what is left out."""
+    """The free GPUs by nvidia-smi, else one place per `args.cores` cores; says what is left out.
+
+    Where no card is free it is refused, or with `args.wait` waited for.
+    """
     if args.cores < 1 or args.jobs_per_gpu < 1:
         raise UserError("--cores and --jobs-per-gpu must be 1 or more")
-    cards, own = _cards(args.gpus)
+    cards, own = _cards(args.gpus, args.wait)
     if not cards:
         each, count = args.cores, cores() // args.cores
         if not count:
             raise UserError(f"--cores {each} are more than the {cores()} there are")
-        return [Place(f"cpu {number + 1}", {VISIBLE: "", **_threads(each)})
+        return [Place(f"cpu {number + 1}", {VISIBLE: "", **threads(each)})
                 for number in range(count)]
     jobs = [(card, f" ({job + 1})" if job else "")
             for job in range(args.jobs_per_gpu) for card in cards]
-    threads = _threads(max(1, cores() // len(jobs)))
+    env = threads(max(1, cores() // len(jobs)))
     # CUDA's own order is by speed, nvidia-smi's is by slot; names that were given keep theirs.
     order = {} if own else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return [Place(f"gpu {card[:12]}{job}", {VISIBLE: card, **order, **threads})
+    return [Place(f"gpu {card[:12]}{job}", {VISIBLE: card, **order, **env})
             for card, job in jobs]
 
 
-def _threads(count: int) -> dict[str, str]:
+def threads(count: int) -> dict[str, str]:
     """`count` threads, and loader processes as on a machine of `count` cores."""
     return {"OMP_NUM_THREADS": str(count), "LOKY_MAX_CPU_COUNT": str(count)}
 
 
-def _cards(named: str) -> tuple[list[str], bool]:
+def _cards(named: str, waits: bool) -> tuple[list[str], bool]:
     """The free ones of the cards; and whether their names are the user's own CUDA_VISIBLE_DEVICES.
 
     Without nvidia-smi nobody knows who uses a card: those that the user named are taken.
     """
     uuids = dict(nvidia_smi("gpu", "index,uuid"))
-    users = nvidia_smi("compute-apps", "gpu_uuid,pid")
     own = os.environ.get(VISIBLE)
     cards = list(uuids) if own is None else [n.strip() for n in own.split(",") if n.strip()]
     if "-1" in cards:  # for CUDA the end of the list
         cards = cards[: cards.index("-1")]
     wanted = [name.strip() for name in named.split(",")] if named else cards
     if unknown := [name for name in wanted if name not in cards]:
-        known = ", ".join(cards) or "none"
-        raise UserError(f"--gpus: no card {', '.join(unknown)}; known: {known}")
-    free = []
-    for card in dict.fromkeys(wanted):
-        used = [pid for uuid, pid in users if uuid.startswith(uuids.get(card, card))]
-        if used:
-            print(f"gpu {card} is used by process {', '.join(used)}: left alone", flush=True)
-        else:
-            free.append(card)
-    if wanted and not free:
-        raise UserError("no card is free", f"wait, or train on the processor: {VISIBLE}= in front")
-    return free, own is not None
+        raise UserError(f"--gpus: no card {', '.join(unknown)}",
+                        f"known: {', '.join(cards) or 'none'}")
+    while True:
+        users, free = nvidia_smi("compute-apps", "gpu_uuid,pid") if uuids else [], []
+        for card in dict.fromkeys(wanted):
+            used = [pid for uuid, pid in users if uuid.startswith(uuids.get(card, card))]
+            if used:
+                say(f"gpu {card} is used by process {', '.join(used)}: left alone")
+            else:
+                free.append(card)
+        if free or not wanted:
+            return free, own is not None
+        if not waits:
+            raise UserError("no card is free", f"wait, or train without: {VISIBLE}= in front")
+        say("no card is free: waiting for one")
+        time.sleep(PAUSE)
+
+
+@cache
+def say(line: str) -> None:
+    """Print `line`, once only however often it is looked."""
+    print(line, flush=True)
 
 
 def nvidia_smi(what: str, fields: str) -> list[tuple[str, ...]]:
-    """A table of nvidia-smi's; without a driver no rows."""
+    """A table of nvidia-smi's; without a driver, or where that hangs, no rows."""
     words = ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8")
+        process = subprocess.Popen(words, text=True, encoding="utf-8", stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        out, problem = process.communicate(timeout=SMI)
     except FileNotFoundError:
         return []
-    if done.returncode:
-        print(f"nvidia-smi: {(done.stdout + done.stderr).strip()}", flush=True)
+    except subprocess.TimeoutExpired:
+        process.kill()  # nobody waits for it: inside a driver that hangs it does not even die
+        out, problem = "", f"no answer in {SMI} seconds, as if there were none"
+    if process.returncode != 0:
+        print(f"nvidia-smi: {(out + problem).strip()}", flush=True)
         return []
-    return [tuple(cell.strip() for cell in line.split(",")) for line in done.stdout.splitlines()]
+    return [tuple(cell.strip() for cell in line.split(",")) for line in out.splitlines()]
 
 
 class Engine(NamedTuple):
@@ -119,8 +138,8 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
             if signals:
                 engine.stop(signals[-1])
             elif not places and not running:
-                lost = [Outcome(row.name, "", State.FAILED, "no place is left") for row in waiting]
-                ended |= {outcome.name: outcome for outcome in lost}
+                ended |= {row.name: Outcome(row.name, "", State.FAILED, "no place is left")
+                          for row in waiting}
                 break
             elif free and (row := _next(waiting, elsewhere, notice)):
                 notice(Outcome(row.name, free[0].name, State.TRAINING))

@@ -7,7 +7,7 @@ seed has its own split, the same for all rows. After a round a row leaves when i
 leader, the row with the fewest wrong, with 95 % one-sided. The race ends when --keep rows or fewer
 are left, after --repeats rounds, or with the round in which the --hours are spent. Repeats are
 written to models/compare/ and join no ensemble; what is finished there or in models/ is not
-trained again, so the same command, or one with more repeats, goes on. Stored in sweep/race.txt.
+trained again, so the same command, or one with more repeats, goes on. sweep/race.txt has it all.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from src import bundle, compare, competition, core, evidence
 from src.compare import Repeat
 from src.core import UserError, Variant
 from src.sweep import rows, table
+from src.sweep.folder import now
 from src.sweep.work import Outcome, Row, State
 
 ALPHA = 0.10  # two-sided: each end of such an interval is a bound of 95 %
@@ -64,7 +65,7 @@ def race(
     plans: Plans, folder: Path, train: Train, keep: int, hours: float = inf
 ) -> dict[str, str]:
     """Race the rows of `plans`, printing and storing each round; row → why its training failed."""
-    end, names, failed, lines, last = time.monotonic() + HOUR * hours, [*plans], {}, [], []
+    end, names, failed, last = time.monotonic() + HOUR * hours, [*plans], {}, []
     seen, spent = [], []  # by round: which predictions were right, the hours of its runs
     while len(seen) < len(plans[names[0]]):
         repeats = {name: plans[name][len(seen)] for name in names}
@@ -76,18 +77,24 @@ def race(
         spent.append([_hours(row) for row in finished.values()])
         gains = decide(right := pd.concat(seen, join="inner"))
         names, wrong = stayed(gains), int((~right).sum().min())
-        new, last = _round_lines(len(seen), gains, wrong), _last_lines(gains, spent, plans)
-        print("\n".join(new), flush=True)
-        lines += new
-        core.write_text(core.sweep_dir() / "race.txt", "\n".join([*lines, *last, ""]))
+        _say(_round_lines(len(seen), gains, wrong))
+        last = _last_lines(gains, spent, plans)
         if len(names) <= keep:
             break
         if time.monotonic() >= end:
-            print(f"the {hours:g} hours are spent")
+            last.insert(0, f"the {hours:g} hours are spent")
             break
-    if last:
-        print("\n".join(last), flush=True)
+    _say(last)
     return failed
+
+
+def _say(lines: list[str]) -> None:
+    """Print `lines`, and append them to what this race and earlier ones have stored."""
+    if lines:
+        print("\n".join(lines), flush=True)
+        path = core.sweep_dir() / "race.txt"
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        core.write_text(path, "\n".join([before + now(), *lines, ""]))
 
 
 def _train(repeats: dict[str, Repeat], folder: Path, train: Train) -> dict[str, str]:
@@ -139,6 +146,7 @@ def race_command(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m src.sweep race", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     rows.add_arguments(parser)
+    parser.set_defaults(wait=True)  # a card that is taken between two rounds does not end it
     parser.add_argument("--repeats", type=int, default=3, help="rounds at most (3)")
     parser.add_argument("--keep", type=int, default=3, help="it ends when so few are left (3)")
     parser.add_argument("--hours", type=float, default=inf, help="how many there are")

@@ -13,7 +13,7 @@ from typing import Any
 
 from src import bundle, competition, core
 from src.core import UserError, Variant, find_variants, make_variant, nearest, require_once
-from src.sweep.folder import has_locks
+from src.sweep.folder import is_busy, lock
 from src.sweep.work import Row
 
 NAMED = ("arch", "resize", "size", "split", "fold", "seed", "desc")  # what a name is derived from
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="", help="of a Ray cluster; auto: the one running")
     parser.add_argument("--mixed-versions", action="store_true",
                         help="use nodes with other versions, too; the card says which")
+    parser.set_defaults(wait=False)  # for a free card; a race does
 
 
 def chosen(args: argparse.Namespace) -> list[Variant]:
@@ -47,8 +48,7 @@ def chosen(args: argparse.Namespace) -> list[Variant]:
         raise UserError("--all are the rows named, too; leave one of both out")
     names = list(core.load_params()["variants"]) if args.all else args.names
     if not names and not args.grid:
-        rows = ", ".join(core.load_variants())
-        raise UserError(f"name a row of params.yaml, --all, or a --grid; rows are: {rows}")
+        raise UserError("name a row of params.yaml, --all, or a --grid")
     variants = {variant.name: variant for variant in find_variants(names)}
     new = _expanded(args.grid, variants, args.skip_impossible) if args.grid else {}
     return list((variants | new).values())
@@ -57,7 +57,7 @@ def chosen(args: argparse.Namespace) -> list[Variant]:
 def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[str, Variant]:
     """Name → Variant of the combinations that can be and are not `known`; prints all of them."""
     combinations, new, impossible, lines = _combinations(words), {}, 0, []
-    rows = core.load_variants()
+    rows, finished = core.load_variants(), bundle.read_cards(core.models_dir())[0]
     for combination in combinations:
         try:
             variant = _possible(combination)
@@ -69,10 +69,11 @@ def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[s
         name = variant.name
         if (rows | new).get(name, variant) != variant:
             raise UserError(f"two recipes are named {name}; give the grid a desc")
-        again = name in known | new
-        lines.append(f"  {name}" + (": there already, trained once" if again else ""))
-        if not again:
-            new[name] = variant
+        same = [other for other, card in finished.items() if name not in finished
+                and card["variant"] | {"desc": variant.desc} == variant.recipe]
+        lines.append(f"  {name}" + ": there already, trained once" * (name in known | new)
+                     + "".join(f": trained again; the same is finished as {n}" for n in same[:1]))
+        new |= {} if name in known else {name: variant}
     print(f"grid of {len(combinations)}: {impossible} impossible, {len(new)} to train")
     print("\n".join(lines), flush=True)
     if impossible and not skip:
@@ -154,9 +155,10 @@ def check(variants: list[Variant], data: str | Path, models: Path) -> list[str]:
     complaints, folder, open_rows = [], None, []
     for place in (models, core.runs_dir(), core.sweep_dir()):
         _try(complaints, "", core.require_writable, place)
-    if not complaints and not has_locks():
-        print(f"{core.sweep_dir()}: its file system has no locks, so start one sweep at a time "
-              "there", flush=True)
+    if not complaints:
+        with lock("any"):
+            if not is_busy("any"):
+                print(f"{core.sweep_dir()} has no locks, so start one sweep at a time", flush=True)
     if folder := _try(complaints, "", competition.find, data):
         _try(complaints, "", _check_images, folder)
     fingerprint = _try(complaints, "", competition.train_fingerprint, folder) if folder else None

@@ -3,10 +3,10 @@
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TextIO
 
 from rich.console import Console
@@ -44,9 +44,7 @@ class Table:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, stack: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.live.stop()
         if not self.console.is_terminal:
             self.console.print(self._drawn())
@@ -61,11 +59,10 @@ class Table:
 
     def summary(self) -> str:
         """`5 done, 1 failed; places were busy for 1.2 of 1.4 hours`."""
-        states = [outcome.state for outcome in self.states.values()]
-        counts = {State.DONE: states.count(State.DONE), State.FAILED: states.count(State.FAILED)}
-        if others := len(states) - sum(counts.values()):
-            counts["not finished"] = others
-        rows = ", ".join(f"{count} {state}" for state, count in counts.items())
+        states = Counter(outcome.state for outcome in self.states.values())
+        rest = states.total() - states[State.DONE] - states[State.FAILED]
+        rows = f"{states[State.DONE]} done, {states[State.FAILED]} failed"
+        rows += f", {rest} not finished" * (rest > 0)
         had = self.places * (time.monotonic() - self.began)
         return f"{rows}; places were busy for {self.used / 3600:.2f} of {had / 3600:.2f} hours"
 
@@ -142,8 +139,7 @@ def require_done(outcomes: list[Outcome]) -> None:
 def _engine(rows: list[Row], args: argparse.Namespace) -> AbstractContextManager[Engine]:
     """The cluster at `--address`, else this machine."""
     if args.address and (args.gpus or args.jobs_per_gpu != 1):
-        raise UserError("--gpus and --jobs-per-gpu are for this machine; leave them or --address "
-                        "out")
+        raise UserError("--gpus and --jobs-per-gpu are for this machine, not for --address")
     if args.address:
         return cluster(args.address, rows, args.cores, args.mixed_versions)
     return nullcontext(here(places(args)[: len(rows)]))

@@ -1,6 +1,7 @@
 """The places of a machine: cards by nvidia-smi's numbers, left alone where others use them."""
 
 import argparse
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ CARDS = "0, GPU-aaaa\n1, GPU-bbbb\n2, GPU-cccc\n"
 
 
 def args(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"gpus": "", "cores": 1, "jobs_per_gpu": 1} | given)
+    return argparse.Namespace(**{"gpus": "", "cores": 1, "jobs_per_gpu": 1, "wait": False} | given)
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def nvidia_smi(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(engines, "cores", lambda: 8)
+    engines.say.cache_clear()
 
     def write(users: str = "", code: int = 0, cards: str = CARDS) -> None:
         (tmp_path / "cards").write_text(cards)
@@ -53,11 +55,39 @@ def test_a_card_that_somebody_uses_is_left_alone_and_that_is_said(nvidia_smi, ca
     assert "no card is free" in line and "CUDA_VISIBLE_DEVICES= in front" in line
 
 
+def test_a_race_waits_for_a_card_that_somebody_took(nvidia_smi, monkeypatch, capsys):
+    nvidia_smi("GPU-aaaa, 4711\n")
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        nvidia_smi("" if len(pauses) == 3 else "GPU-aaaa, 4711\n")
+
+    monkeypatch.setattr(engines.time, "sleep", pause)
+    assert [place.name for place in places(args(gpus="0", wait=True))] == ["gpu 0"]
+    assert pauses == [60] * 3
+    assert capsys.readouterr().out.splitlines() == [
+        "gpu 0 is used by process 4711: left alone", "no card is free: waiting for one"]
+
+
+def test_a_driver_that_hangs_is_one_line_and_as_if_there_were_no_card(
+    nvidia_smi, tmp_path, monkeypatch, capsys
+):
+    nvidia_smi()
+    os.mkfifo(tmp_path / "never")  # nobody writes to it, so cat does not end
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\nexec cat {tmp_path}/never\n")
+    monkeypatch.setattr(engines, "SMI", 0.2)
+    assert [place.name for place in places(args(cores=4))] == ["cpu 1", "cpu 2"]
+    assert capsys.readouterr().out == (
+        "nvidia-smi: no answer in 0.2 seconds, as if there were none\n")
+
+
 def test_cards_that_are_visible_keep_their_own_names(nvidia_smi, monkeypatch):
     nvidia_smi("GPU-cccc, 1\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bbbb,GPU-cc")
     (place,) = places(args())
     assert place.env["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb" and len(place.env) == 3
+    assert refusal(places, args(gpus="0")) == "--gpus: no card 0; known: GPU-bbbb, GPU-cc"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0,-1,1")
     (place,) = places(args())
     assert place.env["CUDA_VISIBLE_DEVICES"] == "0" and "CUDA_DEVICE_ORDER" not in place.env

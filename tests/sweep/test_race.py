@@ -51,7 +51,9 @@ def run(train, data, capsys, repeats=3, keep=1, hours=inf):
 
 
 def stored():
-    return (sweep_dir() / "race.txt").read_text().splitlines()
+    """The lines of race.txt without the times at which they were written."""
+    lines = (sweep_dir() / "race.txt").read_text().splitlines()
+    return [line for line in lines if not line.startswith("20")]
 
 
 # The decision
@@ -109,6 +111,7 @@ def test_the_same_race_trains_nothing_again_and_one_of_more_repeats_goes_on(
     train.given.clear()
     assert run(train, data, capsys, repeats=2) == first
     assert train.given == [] and snapshot(models) == before
+    assert stored() == first[0] * 2  # of both races
     (sweep_dir() / "race.txt").unlink()  # the record is of the race, not what it goes on from
     assert run(train, data, capsys)[0][:3] == first[0][:3]
     assert train.given == [f"compare/{row.name}_seed44" for row in (B, A)]
@@ -148,7 +151,7 @@ def test_ctrl_c_ends_the_race(train, data, capsys):
 def test_a_race_ends_at_keep_or_with_the_round_in_which_the_hours_are_spent(train, data, capsys):
     train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6, 0]}
     lines, _ = run(train, data, capsys, repeats=2, hours=0)
-    assert len(train.given) == 3 and lines[2] == "the 0 hours are spent"
+    assert len(train.given) == 3 and lines[2] == "the 0 hours are spent" and stored() == lines
     assert lines[-1].startswith("3 runs, 0.75 hours")
     lines, _ = run(train, data, capsys, repeats=2, keep=2)
     assert len(train.given) == 3 and lines[2].startswith("2 rows stayed")
@@ -172,7 +175,11 @@ def test_a_row_is_judged_by_all_rounds_together_and_another_may_lead_at_last(
 
 
 def test_the_command_races_the_rows_of_a_grid(train, data, models, monkeypatch):
-    monkeypatch.setattr("src.sweep.table.train", lambda rows, args: train(rows))
+    def train_in_table(rows, args):
+        assert args.wait  # for a card that is taken between two rounds
+        return train(rows)
+
+    monkeypatch.setattr("src.sweep.table.train", train_in_table)
     train.wrong = {"a": [1, 1, 0], "b": [0, 1]}
     words = ["--grid", "arch=test_vit", "size=32", "pretrained=False", "tta=none", "desc=a,b"]
     done = call(lambda: race_command([*words, "--repeats", "2", "--keep", "1"]))

@@ -60,10 +60,26 @@ def test_doubles_are_trained_once_and_what_is_in_no_name_goes_into_desc(capsys):
          "two recipes are named vit_small_squish_224"),  # params.yaml has one, too
         (["vit_small_squish_224", "--all"], "leave one of both out"),
         (["vit_small_squish_225"], "'vit_small_squish_224'"),
+        (["zzz"], "params.yaml has no row 'zzz'; the nearest of "),
     ],
 )
 def test_a_mistake_is_one_line(words, message):
-    assert message in refusal(chosen, args(*words))
+    line = refusal(chosen, args(*words))
+    assert message in line and len(line) < 250
+
+
+def test_a_grid_that_grows_says_which_recipes_are_trained_again(data, models, capsys):
+    recipe = {"arch": "test_vit", "size": 32, "lr": 0.01}
+    variant_in(models, data, **recipe | {"tta": "random"})
+    words = ["--grid", "arch=test_vit", "size=32"]
+    chosen(args(*words, "lr=0.01,0.02"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [
+        "  test_vit_squish_32_lr0_01: trained again; the same is finished as test_vit_squish_32",
+        "  test_vit_squish_32_lr0_02"]
+    variant_in(models, data, **recipe | {"tta": "random", "desc": "squish_32_lr0_01"})
+    chosen(args(*words, "lr=0.01,0.02"))
+    assert "trained again" not in capsys.readouterr().out  # both are finished
 
 
 def test_values_are_of_their_parameter(capsys):
