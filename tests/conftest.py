@@ -31,7 +31,7 @@ TINY = {  # learns enough to tell the classes apart: one that does not is refuse
 
 # A worker takes the next file when it is through with one: long ones last would keep it alone.
 LONGEST_FIRST = (
-    "test_readme", "test_cluster", "test_whole_sweep", "test_work", "test_executed",
+    "test_readme", "test_cluster", "test_nodes", "test_whole_sweep", "test_work", "test_executed",
     "test_executed_ensemble", "test_explore", "test_race", "test_pipeline", "test_gpu_check",
     "test_demo", "test_bad_input", "test_checkpoint", "test_plan", "test_finder", "test_augment",
     "test_compare", "test_push", "test_export", "test_precompute", "test_whole_loop", "test_submit",

@@ -83,11 +83,12 @@ def spoil(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
 def bundle_in(
     models: Path, folder: Path, name: str, family: str = "vit",
     valid: pd.DataFrame | None = None, test: pd.DataFrame | None = None,
-    views: tuple[pd.DataFrame, pd.DataFrame] | tuple[None, None] = (None, None), **card: object,
+    views: tuple[pd.DataFrame, pd.DataFrame] | tuple[None, None] = (None, None),
+    model: bytes = b"", **card: object,
 ) -> dict:
     """A finished bundle for the competition in `folder`, without TTA; the card's content.
 
-    By default it is right about every image; the .pkl beside it holds its name and no model.
+    By default it is right about every image; the .pkl beside it holds its name, or `model`.
     `views` are the means of its TTA views of the hold-out and of the test set.
     """
     truth, classes = competition.train_table(folder).label, competition.classes(folder)
@@ -95,7 +96,7 @@ def bundle_in(
     test = sure(dict(competition.solution(folder)), classes) if test is None else test
     models.mkdir(parents=True, exist_ok=True)
     pkl = bundle.pkl_path(models, name)
-    pkl.write_bytes(name.encode())
+    pkl.write_bytes(model or name.encode())
     content = {
         "name": name, "family": family, "classes": classes,
         "variant": make_variant(arch="test_vit", tta="none").recipe,

@@ -6,9 +6,8 @@ only what Ray itself raises, when a node is lost. https://docs.ray.io/en/latest/
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, TextIO
@@ -16,7 +15,7 @@ from typing import Any, TextIO
 from src import bundle, competition
 from src.bundle import versions
 from src.core import ROOT, UserError, commit, sweep_dir, write_json, write_text
-from src.sweep.engines import Engine
+from src.sweep.engines import Engine, threads
 from src.sweep.folder import file_of, lock, note, now
 from src.sweep.node import Wanted, inspect, on_node
 from src.sweep.work import Outcome, Place, Row, State
@@ -54,25 +53,21 @@ def _to_log(path: Path) -> Iterator[TextIO]:
     """All that this process and its children write is appended to `path`; yields the old stdout."""
     path.parent.mkdir(parents=True, exist_ok=True)
     saved = [os.dup(number) for number in (1, 2)]
-    before = sys.stdout, sys.stderr
     with (open(path, "a", encoding="utf-8", errors="replace", buffering=1) as log,
-          open(saved[0], "w", encoding="utf-8", closefd=False, buffering=1) as out):
-        sys.stdout = sys.stderr = log
+          open(saved[0], "w", encoding="utf-8", closefd=False, buffering=1) as out,
+          redirect_stdout(log), redirect_stderr(log)):
         for number in (1, 2):
             os.dup2(log.fileno(), number)
         try:
             yield out
         finally:
-            sys.stdout, sys.stderr = before
             for number, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, number)
                 os.close(original)
 
 
 @contextmanager
-def cluster(
-    address: str, rows: list[Row], cores: int, mixed: bool
-) -> Iterator[Engine]:
+def cluster(address: str, rows: list[Row], cores: int, mixed: bool) -> Iterator[Engine]:
     """The engine of a Ray cluster; nodes that join it later get rows, too."""
     data, models = rows[0].data, rows[0].models
     with (connected(address) as (ray, out),
@@ -116,20 +111,19 @@ class Nodes:
 
     def _places_of(self, node: dict[str, Any]) -> list[Place]:
         ip, has = node["NodeManagerAddress"], node["Resources"]
-        gpus, cpus, shared = int(has.get("GPU", 0)), int(has.get("CPU", 0)), False
+        gpus, cpus = int(has.get("GPU", 0)), int(has.get("CPU", 0))
         if not (count := gpus or cpus // self.cores):
             return []
         try:
             task = self._task(inspect, node["NodeID"]).remote(self.wanted)
             why, shared = self.ray.get(task, timeout=START)
         except self.ray.exceptions.RayError as error:
-            why = f"cannot run this code: {_last_line(error)}"
+            why = f"cannot run this code: {_reason(error)}"
         if why:
             self.lines.append(f"node {ip} {why}")
             return []
-        env = {"node": node["NodeID"], "gpu": "1" if gpus else "", "shared": "1" if shared else "",
-               "cores": str(max(self.cores, cpus // count))}
-        return [Place(f"{ip} {number + 1}", env) for number in range(count)]
+        facts = threads(max(self.cores, cpus // count)), node["NodeID"], int(gpus > 0), shared
+        return [Place(f"{ip} {number + 1}", *facts) for number in range(count)]
 
     def _task(self, function: Callable, node: str, **options: Any) -> Any:
         """`function` as a task for that node alone."""
@@ -141,11 +135,11 @@ class Nodes:
 
     def work(self, row: Row, place: Place) -> Outcome:
         """`src.sweep.work.work` on the node of `place`; what is written there comes back."""
-        if place.env["shared"]:  # the node takes the lock and notes failures in this very folder
+        if place.shared:  # the node takes the lock and notes failures in this very folder
             return self._result(row, place)
         with lock(row.name) as held:
-            if held is None:
-                return Outcome(row.name, place.name, State.BUSY)
+            if held is None or row.done:
+                return Outcome(row.name, place.name, State.BUSY if held is None else State.DONE)
             started = now()
             file_of(row.name, "progress").unlink(missing_ok=True)
             write_text(file_of(row.name, "log"), f"{started}, {place.name}: the log is there\n")
@@ -159,29 +153,25 @@ class Nodes:
         errors = self.ray.exceptions
         try:
             outcome = _received(map(self.ray.get, self._stream(row, place)), row)
-        except errors.RayTaskError as error:
-            outcome = Outcome("", "", State.FAILED, _last_line(error), retry=True)
         except (errors.NodeDiedError, errors.TaskUnschedulableError):  # no try of the row's own
             return Outcome(row.name, place.name, State.AGAIN, f"node {place.name.split()[0]} lost")
-        except errors.RayError as error:  # its process ended: killed, or by `stop`
-            state = State.INTERRUPTED if self.stopped else State.FAILED
-            outcome = Outcome("", "", state, type(error).__name__, retry=not self.stopped)
-        except (UserError, OSError) as error:
-            outcome = Outcome("", "", State.FAILED, str(error), retry=True)
+        except (errors.RayError, UserError, OSError) as error:  # such as its process, killed
+            outcome = (Outcome("", "", State.INTERRUPTED) if self.stopped else
+                       Outcome("", "", State.FAILED, _reason(error), retry=True))
         self.streams.pop(row.name, None)
         return outcome._replace(name=row.name, place=place.name)
 
     def _stream(self, row: Row, place: Place) -> Any:
         """What the node of `place` yields about `row`, which is started there."""
-        gpu = {"num_gpus": 1} if place.env["gpu"] else {}
-        task = self._task(on_node, place.env["node"], num_cpus=self.cores, name=row.name, **gpu,
-                          num_returns="streaming", _generator_backpressure_num_objects=2)
+        task = self._task(on_node, place.node, num_cpus=self.cores, num_gpus=place.gpus,
+                          name=row.name, num_returns="streaming",
+                          _generator_backpressure_num_objects=2)
         where = row.data, row.variant.seed, row.models, row.variant.split
         competition.get_folds(*where)  # made, if need be: the node has to hold out the same images
         saved = competition.folds_path(*where)
         split = {saved.name: saved.read_text(encoding="utf-8")}
-        stream = task.remote(row.variant.recipe, self.wanted, int(place.env["cores"]), split)
-        self.streams[row.name] = stream, place.env["node"]
+        stream = task.remote(row.variant.recipe, self.wanted, place, split)
+        self.streams[row.name] = stream, place.node
         return stream
 
     def stop(self, number: int) -> None:
@@ -191,8 +181,10 @@ class Nodes:
             self.ray.cancel(stream, force=True)
 
 
-def _last_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1].strip()
+def _reason(error: Exception) -> str:
+    """What a traceback ends with; Ray's own errors begin with it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1 if hasattr(error, "traceback_str") else 0].strip()
 
 
 def _received(stream: Iterator[Any], row: Row) -> Outcome:
@@ -212,13 +204,10 @@ def fetch(stream: Iterator[Any], row: Row) -> None:
     """The files of a bundle, under temporary names until all are there; the card last."""
     row.models.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=row.models, prefix=f".{row.name}.") as arriving:
-        file = None
-        for item in stream:
-            if isinstance(item, str):
-                file = Path(arriving, item)
-            with open(file, "ab") as opened:
-                opened.write(b"" if isinstance(item, str) else item)
-        if file:
+        for name, piece in stream:
+            with open(Path(arriving, name), "ab") as file:
+                file.write(piece)
+        if any(Path(arriving).iterdir()):  # else the node wrote them to the driver's own folder
             bundle.put(Path(arriving), row.models, bundle.read_whole(Path(arriving), row.name))
     card = bundle.read_card(row.models, row.name)
     if not card["commit"]:  # the code that travelled has no .git

@@ -34,12 +34,6 @@ def is_busy(name: str) -> bool:
         return held is None
 
 
-def has_locks() -> bool:
-    """Whether the file system of the sweep's folder has locks: one that is held is refused."""
-    with lock("locks"):
-        return is_busy("locks")
-
-
 def file_of(name: str, kind: str) -> Path:
     """The `log`, `lock`, `progress` or `json` (failed attempts) of the row `name`."""
     return sweep_dir() / f"{name}.{kind}"

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from src import bundle, competition
 from src.bundle import versions
 from src.core import UserError, make_variant, sha256_lines, sweep_dir, write_text
+from src.sweep.engines import VISIBLE
 from src.sweep.folder import file_of, progress_of
 from src.sweep.work import Outcome, Place, Row, State, work
 
@@ -27,31 +28,25 @@ class Wanted(NamedTuple):
 
 
 def on_node(
-    fields: dict[str, Any], wanted: Wanted, cores: int, folds: dict[str, str]
+    fields: dict[str, Any], wanted: Wanted, place: Place, folds: dict[str, str]
 ) -> Iterator[Any]:
     """Train a row here: its progress, its Outcome, then what the driver does not see itself.
 
-    That is the log of a failure, else the files of the bundle, the card last: each is its name,
-    then its bytes in pieces.
+    That is the log of a failure, else the files of the bundle in pieces.
     """
-    from ray.util import get_node_ip_address
-
-    ip = get_node_ip_address()
     try:
         row = _row_here(fields, wanted, folds)
     except UserError as error:
-        yield Outcome("", ip, State.FAILED, str(error), retry=True)  # another node may be fit
+        yield Outcome("", "", State.FAILED, str(error), retry=True)  # another node may be fit
         return
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # set by Ray, for the task's own
-    env = {"CUDA_VISIBLE_DEVICES": gpus, "OMP_NUM_THREADS": str(cores),
-           "LOKY_MAX_CPU_COUNT": str(cores)}
+    card = {VISIBLE: os.environ.get(VISIBLE, "")}  # set by Ray, for the task's own
     with ThreadPoolExecutor(1) as pool:
-        future, last = pool.submit(work, row, Place(ip, env)), {}
+        future, last = pool.submit(work, row, Place(place.name, place.env | card)), {}
         while not wait([future], 1).done:
             if (now := progress_of(row.name)) != last:
                 yield (last := now)
     yield (outcome := future.result())
-    if outcome.state == State.FAILED and not shares_folder(wanted):
+    if outcome.state == State.FAILED and not place.shared:
         yield file_of(row.name, "log").read_bytes()[-CHUNK:]
     if outcome.state == State.DONE and not Path(wanted.probe).is_file():
         yield from pieces(row)
@@ -59,12 +54,7 @@ def on_node(
 
 def inspect(wanted: Wanted) -> tuple[str, bool]:
     """Why this node gets no work, and whether logs and locks here are those of the driver."""
-    return unfit(wanted), shares_folder(wanted)
-
-
-def shares_folder(wanted: Wanted) -> bool:
-    """Whether this node sees the driver's folders and has the same of its own."""
-    return Path(wanted.probe).is_file() and str(sweep_dir()) == wanted.sweep
+    return unfit(wanted), Path(wanted.probe).is_file() and str(sweep_dir()) == wanted.sweep
 
 
 def unfit(wanted: Wanted) -> str:
@@ -97,12 +87,11 @@ def _row_here(fields: dict[str, Any], wanted: Wanted, folds: dict[str, str]) -> 
 
 
 def pieces(row: Row) -> Iterator[Any]:
-    """Name and bytes of each file of a finished bundle, the card last."""
+    """The files of a finished bundle, the card last, in pieces: its name and some bytes."""
     card = bundle.card_path(row.models, row.name)
     splits = bundle.splits(bundle.read_card(row.models, row.name))
     tables = [bundle.probs_path(row.models, row.name, split) for split in splits]
     for path in (*filter(Path.exists, tables), bundle.pkl_path(row.models, row.name), card):
-        yield path.name
         with open(path, "rb") as file:
             while piece := file.read(CHUNK):
-                yield piece
+                yield path.name, piece

@@ -59,6 +59,9 @@ class Place(NamedTuple):
 
     name: str
     env: dict[str, str]
+    node: str = ""  # of a cluster; the others are of places there, too
+    gpus: int = 0
+    shared: bool = False  # its logs and locks are those of the driver
 
 
 class Outcome(NamedTuple):

@@ -1,19 +1,17 @@
 """A Ray cluster: rows go to its nodes, bundles come back, a node may go or come meanwhile."""
 
 import ipaddress
-import os
 import resource
+import shutil
 import signal
-import subprocess
-import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 import psutil
 import pytest
-from conftest import ROOT, TINY, refusal, run
+from conftest import TINY, refusal, run
+from small_cluster import TOKEN, Cluster, sweep, until_line
 from small_sweep import left, until
 
 from src import bundle, competition
@@ -22,58 +20,9 @@ from src.core import make_variant
 from src.sweep import Outcome, Place, Row, State, file_of, progress_of
 from src.sweep.cluster import Nodes, _received, fetch
 from src.sweep.folder import lock
-from src.sweep.node import Wanted, pieces, unfit
+from src.sweep.node import Wanted, _row_here, on_node, pieces, unfit
 
-TOKEN = uuid4().hex
-# A cluster whose head has no work to do; each line of stdin changes it.
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-nodes = {}
-print(cluster.address, flush=True)
-for line in sys.stdin:
-    what, name, *env = line.split()
-    if what == "add":
-        nodes[name] = cluster.add_node(num_cpus=1, env_vars=dict(e.split("=", 1) for e in env))
-    else:
-        cluster.remove_node(nodes.pop(name), allow_graceful=False)
-    print("done", flush=True)
-cluster.shutdown()
-"""
-
-
-def environment(home: Path) -> dict[str, str]:
-    """What head, nodes and driver have in common: a token of the test's own."""
-    return {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
-
-
-class Cluster:
-    """A Ray cluster in a process of its own."""
-
-    def __init__(self, home: Path) -> None:
-        (home / ".ray").mkdir(parents=True)
-        (home / ".ray" / "auth_token").write_text(TOKEN)  # Ray then refuses who has it not
-        env = os.environ | environment(home)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER], cwd=home, env=env, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )
-        self.address = self.line()
-
-    def line(self) -> str:
-        while (line := self.process.stdout.readline().strip()).startswith(("[", "\x1b")):
-            pass
-        return line
-
-    def change(self, *words: str) -> None:
-        self.process.stdin.write(" ".join(words) + "\n")
-        self.process.stdin.flush()
-        assert self.line() == "done"
-
-    def end(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(60)
+APART = Place("a 1", {})
 
 
 @pytest.fixture
@@ -81,35 +30,6 @@ def cluster(tmp_path):
     started = Cluster(tmp_path / "home")
     yield started
     started.end()
-
-
-# The command, as if no node saw the driver's folder of models.
-APART = """
-from types import SimpleNamespace
-from contextlib import nullcontext
-from src.sweep import __main__, cluster
-cluster.NamedTemporaryFile = lambda **_: nullcontext(SimpleNamespace(name="/nowhere/at/all"))
-__main__.command(__main__.main)
-"""
-
-
-def sweep(address: str, home: Path, *words: str) -> subprocess.Popen:
-    grid = [f"{name}={value}" for name, value in TINY.items()]
-    return subprocess.Popen(
-        [sys.executable, "-c", APART, "--address", address, "--grid", *grid, *words],
-        cwd=ROOT, env=os.environ | environment(home), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def until_line(process: subprocess.Popen, wanted: str) -> str:
-    """All that `process` prints up to a line with `wanted` in it."""
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if wanted in line:
-            return seen
-    raise AssertionError(seen + process.stderr.read())
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
@@ -171,10 +91,10 @@ def test_a_cluster_is_interrupted_loses_a_node_and_gets_another(cluster, data, m
 def test_a_byte_that_changed_on_the_way_is_noticed_and_nothing_takes_its_place(work, tmp_path):
     row = Row(make_variant(**TINY), tmp_path, tmp_path / "models")
     stored = Row(row.variant, tmp_path, work / "models")
-    flipped = list(pieces(stored))
-    model = flipped[flipped.index("test_resnet_squish_32.pkl") + 1]
-    flipped[flipped.index(model)] = model[:-1] + bytes([model[-1] ^ 1])
-    assert "did not arrive whole" in refusal(fetch, iter(flipped), row)
+    flipped = dict(pieces(stored))
+    model = flipped["test_resnet_squish_32.pkl"]
+    flipped["test_resnet_squish_32.pkl"] = model[:-1] + bytes([model[-1] ^ 1])
+    assert "did not arrive whole" in refusal(fetch, iter(flipped.items()), row)
     assert list(row.models.iterdir()) == []
     fetch(pieces(stored), row)
     assert bundle.is_done(row.variant, row.models, bundle.read_card(row.models, row.name)["data"])
@@ -205,10 +125,37 @@ def test_a_node_with_other_versions_gets_no_work_unless_they_may_differ(
     assert "other photographs" in unfit(wanted._replace(mixed=True, data="another"))
 
 
-def test_a_row_that_another_sweep_trains_is_sent_to_no_node(models, tmp_path):
-    row, place = Row(make_variant(**TINY), tmp_path, models), Place("a 1", {"shared": ""})
+def test_a_bundle_comes_in_small_pieces_and_arrives_equal_to_the_byte(work, tmp_path, monkeypatch):
+    monkeypatch.setattr("src.sweep.node.CHUNK", 10_000)
+    row = Row(make_variant(**TINY), tmp_path, tmp_path / "models")
+    sent = list(pieces(row._replace(models=work / "models")))
+    assert max(len(piece) for _, piece in sent) == 10_000 and sent[-1][0] == f"{row.name}.json"
+    assert len(sent) > len({name for name, _ in sent}) + 2
+    fetch(iter(sent), row)
+    names = [path.name for path in row.models.iterdir()]
+    assert set(names) == {name for name, _ in sent}
+    assert all((row.models / name).read_bytes() == (work / "models" / name).read_bytes()
+               for name in names if not name.endswith(".json"))
+
+
+def test_a_node_sends_nothing_that_it_writes_to_the_drivers_own_folder(work, data, tmp_path):
+    probe, variant = work / "models" / "probe", make_variant(**TINY)
+    probe.touch()
+    wanted = Wanted(competition.train_fingerprint(data), versions.installed(), False, str(probe),
+                    "/another/sweep")
+    (done,) = on_node(variant.recipe, wanted, APART, {})
+    assert done.state == State.DONE  # found there
+    probe.unlink()
+    shutil.copytree(work / "models", _row_here(variant.recipe, wanted, {}).models)
+    done, *sent = on_node(variant.recipe, wanted, APART, {})
+    assert done.state == State.DONE and sent[-1][0] == f"{variant.name}.json"
+
+
+def test_a_row_that_another_sweep_trains_or_has_finished_is_sent_to_no_node(work, data):
+    row = Row(make_variant(**TINY), data, work / "models")
     with lock(row.name):
-        assert Nodes(None, None, 1).work(row, place).state == State.BUSY
+        assert Nodes(None, None, 1).work(row, APART).state == State.BUSY
+    assert Nodes(None, None, 1).work(row, APART).state == State.DONE
 
 
 def test_the_log_of_a_failure_comes_back(models, tmp_path):
