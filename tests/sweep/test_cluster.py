@@ -152,10 +152,11 @@ def test_a_node_sends_nothing_that_it_writes_to_the_drivers_own_folder(work, dat
 
 
 def test_a_row_that_another_sweep_trains_or_has_finished_is_sent_to_no_node(work, data):
-    row = Row(make_variant(**TINY), data, work / "models")
-    with lock(row.name):
-        assert Nodes(None, None, 1).work(row, APART).state == State.BUSY
-    assert Nodes(None, None, 1).work(row, APART).state == State.DONE
+    done = Row(make_variant(**TINY), data, work / "models")
+    trains = done._replace(variant=make_variant(**TINY, seed=43))
+    with lock(trains.name):
+        assert Nodes(None, None, 1).work(trains, APART).state == State.BUSY
+    assert Nodes(None, None, 1).work(done, APART).state == State.DONE
 
 
 def test_the_log_of_a_failure_comes_back(models, tmp_path):
