@@ -3,6 +3,7 @@
 import argparse
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import refusal
@@ -63,7 +64,7 @@ def test_a_race_waits_for_a_card_that_somebody_took(nvidia_smi, monkeypatch, cap
         pauses.append(seconds)
         nvidia_smi("" if len(pauses) == 3 else "GPU-aaaa, 4711\n")
 
-    monkeypatch.setattr(engines.time, "sleep", pause)
+    monkeypatch.setattr(engines, "time", SimpleNamespace(sleep=pause))  # not subprocess's, too
     assert [place.name for place in places(args(gpus="0", wait=True))] == ["gpu 0"]
     assert pauses == [60] * 3
     assert capsys.readouterr().out.splitlines() == [
