@@ -64,7 +64,8 @@ def test_an_interrupted_sweep_is_continued_from_its_last_epoch(data, models, mon
     assert code == 0 and "1 done, 0 failed; " in shown, shown
     assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
     log = file_of(name, "log").read_text()
-    assert f"resuming after epoch {epoch} of {EPOCHS}" in log
+    resumed = int(re.search(rf"resuming after epoch (\d+) of {EPOCHS}", log)[1])
+    assert epoch <= resumed <= epoch + 1  # the signal may fall between checkpoint and progress
     card, seen = bundle.read_card(models, name), progress_of(name)
     assert (seen["epoch"], seen["epochs"], seen["images"]) == (EPOCHS, EPOCHS, 6)
     assert seen["seconds"] > 0

@@ -29,7 +29,7 @@ class EpochLog(Callback):
     shows only afterwards, and a bar on the terminal.
     """
 
-    order = 70  # after the Recorder and ProgressCallback, whose numbers and table it uses
+    order = 82  # after the Checkpoint: an epoch that is shown is one to resume from
 
     def __init__(self, model_name: str) -> None:
         self.model_name = model_name  # two trainings may share a terminal
