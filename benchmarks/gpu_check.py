@@ -171,7 +171,7 @@ def resume(place: Path, scale: Scale) -> Iterator[Row]:
 
 def places() -> list[sweep.Place]:
     """A place on each free card, else on each core."""
-    return engines.places(argparse.Namespace(gpus="", cores=1, jobs_per_gpu=1, wait=False))
+    return engines.places(argparse.Namespace(gpus="", cores=1, jobs_per_gpu=1, until=0))
 
 
 def cards(place: Path, scale: Scale) -> Iterator[Row]:

@@ -31,11 +31,11 @@ Notice = Callable[[Outcome], None]
 def places(args: argparse.Namespace) -> list[Place]:
     """The free GPUs by nvidia-smi, else one place per `args.cores` cores; says what is left out.
 
-    Where no card is free it is refused, or with `args.wait` waited for.
+    Where no card is free one is waited for until `args.until`, and then that is refused.
     """
     if args.cores < 1 or args.jobs_per_gpu < 1:
         raise UserError("--cores and --jobs-per-gpu must be 1 or more")
-    cards, own = _cards(args.gpus, args.wait)
+    cards, own = _cards(args.gpus, args.until)
     if not cards:
         each, count = args.cores, cores() // args.cores
         if not count:
@@ -56,7 +56,7 @@ def threads(count: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(count), "LOKY_MAX_CPU_COUNT": str(count)}
 
 
-def _cards(named: str, waits: bool) -> tuple[list[str], bool]:
+def _cards(named: str, until: float) -> tuple[list[str], bool]:
     """The free ones of the cards; and whether their names are the user's own CUDA_VISIBLE_DEVICES.
 
     Without nvidia-smi nobody knows who uses a card: those that the user named are taken.
@@ -80,7 +80,7 @@ def _cards(named: str, waits: bool) -> tuple[list[str], bool]:
                 free.append(card)
         if free or not wanted:
             return free, own is not None
-        if not waits:
+        if time.monotonic() >= until:
             raise UserError("no card is free", f"wait, or train without: {VISIBLE}= in front")
         say("no card is free: waiting for one")
         time.sleep(PAUSE)

@@ -13,7 +13,6 @@ trained again, so the same command, or one with more repeats, goes on. sweep/rac
 import argparse
 import time
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -67,24 +66,26 @@ def race(
     """Race the rows of `plans`, printing and storing each round; row → why its training failed."""
     end, names, failed, last = time.monotonic() + HOUR * hours, [*plans], {}, []
     seen, spent = [], []  # by round: which predictions were right, the hours of its runs
-    while len(seen) < len(plans[names[0]]):
-        repeats = {name: plans[name][len(seen)] for name in names}
-        failed |= _train(repeats, folder, train)
-        finished = {name: row for name, row in repeats.items() if name not in failed}
-        if not finished:
-            break
-        seen.append(_right(finished, folder))
-        spent.append([_hours(row) for row in finished.values()])
-        gains = decide(right := pd.concat(seen, join="inner"))
-        names, wrong = stayed(gains), int((~right).sum().min())
-        _say(_round_lines(len(seen), gains, wrong))
-        last = _last_lines(gains, spent, plans)
-        if len(names) <= keep:
-            break
-        if time.monotonic() >= end:
-            last.insert(0, f"the {hours:g} hours are spent")
-            break
-    _say(last)
+    try:
+        while len(seen) < len(plans[names[0]]):
+            repeats = {name: plans[name][len(seen)] for name in names}
+            failed |= _train(repeats, folder, train)
+            finished = {name: row for name, row in repeats.items() if name not in failed}
+            if not finished:
+                break
+            seen.append(_right(finished, folder))
+            spent.append([_hours(row) for row in finished.values()])
+            gains = decide(right := pd.concat(seen, join="inner"))
+            names, wrong = stayed(gains), int((~right).sum().min())
+            _say(_round_lines(len(seen), gains, wrong))
+            last = _last_lines(gains, spent, plans)
+            if len(names) <= keep:
+                break
+            if time.monotonic() >= end:
+                last.insert(0, f"the {hours:g} hours are spent")
+                break
+    finally:  # Ctrl-C too loses nothing
+        _say(last)
     return failed
 
 
@@ -146,7 +147,6 @@ def race_command(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m src.sweep race", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     rows.add_arguments(parser)
-    parser.set_defaults(wait=True)  # a card that is taken between two rounds does not end it
     parser.add_argument("--repeats", type=int, default=3, help="rounds at most (3)")
     parser.add_argument("--keep", type=int, default=3, help="it ends when so few are left (3)")
     parser.add_argument("--hours", type=float, default=inf, help="how many there are")
@@ -157,7 +157,13 @@ def race_command(words: list[str]) -> None:
         raise UserError("one row cannot race; name two or more")
     folder = competition.find(args.data)
     plans = plan(variants, args.repeats, folder)
-    train = partial(table.train, args=args)
+    end = time.monotonic() + HOUR * args.hours
+
+    def train(new: list[Row]) -> list[Outcome]:
+        outcomes = table.train(new, args)
+        args.until = end  # a card that is taken between two rounds does not end the race
+        return outcomes
+
     if failed := race(plans, folder, train, args.keep, args.hours):
         name, reason = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {len(variants)} rows failed; first: {name}: {reason}")

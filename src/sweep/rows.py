@@ -8,6 +8,7 @@ from ast import literal_eval
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="", help="of a Ray cluster; auto: the one running")
     parser.add_argument("--mixed-versions", action="store_true",
                         help="use nodes with other versions, too; the card says which")
-    parser.set_defaults(wait=False)  # for a free card; a race does
+    parser.set_defaults(repeats=1, until=-inf)  # until when to wait for a free card
 
 
 def chosen(args: argparse.Namespace) -> list[Variant]:
@@ -137,7 +138,7 @@ def rows_for(variants: list[Variant], data: Path, models: Path) -> list[Row]:
 def checked(args: argparse.Namespace) -> list[Variant]:
     """The rows that `args` name; unless all can start, a line for each complaint and UserError."""
     variants = chosen(args)
-    if complaints := check(variants, args.data, core.models_dir()):
+    if complaints := check(variants, args.data, core.models_dir(), args.repeats):
         print("\n".join(complaints), file=sys.stderr)
         raise UserError(f"nothing was started; lines above that say why: {len(complaints)}")
     if args.write:
@@ -146,11 +147,13 @@ def checked(args: argparse.Namespace) -> list[Variant]:
     return variants
 
 
-def check(variants: list[Variant], data: str | Path, models: Path) -> list[str]:
+def check(
+    variants: list[Variant], data: str | Path, models: Path, repeats: int = 1
+) -> list[str]:
     """Everything that would stop one of the rows: a line each; [] when all can start.
 
     Data and images, folders, another recipe of the same name, arch, corrections, weights, and room
-    for all bundles.
+    for all bundles, of every repeat.
     """
     complaints, folder, open_rows = [], None, []
     for place in (models, core.runs_dir(), core.sweep_dir()):
@@ -169,7 +172,7 @@ def check(variants: list[Variant], data: str | Path, models: Path) -> list[str]:
             open_rows.append(variant)
             _check_row(complaints, variant, folder)
     if not complaints and open_rows:
-        _try(complaints, "", _check_room, open_rows, models)
+        _try(complaints, "", _check_room, open_rows * repeats, models)
     return list(dict.fromkeys(complaints))
 
 

@@ -14,7 +14,7 @@ CARDS = "0, GPU-aaaa\n1, GPU-bbbb\n2, GPU-cccc\n"
 
 
 def args(**given: object) -> argparse.Namespace:
-    return argparse.Namespace(**{"gpus": "", "cores": 1, "jobs_per_gpu": 1, "wait": False} | given)
+    return argparse.Namespace(**{"gpus": "", "cores": 1, "jobs_per_gpu": 1, "until": 0} | given)
 
 
 @pytest.fixture
@@ -64,11 +64,15 @@ def test_a_race_waits_for_a_card_that_somebody_took(nvidia_smi, monkeypatch, cap
         pauses.append(seconds)
         nvidia_smi("" if len(pauses) == 3 else "GPU-aaaa, 4711\n")
 
-    monkeypatch.setattr(engines, "time", SimpleNamespace(sleep=pause))  # not subprocess's, too
-    assert [place.name for place in places(args(gpus="0", wait=True))] == ["gpu 0"]
+    clock = SimpleNamespace(sleep=pause, monotonic=lambda: sum(pauses))
+    monkeypatch.setattr(engines, "time", clock)  # not subprocess's, too
+    assert [place.name for place in places(args(gpus="0", until=181))] == ["gpu 0"]
     assert pauses == [60] * 3
     assert capsys.readouterr().out.splitlines() == [
         "gpu 0 is used by process 4711: left alone", "no card is free: waiting for one"]
+    pauses[:] = [181]
+    nvidia_smi("GPU-aaaa, 4711\n")
+    assert "no card is free" in refusal(places, args(gpus="0", until=181))
 
 
 def test_a_driver_that_hangs_is_one_line_and_as_if_there_were_no_card(

@@ -1,5 +1,6 @@
 """A race: decided by hand, trained only where it must be, gone on with by the same command."""
 
+import time
 from math import inf
 
 import numpy as np
@@ -10,7 +11,7 @@ from small_bundles import call, refused, snapshot, variant_in
 
 from src import bundle
 from src.core import make_variant, sweep_dir
-from src.sweep.race import decide, plan, race, race_command, stayed
+from src.sweep.race import HOUR, decide, plan, race, race_command, stayed
 from src.sweep.work import Outcome, State
 
 A, B, C = (make_variant(arch="test_vit", size=32, pretrained=False, tta="none", desc=desc)
@@ -145,7 +146,17 @@ def test_ctrl_c_ends_the_race(train, data, capsys):
     train.wrong, train.fails = {"a": [0], "b": [0], "c": [0]}, {C.name: State.INTERRUPTED}
     with pytest.raises(KeyboardInterrupt):
         run(train, data, capsys)
-    assert len(train.given) == 3
+    assert len(train.given) == 3 and not (sweep_dir() / "race.txt").exists()
+
+
+def test_ctrl_c_in_a_later_round_stores_who_stayed_before_it(train, data, capsys):
+    train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6]}
+    train.fails = {f"{B.name}_seed43": State.INTERRUPTED}
+    with pytest.raises(KeyboardInterrupt):
+        run(train, data, capsys)
+    lines = capsys.readouterr().out.splitlines()
+    assert stored() == lines and lines[-3].startswith("2 rows stayed")
+    assert lines[-1].startswith("3 runs, 0.75 hours")
 
 
 def test_a_race_ends_at_keep_or_with_the_round_in_which_the_hours_are_spent(train, data, capsys):
@@ -176,15 +187,19 @@ def test_a_row_is_judged_by_all_rounds_together_and_another_may_lead_at_last(
 
 def test_the_command_races_the_rows_of_a_grid(train, data, models, monkeypatch):
     def train_in_table(rows, args):
-        assert args.wait  # for a card that is taken between two rounds
+        waits.append(args.until - time.monotonic())
         return train(rows)
+
+    waits = []
 
     monkeypatch.setattr("src.sweep.table.train", train_in_table)
     train.wrong = {"a": [1, 1, 0], "b": [0, 1]}
     words = ["--grid", "arch=test_vit", "size=32", "pretrained=False", "tta=none", "desc=a,b"]
-    done = call(lambda: race_command([*words, "--repeats", "2", "--keep", "1"]))
+    done = call(lambda: race_command([*words, "--repeats", "2", "--keep", "1", "--hours", "1"]))
     assert done.returncode == 0, done.stderr
     assert bundle.names(models / "compare") == [f"{row.name}_seed43" for row in (A, B)]
+    # For a card that is taken between two rounds, until the hours are spent.
+    assert waits[0] < 0 and HOUR - 60 < waits[1] <= HOUR
     assert "4 runs, " in done.stdout and "2 rows stayed" in done.stdout
     train.fails = {f"{B.name}_seed44": State.FAILED}
     done = call(lambda: race_command([*words, "--keep", "1"]))

@@ -145,6 +145,8 @@ def test_a_folder_that_is_full_or_cannot_be_written_to_is_a_complaint(data, mode
         variant_in(models, data, arch="test_resnet", tta="none")  # its bundle is of 20 bytes
         usage.free = 25
         assert check([row], data, models) == []
+        (line,) = check([row], data, models, 2)  # a race trains it twice
+        assert "the bundles need" in line
     shutil.rmtree(models.parent / "sweep")
     (models.parent / "sweep").write_text("a file")
     (line,) = check([row], data, models)
