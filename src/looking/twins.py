@@ -1,6 +1,7 @@
-"""The same leaf twice, among the nearest by thumbnail and hash: docs/looking.md has the figures."""
+"""The same leaf twice, among the nearest by thumbnail and corners: docs/looking.md has figures."""
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
+from scipy import sparse
 from tqdm.contrib.concurrent import thread_map
 
 from src import competition
@@ -17,7 +19,10 @@ from src.looking.page import picture, write_page
 
 KINDS = {"identical": "identical files", "picture": "same picture", "leaf": "same leaf or scene"}
 SIDE = 640  # of the pictures whose corners are compared, in pixels
-NEAREST = 8  # candidates of an image, by thumbnail and by hash
+NEAREST = 8  # candidates of an image, by thumbnail and by corners
+DRAWS, BITS = 16, 24  # of an ORB descriptor's 256 bits, that say which corners look alike
+OFTEN = 50  # images; what so many have in common says nothing of two of them
+BLOCK = 256  # images that are compared with all others at once
 SAME = 0.995  # correlation of 16 x 16 thumbnails: of copies 0.9997 or more, of others below 0.983
 INLIERS, SOME = 20, 8  # corners that lie as in the other picture; of every other one, to go on
 FAR = 3  # pixels from where they should be
@@ -29,7 +34,6 @@ class Look(NamedTuple):
     """What is compared of a picture; eight ways are four quarter turns, and these mirrored."""
 
     thumbs: np.ndarray  # (ways, 256), of mean 0 and length 1: a product is a correlation
-    hashes: np.ndarray  # (ways, 256), each 1 or -1
     places: np.ndarray  # (corners, 2)
     corners: np.ndarray | None  # (corners, 32), their descriptors
 
@@ -44,29 +48,64 @@ def look(path: Path) -> Look:
             for side in (small, small[:, ::-1]) for turns in range(4)]
     thumbs = [cv2.resize(way, (16, 16), interpolation=cv2.INTER_AREA).ravel() for way in ways]
     thumbs = np.stack(thumbs) - np.mean(thumbs[0])
-    low = np.stack([cv2.dct(way)[:16, :16].ravel() for way in ways])  # the perceptual hash's
-    hashes = np.where(low > np.median(low, axis=1, keepdims=True), 1, -1).astype(np.int8)
     # At the usual threshold of 20 smooth leaves on paper have too few.
     orb = cv2.ORB.create(400, fastThreshold=7)
     found, corners = orb.detectAndCompute(grey, None) if min(grey.shape) > 8 else ((), None)
     length = np.linalg.norm(thumbs[0]) + 1e-6  # 0 if it is of one colour
-    return Look(thumbs / length, hashes, cv2.KeyPoint.convert(found), corners)
+    return Look(thumbs / length, cv2.KeyPoint.convert(found), corners)
 
 
-def candidates(ways: np.ndarray) -> set[tuple[int, int]]:
-    """Each image of `ways` (images, ways, values) with its nearest by product in the best way."""
+def candidates(looks: Sequence[Look]) -> set[tuple[int, int]]:
+    """Each image with those whose thumbnail, and those whose corners, are most like its own."""
     pairs: set[tuple[int, int]] = set()
-    for start in range(0, len(ways), 256):
-        rows = ways[start : start + 256, 0].astype(np.float32)
-        best = rows @ ways[:, 0].astype(np.float32).T
-        for way in range(1, ways.shape[1]):
-            np.maximum(best, rows @ ways[:, way].astype(np.float32).T, out=best)
-        best[np.arange(len(rows)), start + np.arange(len(rows))] = -np.inf  # itself
-        nearest = np.argpartition(-best, min(NEAREST, len(ways)) - 1)[:, :NEAREST]
-        pairs |= {(min(row, other), max(row, other))
-                  for row, others in enumerate(nearest.tolist(), start) for other in others
-                  if other != row}
+    for alike in (by_thumbnail(looks), by_corners(looks)):
+        for start, rows in zip(range(0, len(looks), BLOCK), alike, strict=True):
+            rows[np.arange(len(rows)), start + np.arange(len(rows))] = 0  # itself
+            nearest = np.argpartition(-rows, min(NEAREST, len(looks)) - 1)[:, :NEAREST]
+            pairs |= {(min(start + row, other), max(start + row, other))
+                      for row, others in enumerate(nearest.tolist()) for other in others
+                      if rows[row, other] > 0}
     return pairs
+
+
+def by_thumbnail(looks: Sequence[Look]) -> Iterator[np.ndarray]:
+    """How alike thumbnails are in the best way, (block of images, images): their correlation."""
+    ways = np.stack([look.thumbs for look in looks], axis=1)
+    for start in range(0, len(looks), BLOCK):
+        alike = ways[0, start : start + BLOCK] @ ways[0].T
+        for way in ways[1:]:
+            np.maximum(alike, ways[0, start : start + BLOCK] @ way.T, out=alike)
+        yield alike
+
+
+def by_corners(looks: Sequence[Look]) -> Iterator[np.ndarray]:
+    """How many corners look alike, rare ones for more, (block of images, images).
+
+    Two corners do if all bits of one draw are equal: locality-sensitive hashing (Indyk and Motwani
+    1998), with the weights of a bag of words (Sivic and Zisserman 2003).
+    """
+    described = [np.empty((0, 32), np.uint8) if one.corners is None else one.corners
+                 for one in looks]
+    image, corners = np.repeat(np.arange(len(looks)), [*map(len, described)]), np.vstack(described)
+    random, draws = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        word = np.zeros(len(corners), np.int32)
+        for bit in random.choice(256, BITS, replace=False):
+            word = word << 1 | corners[:, bit // 8] >> bit % 8 & 1
+        draws.append(_shared(image, word, len(looks)))
+    words = sparse.hstack(draws, "csr")
+    length = np.sqrt((words * words).sum(axis=1)) + 1e-6  # 0 without corners
+    words = sparse.diags_array(1 / length, dtype=np.float32) @ words
+    for start in range(0, len(looks), BLOCK):
+        yield (words[start : start + BLOCK] @ words.T).toarray()
+
+
+def _shared(image: np.ndarray, word: np.ndarray, images: int) -> sparse.csr_array:
+    """The weight of each word that some images share, but not many: (images, words)."""
+    image, word = np.divmod(np.unique(image << BITS | word), 1 << BITS)
+    _, word, count = np.unique(word, return_inverse=True, return_counts=True)
+    table = sparse.csr_array((np.log(images / count)[word], (image, word)), (images, len(count)))
+    return table[:, (count > 1) & (count <= OFTEN)].astype(np.float32)
 
 
 def judge(one: Look, other: Look) -> tuple[str, int]:
@@ -104,9 +143,8 @@ def find_pairs(paths: pd.Series) -> pd.DataFrame:
             for one, *others in same for other in others]
     own = sorted({*range(len(looks))} - {other for _, other, *_ in rows})
     waiting: dict[int, set[int]] = {number: set() for number in own}
-    for values in ("thumbs", "hashes") if own else ():
-        for one, other in candidates(np.stack([getattr(looks[n], values) for n in own])):
-            waiting[own[one]].add(own[other])
+    for one, other in candidates([looks[number] for number in own]) if own else ():
+        waiting[own[one]].add(own[other])
     found = thread_map(lambda one: [(one, b, *judge(looks[one], looks[b])) for b in waiting[one]],
                        own, desc="comparing", **bar)
     rows += [row for judged in found for row in judged if row[2]]

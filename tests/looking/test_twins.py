@@ -62,6 +62,12 @@ def test_every_change_is_found_and_no_other_leaf(tmp_path):
     assert again.inliers >= twins.INLIERS
 
 
+def test_a_leaf_is_found_in_a_picture_of_it_that_looks_otherwise(tmp_path):
+    part = leaf(0).rotate(180).crop((60, 60, 220, 220))
+    images = {f"leaf{number}": leaf(number) for number in range(30)} | {"part": part}
+    assert rows(twins.find_pairs(written(tmp_path, **images))) == [("leaf0", "part", "leaf", 1)]
+
+
 def test_groups_are_the_unions_of_pairs_and_copies_of_copies_are_in_them(tmp_path):
     one, other = leaf(0), leaf(1)
     images = {"a": one, "x": other, "b": one, "c": CHANGES["mirrored"](one), "d": one,
