@@ -17,5 +17,5 @@ from src.core.parameters import check_names, notebook_name, read_flag, read_vari
 from src.core.resources import SHARED, cores, free_memory, machine, reuse_memory, shared_memory
 from src.core.variant import (
     BY_FAMILY, CHOICES, FEWEST, FIND, Variant, add_rows, find_variants, height_width,
-    load_variants, make_variant, split_sizes,
+    load_variants, make_variant, row_of, split_sizes,
 )  # fmt: skip

@@ -198,16 +198,25 @@ def make_variant(**changes: Any) -> Variant:
 
 
 def load_variants() -> dict[str, Variant]:
-    """The rows of params.yaml, name → Variant; a key that is not the derived name is refused."""
-    variants = {}
+    """The rows of params.yaml, name → Variant; keys that are not the derived names are refused."""
+    variants, problems = {}, []
     for key, row in rows_of(load_params()).items():
         try:
             variants[key] = variant = make_variant(**row)
+            if key != variant.name:
+                problems.append(f"row {key!r} describes {variant.name!r}; rename the row")
         except UserError as error:
-            raise UserError(f"params.yaml: row {key!r}: {error}") from error
-        if key != variant.name:
-            raise UserError(f"params.yaml: row {key!r} describes {variant.name!r}; rename the row")
+            problems.append(f"row {key!r}: {error}")
+    if problems:
+        raise UserError("params.yaml: " + "; ".join(problems))
     return variants
+
+
+def row_of(variant: Variant) -> dict[str, Any]:
+    """The fields of its row of params.yaml: what every row says, and what is not the default."""
+    default = make_variant().recipe
+    return {name: value for name, value in variant.recipe.items()
+            if name in ("arch", "resize", "size") or value != default[name]}
 
 
 def find_variants(names: list[str]) -> list[Variant]:

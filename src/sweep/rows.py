@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", default="", help="of a Ray cluster; auto: the one running")
     parser.add_argument("--mixed-versions", action="store_true",
                         help="use nodes with other versions, too; the card says which")
-    parser.set_defaults(repeats=1, until=-inf)  # until when to wait for a free card
+    parser.set_defaults(repeats=1, until=-inf, end=inf)  # of waiting for a card, of starting rows
 
 
 def chosen(args: argparse.Namespace) -> list[Variant]:
@@ -121,13 +121,6 @@ def _possible(combination: dict[str, Any]) -> Variant:
     return variant
 
 
-def _row(variant: Variant) -> dict[str, Any]:
-    """The fields of a row of params.yaml: what every row says, and what is not the default."""
-    default = make_variant().recipe
-    return {name: value for name, value in variant.recipe.items()
-            if name in ("arch", "resize", "size") or value != default[name]}
-
-
 def rows_for(variants: list[Variant], data: Path, models: Path) -> list[Row]:
     """Those of `variants` that `bundle.is_done` says are not finished; refused like `is_done`."""
     fingerprint = competition.train_fingerprint(data)
@@ -137,13 +130,17 @@ def rows_for(variants: list[Variant], data: Path, models: Path) -> list[Row]:
 
 def checked(args: argparse.Namespace) -> list[Variant]:
     """The rows that `args` name; unless all can start, a line for each complaint and UserError."""
-    variants = chosen(args)
-    if complaints := check(variants, args.data, core.models_dir(), args.repeats):
+    complaints: list[str] = []
+    variants = _try(complaints, "", chosen, args) or []
+    complaints += check(variants, args.data, core.models_dir(), args.repeats)
+    if len(complaints) == 1:
+        raise UserError(complaints[0])
+    if complaints:
         print("\n".join(complaints), file=sys.stderr)
         raise UserError(f"nothing was started; lines above that say why: {len(complaints)}")
     if args.write:
         known = core.load_variants()
-        core.add_rows({v.name: _row(v) for v in variants if v.name not in known})
+        core.add_rows({v.name: core.row_of(v) for v in variants if v.name not in known})
     return variants
 
 

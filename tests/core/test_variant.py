@@ -75,6 +75,13 @@ def test_a_mistake_in_a_row_is_refused_with_its_row(own_params, old, new, messag
     assert message in refusal(load_variants)
 
 
+def test_all_rows_with_a_mistake_are_named_at_once(own_params):
+    wrong = PARAMS.replace("vit_small_squish_224:", "vit_small:")
+    own_params(wrong.replace("{arch: vit_small, resize: pad,", "{arch: vit_small, resiz: pad,"))
+    said = refusal(load_variants)
+    assert "'vit_small' describes" in said and "row 'vit_small_pad_224': unknown" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

@@ -130,6 +130,8 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_starts(data, model
                 "--data", "/none")
     assert (done.returncode, done.stderr.count("\n")) == (1, 3), done.stderr
     assert "no competition in /none" in done.stderr and "nothing was started" in done.stderr
+    done = call(main, "unknown", "--data", "/none")
+    assert "no row 'unknown'" in done.stderr and "no competition in /none" in done.stderr
 
 
 def test_a_folder_that_is_full_or_cannot_be_written_to_is_a_complaint(data, models, monkeypatch):
