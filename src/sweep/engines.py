@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
+from math import inf
 from typing import Any, NamedTuple, TextIO
 
 from src.core import UserError, cores
@@ -31,7 +32,7 @@ Notice = Callable[[Outcome], None]
 def places(args: argparse.Namespace) -> list[Place]:
     """The free GPUs by nvidia-smi, else one place per `args.cores` cores; says what is left out.
 
-    Where no card is free one is waited for until `args.until`, and then that is refused.
+    Where no card is free one is waited for until `args.until`; then that is refused.
     """
     if args.cores < 1 or args.jobs_per_gpu < 1:
         raise UserError("--cores and --jobs-per-gpu must be 1 or more")
@@ -125,11 +126,11 @@ def here(places: list[Place]) -> Engine:
     return Engine(lambda: places, work, stop)
 
 
-def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
-    """Bring each row to a place that is free, until all have ended."""
+def run(rows: list[Row], engine: Engine, notice: Notice, end: float = inf) -> list[Outcome]:
+    """Bring each row to a place that is free, until all have ended; none starts after `end`."""
     waiting, running, tries, elsewhere, ended = list(rows), {}, Counter(), set(), {}
     with ThreadPoolExecutor(MOST) as pool, interrupts() as signals:
-        while running or (waiting and not signals):
+        while running or (waiting and not signals and time.monotonic() < end):
             taken = [place for _, place in running.values()]
             places = engine.places()
             for line in engine.news():
@@ -141,7 +142,7 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
                 ended |= {row.name: Outcome(row.name, "", State.FAILED, "no place is left")
                           for row in waiting}
                 break
-            elif free and (row := _next(waiting, elsewhere, notice)):
+            elif free and time.monotonic() < end and (row := _next(waiting, elsewhere, notice)):
                 notice(Outcome(row.name, free[0].name, State.TRAINING))
                 running[pool.submit(engine.work, row, free[0])] = row, free[0]
                 continue
@@ -153,7 +154,8 @@ def run(rows: list[Row], engine: Engine, notice: Notice) -> list[Outcome]:
                     waiting.append(row)
                 else:
                     ended[row.name] = outcome
-    return [ended.get(row.name, Outcome(row.name, "", State.INTERRUPTED)) for row in rows]
+    state = State.INTERRUPTED if signals else State.WAITING
+    return [ended.get(row.name, Outcome(row.name, "", state)) for row in rows]
 
 
 def _next(waiting: list[Row], elsewhere: set[str], notice: Notice) -> Row | None:

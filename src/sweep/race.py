@@ -5,9 +5,10 @@
 Round 1 trains every row with its seed, round 2 those still in with the next one, and so on; each
 seed has its own split, the same for all rows. After a round a row leaves when it is worse than the
 leader, the row with the fewest wrong, with 95 % one-sided. The race ends when --keep rows or fewer
-are left, after --repeats rounds, or with the round in which the --hours are spent. Repeats are
-written to models/compare/ and join no ensemble; what is finished there or in models/ is not
-trained again, so the same command, or one with more repeats, goes on. sweep/race.txt has it all.
+are left, after --repeats rounds, or when the --hours are spent: then no row starts any more, and a
+round that lacks some decides nothing. Repeats are written to models/compare/ and join no ensemble;
+what is finished there or in models/ is not trained again, so the same command, or one with more
+repeats or hours, goes on. sweep/race.txt has it all.
 """
 
 import argparse
@@ -69,7 +70,12 @@ def race(
     try:
         while len(seen) < len(plans[names[0]]):
             repeats = {name: plans[name][len(seen)] for name in names}
-            failed |= _train(repeats, folder, train)
+            ended = _train(repeats, folder, train)
+            failed |= {name: one.reason for name, one in ended.items() if one.state == State.FAILED}
+            if late := [name for name, one in ended.items() if one.state == State.WAITING]:
+                last.insert(0, f"the {hours:g} hours are spent before {len(late)} of the "
+                               f"{len(repeats)} runs of round {len(seen) + 1}")
+                break
             finished = {name: row for name, row in repeats.items() if name not in failed}
             if not finished:
                 break
@@ -98,16 +104,15 @@ def _say(lines: list[str]) -> None:
         core.write_text(path, "\n".join([before + now(), *lines, ""]))
 
 
-def _train(repeats: dict[str, Repeat], folder: Path, train: Train) -> dict[str, str]:
-    """Have those of `repeats` trained that are not done; row → why it failed."""
+def _train(repeats: dict[str, Repeat], folder: Path, train: Train) -> dict[str, Outcome]:
+    """Have those of `repeats` trained that are not done; row → how that ended."""
     new = {name: repeat for name, repeat in repeats.items() if not repeat.done}
     for repeat in new.values():
         compare.share_split(repeat, folder)
     outcomes = train([Row(repeat.variant, folder, repeat.models) for repeat in new.values()])
     if State.INTERRUPTED in [outcome.state for outcome in outcomes]:
         raise KeyboardInterrupt
-    return {name: outcome.reason for name, outcome in zip(new, outcomes, strict=True)
-            if outcome.state != State.DONE}
+    return dict(zip(new, outcomes, strict=True))
 
 
 def _right(repeats: dict[str, Repeat], folder: Path) -> pd.DataFrame:
@@ -153,15 +158,17 @@ def race_command(words: list[str]) -> None:
     args = parser.parse_args(words)
     if min(args.repeats, args.keep) < 1:
         raise UserError("--repeats and --keep must be 1 or more")
+    if args.hours <= 0:
+        raise UserError(f"--hours {args.hours:g} must be more than 0")
     if len(variants := rows.checked(args)) < 2:
         raise UserError("one row cannot race; name two or more")
     folder = competition.find(args.data)
     plans = plan(variants, args.repeats, folder)
-    end = time.monotonic() + HOUR * args.hours
+    args.end = time.monotonic() + HOUR * args.hours
 
     def train(new: list[Row]) -> list[Outcome]:
         outcomes = table.train(new, args)
-        args.until = end  # a card that is taken between two rounds does not end the race
+        args.until = args.end  # a card that is taken between two rounds does not end the race
         return outcomes
 
     if failed := race(plans, folder, train, args.keep, args.hours):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import refusal
 
-from src.sweep import engines, places
+from src.core import make_variant
+from src.sweep import Outcome, Place, Row, State, engines, places
 
 CARDS = "0, GPU-aaaa\n1, GPU-bbbb\n2, GPU-cccc\n"
 
@@ -110,3 +111,17 @@ def test_without_a_card_a_place_is_so_many_cores(nvidia_smi, monkeypatch, capsys
         "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}
     assert "--cores 9 are more than the 8 there are" in refusal(places, args(cores=9))
     assert "1 or more" in refusal(places, args(cores=0))
+
+
+def test_no_row_starts_once_the_time_is_over(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(engines, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def work(row: Row, place: Place) -> Outcome:
+        now[0] += 100
+        return Outcome(row.name, place.name, State.DONE)
+
+    rows = [Row(make_variant(arch="test_vit", desc=desc), tmp_path, tmp_path) for desc in "abc"]
+    engine = engines.Engine(lambda: [Place("cpu 1", {})], work, lambda _: None)
+    ended = engines.run(rows, engine, lambda _: None, end=150)
+    assert [one.state for one in ended] == [State.DONE, State.DONE, State.WAITING]

@@ -149,6 +149,19 @@ def test_ctrl_c_ends_the_race(train, data, capsys):
     assert len(train.given) == 3 and not (sweep_dir() / "race.txt").exists()
 
 
+def test_a_round_for_which_the_hours_do_not_suffice_decides_nothing(train, data, capsys):
+    train.wrong, train.fails = {"a": [0], "b": [0], "c": [6]}, {C.name: State.WAITING}
+    lines, failed = run(train, data, capsys, hours=2)
+    assert lines == ["the 2 hours are spent before 1 of the 3 runs of round 1"] == stored()
+    assert failed == {}
+    train.fails = {f"{B.name}_seed43": State.WAITING}
+    train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6]}
+    lines, _ = run(train, data, capsys, hours=2)
+    assert train.given[3] == f"models/{C.name}" and lines[1].startswith(f"  {C.name} leaves")
+    assert lines[2] == "the 2 hours are spent before 1 of the 2 runs of round 2"
+    assert lines[3].startswith("2 rows stayed")
+
+
 def test_ctrl_c_in_a_later_round_stores_who_stayed_before_it(train, data, capsys):
     train.wrong = {"a": [0, 0], "b": [0, 0], "c": [6]}
     train.fails = {f"{B.name}_seed43": State.INTERRUPTED}
@@ -211,6 +224,7 @@ def test_the_command_races_the_rows_of_a_grid(train, data, models, monkeypatch):
     [
         (["size=32"], "one row cannot race; name two or more"),
         (["size=32", "seed=42,43", "--keep", "0"], "--repeats and --keep must be 1 or more"),
+        (["size=32", "seed=42,43", "--hours", "0"], "--hours 0 must be more than 0"),
         (["size=32", "seed=42,43"], "hold out different images"),
         (["size=32", "desc=x,y", "fold=all"], "fold=all holds nothing out"),
     ],
