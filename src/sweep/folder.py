@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -37,6 +38,13 @@ def is_busy(name: str) -> bool:
 def file_of(name: str, kind: str) -> Path:
     """The `log`, `lock`, `progress` or `json` (failed attempts) of the row `name`."""
     return sweep_dir() / f"{name}.{kind}"
+
+
+def place_of(name: str) -> str:
+    """Where the row `name` was trained last, by its log; empty without one."""
+    path = file_of(name, "log")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return "".join(re.findall(r"^20\S+, (.*?)(?:: the log is there)?$", text, re.MULTILINE)[-1:])
 
 
 def progress_of(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from src.core import UserError
 from src.sweep.analyse.record import rebuild
 from src.sweep.cluster import cluster
 from src.sweep.engines import Engine, here, places, run
-from src.sweep.folder import attempts_at, file_of, is_busy, progress_of
+from src.sweep.folder import attempts_at, file_of, is_busy, place_of, progress_of
 from src.sweep.work import Outcome, Row, State
 
 COLUMNS = ("name", "place", "state", "epoch", "hold-out wrong", "min left")
@@ -114,11 +114,11 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
 
 
 def train(rows: list[Row], args: argparse.Namespace) -> list[Outcome]:
-    """Train `rows` where `args` say, seen in a table; one Outcome for each."""
+    """Train `rows` where and until `args` say, seen in a table; one Outcome for each."""
     if not rows:
         return []
     with _engine(rows, args) as engine, Table(rows, len(engine.places()), engine.out) as table:
-        outcomes = run(rows, engine, table.notice)
+        outcomes = run(rows, engine, table.notice, args.end)
     print(table.summary(), flush=True)
     try:
         rebuild()
@@ -165,12 +165,12 @@ def status_command(words: list[str]) -> None:
 
 def _standing(name: str) -> Outcome:
     """How the row `name` stands now, by its lock, its card and its attempts."""
-    attempts = attempts_at(name)
+    attempts, place = attempts_at(name), place_of(name)
     if is_busy(name):
-        return Outcome(name, "", State.TRAINING)
+        return Outcome(name, place, State.TRAINING)
     models = core.models_dir()
     if any(bundle.card_path(folder, name).is_file() for folder in (models, models / "compare")):
-        return Outcome(name, "", State.DONE)
+        return Outcome(name, place, State.DONE)
     if attempts:
         return Outcome(name, attempts[-1]["place"], State.FAILED, attempts[-1]["reason"])
-    return Outcome(name, "", State.INTERRUPTED)
+    return Outcome(name, place, State.INTERRUPTED)

@@ -82,12 +82,16 @@ def test_status_tells_what_ran_runs_and_failed(data, models):
             file_of(row.name, kind).parent.mkdir(parents=True, exist_ok=True)
             file_of(row.name, kind).touch()
     file_of("ray", "log").touch()
+    started = "\n2026-01-02T03:04:05+00:00, gpu {}\nepoch 1, gpu 7\n"
+    file_of("test_vit_runs", "log").write_text(started.format(0) + started.format(3))
     (models.parent / "ready" / "test_vit_done.json").rename(models / "test_vit_done.json")
     attempt = {"place": "gpu 1", "reason": "no rice in the field"}
     file_of("test_vit_failed", "json").write_text(json.dumps({"attempts": [attempt]}))
     with open(file_of("test_vit_runs", "lock"), "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         lines = call(lambda: status_command([])).stdout.splitlines()
+    places = {line.split()[0]: line.split()[1:3] for line in lines[1:5]}
+    assert places["test_vit_runs"] == ["gpu", "3"]
     states = {line.split()[0]: line.split()[-1] for line in lines[1:5]}
     assert states == {"test_vit_done": "done", "test_vit_failed": "failed",
                       "test_vit_runs": "training", "test_vit_stopped": "interrupted"}
