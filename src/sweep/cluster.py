@@ -17,7 +17,7 @@ from src.bundle import versions
 from src.core import ROOT, UserError, commit, sweep_dir, write_json, write_text
 from src.sweep.engines import Engine, threads
 from src.sweep.folder import file_of, lock, note, now
-from src.sweep.node import Wanted, inspect, on_node
+from src.sweep.node import Wanted, data_of, inspect, on_node
 from src.sweep.work import Outcome, Place, Row, State
 
 START = 120  # seconds in which a node must have the code and answer
@@ -72,8 +72,7 @@ def cluster(address: str, rows: list[Row], cores: int, mixed: bool) -> Iterator[
     data, models = rows[0].data, rows[0].models
     with (connected(address) as (ray, out),
           NamedTemporaryFile(dir=models, prefix=".seen") as probe):
-        fingerprint = competition.train_fingerprint(data)
-        wanted = Wanted(fingerprint, versions.installed(), mixed, probe.name, str(sweep_dir()))
+        wanted = Wanted(data_of(data), versions.installed(), mixed, probe.name, str(sweep_dir()))
         nodes = Nodes(ray, wanted, cores)
         if not nodes.places():
             print(*nodes.news(), sep="\n", file=out)

@@ -36,7 +36,7 @@ def on_node(
     """
     try:
         row = _row_here(fields, wanted, folds)
-    except UserError as error:
+    except (UserError, OSError) as error:
         yield Outcome("", "", State.FAILED, str(error), retry=True)  # another node may be fit
         return
     card = {VISIBLE: os.environ.get(VISIBLE, "")}  # set by Ray, for the task's own
@@ -65,12 +65,17 @@ def unfit(wanted: Wanted) -> str:
     if not os.environ.get("PADDY_WORK") and not Path(wanted.probe).is_file():
         return "has no PADDY_WORK; start Ray there with PADDY_WORK=DIR"
     try:
-        data = competition.train_fingerprint(competition.find())
+        data = data_of(competition.find())
     except UserError as error:
         return str(error)
     if data != wanted.data:
         return "has other photographs or labels; start Ray with PADDY_DATA=DIR of the driver's"
     return ""
+
+
+def data_of(folder: Path) -> str:
+    """A digest of training and test images: a bundle has predictions of both."""
+    return competition.train_fingerprint(folder) + competition.test_fingerprint(folder)
 
 
 def _row_here(fields: dict[str, Any], wanted: Wanted, folds: dict[str, str]) -> Row:

@@ -14,13 +14,13 @@ from conftest import TINY, refusal, run
 from small_cluster import TOKEN, Cluster, sweep, until_line
 from small_sweep import left, until
 
-from src import bundle, competition
+from src import bundle
 from src.bundle import versions
 from src.core import make_variant
 from src.sweep import Outcome, Place, Row, State, file_of, progress_of
 from src.sweep.cluster import Nodes, _received, fetch
 from src.sweep.folder import lock
-from src.sweep.node import Wanted, _row_here, on_node, pieces, unfit
+from src.sweep.node import Wanted, _row_here, data_of, on_node, pieces, unfit
 
 APART = Place("a 1", {})
 
@@ -118,11 +118,14 @@ def test_a_node_with_other_versions_gets_no_work_unless_they_may_differ(
 ):
     monkeypatch.setenv("PADDY_WORK", str(tmp_path))
     other = versions.installed() | {"torch": "1.0"}
-    wanted = Wanted(competition.train_fingerprint(data), other, False, str(tmp_path / "none"),
+    wanted = Wanted(data_of(data), other, False, str(tmp_path / "none"),
                     "/another/sweep")
     assert unfit(wanted).startswith("has other versions: torch 1.0 (here ")
     assert unfit(wanted._replace(mixed=True)) == ""
     assert "other photographs" in unfit(wanted._replace(mixed=True, data="another"))
+    image = next((data / "test_images").iterdir())
+    image.write_bytes(image.read_bytes() + b" ")
+    assert "other photographs" in unfit(wanted._replace(mixed=True))
 
 
 def test_a_bundle_comes_in_small_pieces_and_arrives_equal_to_the_byte(work, tmp_path, monkeypatch):
@@ -141,7 +144,7 @@ def test_a_bundle_comes_in_small_pieces_and_arrives_equal_to_the_byte(work, tmp_
 def test_a_node_sends_nothing_that_it_writes_to_the_drivers_own_folder(work, data, tmp_path):
     probe, variant = work / "models" / "probe", make_variant(**TINY)
     probe.touch()
-    wanted = Wanted(competition.train_fingerprint(data), versions.installed(), False, str(probe),
+    wanted = Wanted(data_of(data), versions.installed(), False, str(probe),
                     "/another/sweep")
     (done,) = on_node(variant.recipe, wanted, APART, {})
     assert done.state == State.DONE  # found there
