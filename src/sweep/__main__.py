@@ -16,6 +16,7 @@ from importlib import import_module
 
 from src import competition, core
 from src.core import command
+from src.sweep.plan import planned_before
 from src.sweep.rows import add_arguments, checked, rows_for
 from src.sweep.table import require_done, train
 
@@ -32,7 +33,10 @@ def sweep(words: list[str]) -> None:
     rows = rows_for(variants, competition.find(args.data), core.models_dir())
     if finished := len(variants) - len(rows):
         print(f"{finished} of {len(variants)} rows are finished already", flush=True)
-    require_done(train(rows, args))
+    outcomes = train(rows, args)
+    if planned := planned_before([row.variant for row in rows]):
+        print(planned)
+    require_done(outcomes)
 
 
 def main() -> None:

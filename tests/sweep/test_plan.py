@@ -174,6 +174,8 @@ def test_real_minutes_stand_beside_the_planned_and_correct_the_next_plan(
     after = command.make_plan([following, other], data, PLACES)
     assert after.planned[following.name] == pytest.approx(150.0)  # all else is the same
     assert after.planned[other.name] == before.planned[other.name]  # another arch: not corrected
+    assert command.planned_before([other, v]) == command.report([other, v], after, {}, "not done")
+    assert command.planned_before([replace(v, desc="never")]) == ""
     lines = command.report([v, following], after, {following.name: "cpu 1"}, "").splitlines()
     planned = before.planned[v.name]
     assert lines[1].split()[2:] == [f"{planned / 60:.1f}", "2.5", "done"]

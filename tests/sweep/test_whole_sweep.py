@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conftest import ROOT, TINY
 
-from src import bundle
+from src import bundle, core
 from src.core import make_variant
 from src.sweep import file_of, progress_of
 
@@ -58,10 +58,13 @@ def test_an_interrupted_sweep_is_continued_from_its_last_epoch(data, models, mon
     assert re.search(rf"{name}  cpu 1  interrupted +\d+/{EPOCHS}", shown), shown
     assert not bundle.card_path(models, name).exists()
     assert bundle.checkpoint_path(models, name).exists()
+    plan = {"arch": VARIANT.arch, "gb": 1.0, "seconds": 6000.0, "planned": 6000.0}
+    core.write_json(core.sweep_dir() / "planned_here.json", {name: plan})
     epoch = progress_of(name)["epoch"]
     assert epoch < EPOCHS
     code, shown = on_terminal(["--grid", *GRID], None)
     assert code == 0 and "1 done, 0 failed; " in shown, shown
+    assert re.search(rf"{name} +1\.0 +100\.0 +0\.\d +done", shown), shown  # planned, real minutes
     assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80
     log = file_of(name, "log").read_text()
     resumed = int(re.search(rf"resuming after epoch (\d+) of {EPOCHS}", log)[1])

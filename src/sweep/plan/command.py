@@ -9,6 +9,7 @@ beside the planned ones; they correct the next plan of rows of its arch.
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -80,6 +81,14 @@ def make_plan(variants: list[Variant], data: Path, places: list[Place]) -> pd.Da
     planned = pd.concat([old.drop(new.index, errors="ignore"), new])
     core.write_json(path, planned.to_dict("index"))
     return planned
+
+
+def planned_before(variants: list[Variant]) -> str:
+    """The report on those of `variants` that the last plan has; empty if it has none."""
+    last = max(core.sweep_dir().glob("planned_*.json"), key=os.path.getmtime, default=None)
+    old = json.loads(last.read_text(encoding="utf-8")) if last else {}
+    known = [v for v in variants if v.name in old]
+    return report(known, pd.DataFrame.from_dict(old, "index"), {}, "not done") if known else ""
 
 
 def real_seconds(names: Iterable[str]) -> pd.Series:
