@@ -1,6 +1,7 @@
 """Labels that may be wrong: a page of candidates to mark, and what the marked lists are worth."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -126,9 +127,11 @@ def _coverage(mean: pd.DataFrame, labels: pd.Series, models: list[dict[str, Any]
     if len(mean) < len(labels):
         row, base = make_variant(**models[0]["variant"]), models[0]["base"]
         done = {card["variant"]["fold"] for card in models if card["base"] == base}
-        rest = [replace(row, fold=n).name for n in range(competition.FOLDS) if n not in done]
-        lines.append(f"to see the rest, copy the row {row.name} of params.yaml for the other folds "
-                     f"of its photographs: python -m src.run {' '.join(rest)}")
+        rest = [str(n) for n in range(competition.FOLDS) if n not in done]
+        words = core.row_of(row) | {"fold": ",".join(rest)}
+        words = [shlex.quote(f"{name}={value}") for name, value in words.items()]
+        lines.append(f"to see the rest, train {row.name} on the other folds, too: "
+                     f"python -m src.sweep --grid {' '.join(words)}")
     return lines
 
 

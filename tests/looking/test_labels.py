@@ -58,7 +58,8 @@ def test_the_page_says_what_was_looked_at_and_how_to_see_the_rest(place):
     done = call(review.main, "labels", "--top", "2")
     assert done.stdout.startswith("6 of 18 training photographs were held out, by 1 model; by the "
                                   "given labels 0 of 6 wrong: 0.00 %")
-    assert f"python -m src.run {variant.name}_fold1 {variant.name}_fold2" in done.stdout
+    grid = "arch=test_vit resize=squish size=224 fold=1,2,3,4"
+    assert f"python -m src.sweep --grid {grid}\n" in done.stdout
     assert "2 candidates" in done.stdout and page(place).count("<article") == 2
     assert "Nobody has looked for the same leaf twice" in page(place)
     assert "Labels of the test set may be wrong in the same way" in page(place)
