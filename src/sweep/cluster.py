@@ -6,6 +6,7 @@ only what Ray itself raises, when a node is lost. https://docs.ray.io/en/latest/
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -20,7 +21,7 @@ from src.sweep.folder import file_of, lock, note, now
 from src.sweep.node import Wanted, data_of, inspect, on_node
 from src.sweep.work import Outcome, Place, Row, State
 
-START = 120  # seconds in which a node must have the code and answer
+ANSWER, START = 10, 120  # seconds for the head to answer, for a node to have the code
 LEFT_OUT = ("/models", "/data", "/demo", "/.venv", "/.git", "/cache", "/sweep", "/notebooks/runs")
 
 
@@ -32,6 +33,7 @@ def connected(address: str) -> Iterator[tuple[Any, TextIO]]:
         import ray
     except ImportError as error:
         raise UserError("--address needs Ray", 'pip install -e ".[ray]"') from error
+    _require_answer(address)
     print(f"connecting to {address}", flush=True)
     with _to_log(sweep_dir() / "ray.log") as out:
         try:
@@ -46,6 +48,17 @@ def connected(address: str) -> Iterator[tuple[Any, TextIO]]:
             yield ray, out
         finally:
             ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Refuse a HOST:PORT where nobody answers: Ray itself would wait there, deaf to Ctrl-C."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), ANSWER).close()
+        except OSError as error:
+            raise UserError(f"nobody answers at {address} ({error.strerror or error})",
+                            "start the cluster there with ray start --head") from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import ipaddress
 import resource
 import shutil
 import signal
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_a_cluster_is_interrupted_loses_a_node_and_gets_another(cluster, data, m
     _, errors = sweep(cluster.address, home, "seed=43").communicate(timeout=120)
     assert errors.startswith(f"error: no Ray cluster at {cluster.address} lets this machine in "
                              "(Token authentication")
+
+
+def test_an_address_where_nobody_answers_is_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    done = run("-c", "from src.core import command; from src.sweep.cluster import connected; "
+               f"command(lambda: connected('{address}').__enter__())", PADDY_WORK=str(tmp_path))
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith(f"error: nobody answers at {address} (Connection refused); ")
 
 
 def test_a_byte_that_changed_on_the_way_is_noticed_and_nothing_takes_its_place(work, tmp_path):
