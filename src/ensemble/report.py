@@ -102,7 +102,10 @@ def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> 
     found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
                       f"{best} alone, the best single model")
     alone = evidence.error_phrase(wrong[best], len(ensemble))
-    return f"gain of the ensemble: {found}; alone {alone}"
+    gain, _ = evidence.compare_repeats([(ensemble, tables[best])], labels)
+    remedy = "; --weights NAME=0 leaves a family or a model out, --select auto searches for weights"
+    return (f"gain of the ensemble: {found}; alone {alone}"
+            f"{remedy if gain.decided and gain.difference < 0 else ''}")
 
 
 def _compared(

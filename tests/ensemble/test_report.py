@@ -59,7 +59,7 @@ def test_gain_agreement_and_contributions_are_printed_without_a_search(sixty):
     out = call(main).stdout
     assert "ensemble, on the images all of them held out: 20 of 60 wrong: 33.33 %" in out
     assert re.search(r"^gain of the ensemble: −20 of 60 .*averaging 3 models hurts against strong "
-                     r"alone.*; log-loss \+0.* alone 0 of 60 wrong", out, re.M)
+                     r"alone.*; log-loss \+0.* alone 0 of 60 wrong.*--weights NAME=0", out, re.M)
     assert re.search(r"^two members disagree on 0 … 20 of 60 images, weak_one and weak", out, re.M)
     assert re.search(r"^resnet +2 +0 of 60 wrong: .* −20 \(95 %", out, re.M)
     assert re.search(r"^strong +1 +20 of 60 wrong: .* 0 \(95 %", out, re.M)
