@@ -69,13 +69,13 @@ def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[s
             continue
         name = variant.name
         if (rows | new).get(name, variant) != variant:
-            raise UserError(f"two recipes are named {name}; give the grid a desc")
+            raise UserError(f"two recipes are named {name}; give the grid another desc")
         same = [other for other, card in finished.items() if name not in finished
                 and card["variant"] | {"desc": variant.desc} == variant.recipe]
         lines.append(f"  {name}" + ": there already, trained once" * (name in known | new)
                      + "".join(f": trained again; the same is finished as {n}" for n in same[:1]))
         new |= {} if name in known else {name: variant}
-    print(f"grid of {len(combinations)}: {impossible} impossible, {len(new)} to train")
+    print(f"grid of {len(combinations)}: {impossible} impossible, {len(new)} rows")
     print("\n".join(lines), flush=True)
     if impossible and not skip:
         raise UserError(f"{impossible} of {len(combinations)} combinations are impossible",
@@ -84,7 +84,10 @@ def _expanded(words: list[str], known: dict[str, Variant], skip: bool) -> dict[s
 
 
 def _combinations(words: list[str]) -> list[dict[str, Any]]:
-    """`a=1,2 b=x` → [{a: 1, b: x}, {a: 2, b: x}]; what varies and is in no name goes into desc."""
+    """`a=1,2 b=x` → [{a: 1, b: x}, {a: 2, b: x}]; what varies and is in no name goes into desc.
+
+    A desc stands for resize and size in a name: beside it those that vary go into it, too.
+    """
     pairs = [word.partition("=") for word in words]
     require_once(name for name, *_ in pairs)
     known = [field.name for field in fields(Variant)]
@@ -96,11 +99,14 @@ def _combinations(words: list[str]) -> list[dict[str, Any]]:
     grid = {name: [_value(name, text) for text in values.split(";" if name == "sizes" else ",")]
             for name, _, values in pairs}
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    unnamed = [name for name in grid if len(grid[name]) > 1 and name not in NAMED]
-    if unnamed and "desc" not in grid:
+    varies = {name for name in grid if len(grid[name]) > 1}
+    unnamed = [name for name in grid if name in varies and name not in NAMED]
+    shown = [name for name in ("resize", "size") if name in varies or "desc" not in grid]
+    if unnamed or (shown and "desc" in grid):
         for given in combinations:
             recipe = core.load_params()["train"] | given
-            parts = [recipe["resize"], recipe["size"], *(f"{n}{given[n]}" for n in unnamed)]
+            parts = [given[name] for name in ("desc",) if name in given]
+            parts += [*(recipe[name] for name in shown), *(f"{n}{given[n]}" for n in unnamed)]
             given["desc"] = re.sub(r"[^\w+-]", "_", "_".join(map(str, parts)))
     return combinations
 
