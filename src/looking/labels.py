@@ -140,12 +140,16 @@ def effect_command(words: Sequence[str]) -> None:
     from src import compare
 
     parser = argparse.ArgumentParser(prog="python -m src.review effect", description=__doc__)
-    parser.add_argument("row", nargs="?", metavar="ROW", help="of params.yaml (the best finished)")
+    parser.add_argument("row", nargs="?", metavar="ROW",
+                        help="of params.yaml, or a finished model (the best one)")
     for field in ("exclude", "relabel"):
         parser.add_argument(f"--{field}", default="", metavar="FILE", help="as review/ saves it")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from that of ROW on (3)")
     args, folder = parser.parse_args(words), competition.find()
-    if args.row:
+    finished = bundle.read_cards(models_dir())[0]
+    if args.row in finished:  # papermill may have trained it, without a row of params.yaml
+        old = make_variant(**finished[args.row]["variant"])
+    elif args.row:
         old = core.find_variants([args.row])[0]
     else:
         best = min(_held_out(folder), key=lambda card: card["holdout"]["error_tta"])

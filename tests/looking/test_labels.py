@@ -189,7 +189,7 @@ def lists(place, monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_effect_compares_a_row_with_and_without_the_lists(lists):
+def test_effect_compares_a_row_with_and_without_the_lists(lists, monkeypatch):
     words = "--exclude", lists / "exclude.csv", "--relabel", lists / "relabel.csv", "--seeds", "2"
     done = call(review.main, "effect", *words)
     assert done.returncode == 0, done.stderr
@@ -199,6 +199,10 @@ def test_effect_compares_a_row_with_and_without_the_lists(lists):
     assert "photographs that nobody marked: +" in others
     again = call(review.main, "effect", "test_vit_squish_224", *words)
     assert "training" not in again.stdout and again.stdout.endswith(others + "\n")
+    # A finished model needs no row of params.yaml.
+    monkeypatch.setattr("src.core.variant.load_variants", dict)
+    again = call(review.main, "effect", "test_vit_squish_224", *words)
+    assert "training" not in again.stdout and again.stdout.endswith(others + "\n"), again.stderr
     (lists / "elsewhere").mkdir()
     moved = [lists / "elsewhere" / path.name if isinstance(path, Path) else path for path in words]
     for old, new in zip(words, moved, strict=True):
