@@ -59,7 +59,7 @@ def plot_mistakes(learn: Learner) -> None:
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_confusion_matrix(figsize=(7, 7))
     with plt.rc_context({"axes.titlesize": 9}):  # two long labels stand above each photograph
-        interp.plot_top_losses(6, nrows=2, figsize=(13, 9))
+        interp.plot_top_losses(min(6, len(learn.dls.valid_ds)), nrows=2, figsize=(13, 9))
 
 
 def export(learn: Learner, variant: Variant, tables: Tables, run: Run) -> Path:
