@@ -97,7 +97,6 @@ def test_the_submission_the_ledger_and_the_lists_of_a_review_are_shown(models, d
     assert "latest public score: 2,571 of 2,601 right, 30 wrong ± 5.4" in page.text
     assert "<b>.csv" in page.text and "review/labels.html" in page.links
     assert "review twins" in page.text and "training and test" in page.text
-    assert "same leaf, 2 of 2 wrong: 100.00 %" in page.text and "All: 4 of 20 wrong" in page.text
     assert "with a twin in training 2 of 2 wrong: 100.00 %" in page.text
     assert "twin in another fold same leaf 2 of 2 wrong" in page.text
     (submissions_dir() / "paddy_train.json").unlink()  # how it was made is not known any more

@@ -124,7 +124,7 @@ def epochs_sentence(record: Record) -> str:
     corr, runs = order_of_epochs(record)
     if few := too_few(runs, "runs on one hold-out with equally many epochs", ALIKE):
         return few
-    early = corr[(corr >= 0.9)[::-1].cummin()[::-1]].index
+    early = corr[(corr.round(6) >= 0.9)[::-1].cummin()[::-1]].index
     when = f"from epoch {early[0]} on it is 0.9 or more" if len(early) else "it is never 0.9"
     return (f"of {runs} runs on one hold-out, the rank correlation with the final errors is "
             f"{corr.iloc[0]:.2f} after epoch {corr.index[0]} of {corr.index[-1]}; {when}")
