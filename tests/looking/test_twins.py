@@ -3,6 +3,7 @@
 import io
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import refusal
@@ -89,6 +90,30 @@ def test_a_picture_that_cannot_be_read_is_named_and_nothing_written(folder):
     path.write_bytes(path.read_bytes()[:700])
     assert "test_images/t3.jpg" in refusal(twins.twins_command, [])
     assert not competition.twins_path().exists()
+
+
+def seen(places: np.ndarray, corners: np.ndarray) -> twins.Look:
+    """What is compared of a picture with these corners, whose thumbnail is like no other."""
+    return twins.Look(np.zeros((8, 256), np.float32), places.astype(np.float32), corners)
+
+
+def test_corners_that_fall_on_one_point_of_another_picture_make_no_twins():
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 256, (60, 32), np.uint8)  # each has its partner in the other
+    wide, point = random.uniform(0, 600, (60, 2)), random.uniform(300, 302, (60, 2))
+    leaf, moved, speck = (seen(places, corners) for places in (wide, wide + 9, point))
+    assert twins.judge(leaf, moved) == ("leaf", 60)
+    assert twins.judge(leaf, speck)[0] == twins.judge(speck, leaf)[0] == ""
+
+
+def test_what_many_pictures_share_hides_no_twins():
+    """Two cameras stamp 60 pictures each; a leaf is in one picture of either."""
+    random = np.random.default_rng(0)
+    leaf, *stamps = (random.integers(0, 256, (count, 32), np.uint8) for count in (10, 390, 390))
+    looks = [seen(np.empty(0), stamp) for stamp in stamps for _ in range(60)]
+    for number in (0, 60):
+        looks[number] = looks[number]._replace(corners=np.vstack([looks[number].corners, leaf]))
+    assert twins.candidates(looks) == {(0, 60)}
 
 
 # The command: table, page, sentences
