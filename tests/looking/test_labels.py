@@ -214,6 +214,20 @@ def test_effect_compares_a_row_with_and_without_the_lists(lists, monkeypatch):
     assert "training" in call(review.main, "effect", *words).stdout  # another list is another row
 
 
+def test_the_effect_on_photographs_that_nobody_marked_counts_no_others(lists, place):
+    folds, said = competition.get_folds(place[0], 42, place[1]), []
+    one, *others = folds.index[folds == 0]
+    pd.DataFrame([[one, "blast"]], columns=["image_id", "label"]).to_csv(
+        lists / "relabel.csv", index=False)
+    words = "--exclude", lists / "exclude.csv", "--relabel", lists / "relabel.csv", "--seeds", "1"
+    for dropped in (others[:1], others):
+        pd.Series(dropped, name="image_id").to_csv(lists / "exclude.csv", index=False)
+        said.append(call(review.main, "effect", *words).stdout)
+        assert "4 predictions of 4 images" in said[-1]
+    assert "the 2 of them of photographs that nobody marked: +2 predictions" in said[0]
+    assert "nobody marked" not in said[1]
+
+
 @pytest.mark.parametrize(("text", "why"), [
     ("image_id\n7.jpg\n", "no image of train.csv"), ("image_id\n", "no rows"),
     ("image_id\n100002.jpg\n", "excluded by"), ("name\n100001.jpg\n", "image_id"),
