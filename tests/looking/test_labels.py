@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from small_bundles import call, refused
+from small_bundles import call, refused, sure
 from small_labels import HOSTILE, LABELS, competition_in, doubting, model_in, page_in
 from small_tables import table
 
@@ -63,6 +63,16 @@ def test_the_page_says_what_was_looked_at_and_how_to_see_the_rest(place):
     assert "2 candidates" in done.stdout and page(place).count("<article") == 2
     assert "Nobody has looked for the same leaf twice" in page(place)
     assert "Labels of the test set may be wrong in the same way" in page(place)
+
+
+def test_a_model_that_is_too_sure_of_itself_does_not_outvote_another(place):
+    folder, models = place
+    truth, classes = competition.train_table(folder).label, competition.classes(folder)
+    wrong = {name: LABELS[truth[name] == LABELS[0]] for name in truth.index[:6]}
+    model_in(models, folder, "loud", sure({**truth, **wrong}, classes, 0.98))
+    model_in(models, folder, "modest", sure(dict(truth), classes, 0.6))
+    done = call(review.main, "labels")
+    assert "by 2 models; by the given labels 0 of 18 wrong" in done.stdout, done.stderr
 
 
 def test_hostile_names_are_text(tmp_path, monkeypatch):
