@@ -104,6 +104,26 @@ def test_everyone_who_is_unsure_or_like_nothing_goes_to_a_person(sixty, tmp_path
     assert found.label.loc[sent.index].equals(sent.label)
 
 
+def test_by_class_and_in_all_the_errors_are_of_images_that_stay(sixty, sixty_once):
+    truth, classes = competition.train_table(sixty_once).label, competition.classes(sixty_once)
+    a, b, c = classes
+    valid = sure({**truth} | dict.fromkeys(truth.index[truth == b][:5], a), classes)
+    valid.loc[truth == c] = [0.3, 0.4, 0.3]  # 20 more are wrong, but none of them stays
+    test = sure(dict(competition.solution(sixty_once)), classes)
+    test.iloc[0] = [0.4, 0.3, 0.3]
+    bundle_in(sixty, sixty_once, "alone", valid=valid, test=test)
+    call(average)
+    said = [" ".join(line.split()) for line in call(main, "--right", "0.7").stdout.splitlines()]
+    assert "to a person: 1 of 9 test images (11.1 %); 8 stay, of probability 0.8000" in said[0]
+    assert "5 of 40 wrong" in said[1]
+    assert said[2].startswith("errors expected among the 8: 1.0, at most 2.4 with 95% confidence")
+    first = said.index("predicted test images to a person hold-out error of what stays "
+                       "(95 % interval)") + 1
+    assert said[first : first + 3] == [f"{a} 3 1 5 of 25 wrong: 20.00 % (8.86 to 39.13)",
+                                       f"{b} 3 0 0 of 15 wrong: 0.00 % (0.00 to 20.39)",
+                                       f"{c} 3 0 none held out stays"]
+
+
 def test_one_member_does_not_look_for_other_things_and_says_why(sixty, sixty_once):
     labels = dict(competition.train_table(sixty_once).label)
     bundle_in(sixty, sixty_once, "alone", valid=sure(labels, competition.classes(sixty_once)))
