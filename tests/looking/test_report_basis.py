@@ -75,6 +75,21 @@ def test_where_no_image_was_held_out_by_all_each_is_judged_by_those_that_did(mod
     assert "Most often" in page and page.count("predicted disease") > 2
 
 
+def test_what_tta_is_worth_is_said_of_the_average_of_the_models(models, data):
+    classes, answers = competition.classes(data), competition.solution(data)
+    held = competition.train_table(data).label.iloc[:20]
+    other = held.map(dict(zip(classes, [*classes[1:], classes[0]], strict=True)))
+    views, test = sure(dict(held), classes, 0.9), sure(dict(answers), classes)
+    first, second = views.copy(), sure(dict(held), classes, 0.55)
+    first[:9] = sure(dict(other[:9]), classes, 0.6)  # with TTA it is always right,
+    second[:3] = sure(dict(other[:3]), classes, 0.95)  # against this one three times in vain
+    bundle_in(models, data, "one", valid=first, test=test, views=(views, test),
+              variant=core.make_variant(arch="test_vit").recipe)
+    bundle_in(models, data, "two", valid=second)
+    said = "+6 of 20 images (95 % +1 … +6, p 0.031): evidence that TTA helps these models"
+    assert said in text_of_report()
+
+
 # What is counted for a person
 
 
