@@ -1,4 +1,4 @@
-"""The page of candidates in a real Chromium: marked, reloaded, saved, loaded again."""
+"""The pages of a review in a real Chromium; candidates marked, saved, loaded again, trained on."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,9 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from small_labels import HOSTILE, LABELS, page_in
+from small_leaves import CHANGES, competition_in, leaf
 
 from src import competition
 from src.core import make_variant
+from src.looking.twins import twins_command
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
@@ -49,6 +51,12 @@ def opened(browser, address: str, width: int = 1280):
     return page
 
 
+def sideways(page) -> int:
+    """How many pixels of the page are beyond its window."""
+    return page.evaluate("document.documentElement.scrollWidth"
+                         " - document.documentElement.clientWidth")
+
+
 def saved(page, name: str) -> bytes:
     """What a click on Save downloads under this name."""
     with page.expect_download() as download:
@@ -75,8 +83,7 @@ def csv(ids: list[str], relabel: dict[str, str] | None = None) -> bytes:
 @pytest.mark.parametrize("width", [360, 1280])
 def test_marks_are_made_survive_and_are_saved_to_the_byte(browser, address, width, tmp_path):
     page = opened(browser, address, width)
-    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(wide) == 0
+    assert sideways(page) == 0
     cards = page.locator(".card")
     assert cards.count() == 18
     first, second, third, fourth = (cards.nth(n).get_attribute("data-id") for n in range(4))
@@ -183,3 +190,19 @@ def test_the_page_can_be_read_without_script(chromium, address):
         page = opened(browser, address)
         assert "Marking needs JavaScript" in page.inner_text("body")
         assert page.locator(".card img").first.is_visible()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_twins_are_beside_each_other_whatever_their_names(browser, tmp_path, monkeypatch, width):
+    long, one = "long" * 20, leaf(0)
+    train = {f"{long}.jpg": (long, one), "b.jpg": ("tungro", CHANGES["again"](one))}
+    data = competition_in(tmp_path / "data", train, {"t.jpg": CHANGES["mirrored"](one)})
+    monkeypatch.setenv("PADDY_DATA", str(data))
+    monkeypatch.setenv("PADDY_WORK", str(tmp_path / "work"))
+    twins_command([])
+    page = opened(browser, competition.twins_path().with_suffix(".html").as_uri(), width)
+    boxes = [image.bounding_box() for image in page.locator(".pair img").all()]
+    assert len(boxes) == 4 and sideways(page) == 0
+    assert all(left["y"] == right["y"] and left["x"] < right["x"] and left["width"] > 100
+               for left, right in zip(boxes[::2], boxes[1::2], strict=True))
+    assert page.evaluate("[...document.images].every(image => image.naturalWidth)")
