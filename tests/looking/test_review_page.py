@@ -1,15 +1,19 @@
 """The pages of a review in a real Chromium; candidates marked, saved, loaded again, trained on."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT, TINY
+from small_bundles import RESNET, call
 from small_labels import HOSTILE, LABELS, page_in
 from small_leaves import CHANGES, competition_in, leaf
 
-from src import competition
+from src import bundle, competition, run
 from src.core import make_variant
 from src.looking.twins import twins_command
 
@@ -163,6 +167,29 @@ def test_saved_lists_are_loaded_again_and_others_refused(browser, address, tmp_p
         assert marks(page) == before
     windows = b"\xef\xbb\xbf" + csv(["100002.jpg"]).replace(b"\n", b"\r\n")
     assert load(windows) == "list.csv: 1 marks loaded"
+
+
+def test_a_row_of_params_yaml_is_trained_with_the_saved_lists(
+    browser, address, tmp_path, own_params
+):
+    page = opened(browser, address)
+    lists = {name: tmp_path / f"{name}.csv" for name in ("exclude", "relabel")}
+    page.locator(".card").nth(0).get_by_text("drop", exact=True).click()
+    page.locator(".card").nth(1).get_by_text("relabel…").click()
+    page.locator(".card").nth(1).locator("details button").last.click()
+    for name, path in lists.items():
+        path.write_bytes(saved(page, name))
+    # Nothing is held out, so that what is dropped would have been trained on.
+    row = TINY | {"epochs": 1, "fold": "all"} | {name: str(path) for name, path in lists.items()}
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    own_params(yaml.safe_dump(params | {"variants": {f"{RESNET}_all": row}}))
+    done = call(run.main, f"{RESNET}_all")
+    assert done.returncode == 0, done.stdout
+    card = bundle.read_card(tmp_path / "work" / "models", f"{RESNET}_all")
+    found = competition.digests(make_variant(**row))
+    assert card["corrections"] == found and found.keys() == lists.keys()
+    executed = tmp_path / "work" / "notebooks" / "runs" / f"{RESNET}_all.ipynb"
+    assert re.search("images trained on</td>.*\n.*>17</td>", executed.read_text(encoding="utf-8"))
 
 
 def test_another_list_of_candidates_starts_empty(browser, address, tmp_path, monkeypatch):
