@@ -90,6 +90,9 @@ def test_marks_are_made_survive_and_are_saved_to_the_byte(browser, address, widt
     assert sideways(page) == 0
     cards = page.locator(".card")
     assert cards.count() == 18
+    near = page.locator(".near span").first
+    drawn = near.evaluate("it => getComputedStyle(it).backgroundImage")
+    assert drawn.startswith('url("data:image/webp') and near.bounding_box()["width"] > 50
     first, second, third, fourth = (cards.nth(n).get_attribute("data-id") for n in range(4))
     assert {first, second, third, fourth} == set(HOSTILE)
     assert not page.evaluate("window.hit") and not page.is_visible("#exclude")
