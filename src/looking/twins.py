@@ -70,7 +70,7 @@ def candidates(looks: Sequence[Look]) -> set[tuple[int, int]]:
 
 def by_thumbnail(looks: Sequence[Look]) -> Iterator[np.ndarray]:
     """How alike thumbnails are in the best way, (block of images, images): their correlation."""
-    ways = np.stack([look.thumbs for look in looks], axis=1)
+    ways = np.stack([one.thumbs for one in looks], axis=1)
     for start in range(0, len(looks), BLOCK):
         alike = ways[0, start : start + BLOCK] @ ways[0].T
         for way in ways[1:]:
