@@ -1,6 +1,7 @@
 """`plan`: probes are made once, the estimate adds them up, and the last rows are dropped."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TINY, refusal
 from small_bundles import variant_in
+from small_sweep import write_repository
 
 from src import core
 from src.core import make_variant
 from src.sweep import Place
 from src.sweep.plan import command, measure, plan_command
 from src.sweep.plan.probe import probed
+from src.sweep.work import CHILD
 
 PLACES = [Place(f"cpu {n}", {"OMP_NUM_THREADS": "1", "A_PLACE": str(n)}) for n in (1, 2)]
 HELD = {"start": 20, "tail": 10, "image": 0.01, "rest": 2, "read": 0.1, "again": 0.02, "bs": 8,
@@ -189,3 +192,33 @@ def test_a_row_that_had_to_resume_corrects_nothing(models, data, took, real):
     v = make_variant(**TINY | {"arch": "test_vit", "tta": "none"})
     finished(models, data, v, took)
     assert command.real_seconds([v.name]).dropna().tolist() == real
+
+
+def test_run_trains_what_fits_longest_first_and_prints_real_beside_planned_minutes(
+    models, data, tmp_path, monkeypatch, capsys
+):
+    rows, probes = {}, {}
+    for desc, epochs in {"short": 1, "ready": 1, "user": 5, "long": 9, "last": 99}.items():
+        v, parts = made(arch="test_vit", pretrained=False, tta="none", desc=desc, epochs=epochs)
+        rows[desc], probes = v, probes | parts
+        ready = models if desc == "ready" else models.parent / "ready"
+        variant_in(ready, data, **v.recipe, card={"seconds": 0})
+    code = write_repository(tmp_path / "repository") + CHILD
+    monkeypatch.setattr("src.sweep.work.CHILD", code)
+    monkeypatch.setattr("src.sweep.rows.chosen", lambda args: [*rows.values()])
+    monkeypatch.setattr(command, "probes_of", lambda *_: probes)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # one place, so one row after the other
+    said = refusal(plan_command, ["any", "--hours", "0.1", "--run"])
+    assert said == "1 of 3 rows failed; first: test_vit_user: no rice in the field; sow some"
+    assert (models.parent / "started").read_text().split() == ["long", "user", "short"]
+    before, after = capsys.readouterr().out.split("; places were busy for ")
+    minutes = {v.name: f"{command.estimate(v, probes, 30) / 60:.1f}" for v in rows.values()}
+    took = f"{command.real_seconds([rows['long'].name]).item() / 60:.1f}"
+    shown = [line.split() for line in after.splitlines() if line.startswith("test_vit_")]
+    assert [[name, planned, *rest] for name, _, planned, *rest in shown[2:]] == [
+        ["test_vit_user", minutes["test_vit_user"], "not", "done"],
+        ["test_vit_long", minutes["test_vit_long"], took, "done"],
+        ["test_vit_last", minutes["test_vit_last"], "not", "done"]]
+    (planned,) = re.findall("^in all (.*) hours", before, re.M)
+    assert re.fullmatch(rf"in all \d\.\d\d hours, planned {planned}", after.splitlines()[-1])
