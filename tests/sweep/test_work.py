@@ -11,6 +11,7 @@ import pytest
 from small_sweep import kernel_of, left, row_of, runs, start, started, until, write_repository
 
 from src.sweep import Place, State, attempts_at, engines, file_of, folder, progress_of
+from src.sweep.analyse.record import query, rebuild
 
 work_room = sys.modules["src.sweep.work"]
 CPU = Place("cpu 1", {"OMP_NUM_THREADS": "1", "A_CARD": "3"})
@@ -90,6 +91,7 @@ def test_a_file_system_without_locks_is_named_and_trains(data, models, monkeypat
 
 
 def test_a_killed_sweep_leaves_nothing_and_two_sweeps_share_the_rows(child, data, models):
+    rebuild()  # a record without any run
     killed = start(child, data, ["hang_one", "hang_two"])
     kernels = [kernel_of("hang_one"), kernel_of("hang_two")]
     assert progress_of("test_vit_hang_one")["epochs"] == 3
@@ -108,6 +110,7 @@ def test_a_killed_sweep_leaves_nothing_and_two_sweeps_share_the_rows(child, data
     assert [sweep.returncode for sweep in sweeps] == [0, 0], answers
     assert [started(desc) for desc in ("hang_one", "hang_two", "good")] == [2, 2, 1]
     assert all("3 done, 0 failed; " in out for out, _ in answers)
+    assert query("select count(*) from runs").to_numpy().tolist() == [[3]]
     assert any("test_vit_hang_one: elsewhere: another sweep trains it" in out for out, _ in answers)
 
 
