@@ -71,6 +71,22 @@ def test_every_figure_can_be_read_with_any_number_of_runs(models, count):
         assert analyse.pivot_table(record).empty and analyse.shortlist(record).empty
 
 
+def test_scatters_show_the_interval_of_each_row_and_name_what_their_dotted_lines_cost(models):
+    for size, (wrong, minutes) in {32: (40, 10), 48: (25, 30), 64: (30, 5)}.items():
+        card_in(models, wrong, minutes, gb=minutes, size=size)
+    record = analyse.open_record()
+    for plot in (analyse.time_plot, analyse.memory_plot):
+        (bars,) = plot(record).axes[0].collections
+        found = {tuple(bar[0, [0]]) + tuple(bar[:, 1].round(1)) for bar in bars.get_segments()}
+        assert found == {(10, 29.5, 54.0), (30, 17.0, 36.6), (5, 21.1, 42.5)}
+    (ax,) = analyse.time_plot(record).axes
+    # the least, the middle and the most of error × seconds: 0.03 × 380, 0.04 × 680, 0.025 × 1,880
+    assert [label.get_text() for label in ax.texts] == ["11.4", "27.2", "47"]
+    for label in ax.texts:
+        minutes, wrong = label.xy
+        assert wrong / 1000 * (60 * minutes + 80) == pytest.approx(float(label.get_text()))
+
+
 def test_the_pivot_has_the_mean_of_the_runs_and_the_interval_of_one(models):
     for seed, wrong in ((42, 20), (43, 30)):
         card_in(models, wrong, seed=seed)
