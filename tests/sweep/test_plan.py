@@ -96,6 +96,13 @@ if "src.sweep.plan.probe" in " ".join(sys.orig_argv):
         os.write(2, b"error: no rice")
         os._exit(1)
 """
+# Instead of a probe: what it would have measured.
+MEASURED = f"""
+import os, sys
+if "src.sweep.plan.probe" in " ".join(sys.orig_argv):
+    open(sys.orig_argv[-1], "w").write({json.dumps(HELD | {"frozen": 0.1, "step": 0.1})!r})
+    os._exit(0)
+"""
 
 
 @pytest.fixture
@@ -140,6 +147,24 @@ def test_every_place_is_at_work_while_one_probe_is_measured(planned, data):
     assert [(core.work() / f"at{n}").exists() for n in (1, 2)] == [True, True]
     folder = core.sweep_dir() / f"probes_{measure.machine(data, PLACES)}"
     assert {path.suffix for path in folder.iterdir()} == {".json", ".log"}
+
+
+@pytest.mark.parametrize("other", ["versions", "data", "machine"])
+def test_with_other_versions_or_data_or_elsewhere_it_is_measured_again(
+    other, planned, data, tmp_path, monkeypatch
+):
+    (tmp_path / "sitecustomize.py").write_text(MEASURED, encoding="utf-8")
+    first, again = planned(), planned()
+    if other == "versions":
+        core.write_text(tmp_path / "timm-0.0.1.dist-info" / "METADATA", "Version: 0.0.1\n")
+        monkeypatch.syspath_prepend(tmp_path)
+    elif other == "data":
+        path = next(data.glob("train_images/*/*"))
+        path.write_bytes(path.read_bytes() + b"more")
+    else:
+        monkeypatch.setattr("platform.node", lambda: "another")
+    measured = [sum("measuring" in line for line in out) for out in (first, again, planned())]
+    assert measured == [1, 0, 1]
 
 
 def test_a_probe_ends_with_its_plan(data, tmp_path):
