@@ -29,7 +29,7 @@ cluster.shutdown()
 
 def environment(home: Path) -> dict[str, str]:
     """What head, nodes and driver have in common: a token of the test's own."""
-    return {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
+    return {"HOME": str(home), "RAY_AUTH_MODE": "token"}
 
 
 class Cluster:
@@ -38,7 +38,7 @@ class Cluster:
     def __init__(self, home: Path) -> None:
         (home / ".ray").mkdir(parents=True)
         (home / ".ray" / "auth_token").write_text(TOKEN)  # Ray then refuses who has it not
-        env = os.environ | environment(home)
+        env = os.environ | environment(home) | {"RAY_USAGE_STATS_ENABLED": "0"}
         env.pop("PYTEST_CURRENT_TEST")  # with it a notebook writes nothing to the log
         self.process = subprocess.Popen(
             [sys.executable, "-c", CLUSTER], cwd=home, env=env, text=True, stdin=subprocess.PIPE,
@@ -73,6 +73,14 @@ TOGETHER = """
 from src.sweep import __main__, cluster
 cluster.bundle.put = None
 __main__.command(__main__.main)
+"""
+# Instead of the command: what Ray itself says when it is connected.
+ASKED = """
+import sys
+from src.sweep.cluster import connected
+with connected(sys.argv[2]) as (ray, out):
+    from ray._common.usage.usage_lib import usage_stats_enabled
+    print("it reports:", usage_stats_enabled(), file=out)
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY
 from small_bundles import variant_in
-from small_cluster import TOGETHER, Cluster, sweep
+from small_cluster import ASKED, TOGETHER, Cluster, sweep
 from small_sweep import left, until
 
 from src import bundle
@@ -54,6 +54,11 @@ def told(process) -> str:
     seen, errors = process.communicate(timeout=120)
     assert process.returncode == 0, seen + errors
     return seen
+
+
+def test_a_sweep_has_ray_report_nothing(drive, monkeypatch):
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    assert told(drive(code=ASKED)).endswith("it reports: False\n")
 
 
 def test_two_nodes_train_two_rows_at_once_and_the_card_says_whose_versions(drive, models, home):
