@@ -14,7 +14,7 @@ from src import bundle
 from src.bundle import versions
 from src.core import make_variant
 from src.sweep import attempts_at, progress_of
-from src.sweep.node import Wanted, _row_here
+from src.sweep.node import Wanted, _row_here, data_of
 
 MIB = 2**20
 OTHER = "0.0.1"  # the version of timm on one of the nodes
@@ -109,7 +109,7 @@ def test_a_race_on_a_cluster_brings_the_bundles_of_each_round(drive, models, hom
         for node in "ab":  # finished there, as after a driver that was killed
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PADDY_WORK", str(home / node))
-                wanted = wanted._replace(data=made["data"])
+                wanted = wanted._replace(data=data_of(data))
                 here = _row_here(make_variant(**recipe).recipe, wanted, {}).models
             here.mkdir(parents=True)
             for path in (home / "ready").glob(f"{made['name']}.*"):
