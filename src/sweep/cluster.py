@@ -194,9 +194,9 @@ class Nodes:
 
 
 def _reason(error: Exception) -> str:
-    """What a traceback ends with; Ray's own errors begin with it."""
+    """What a traceback of a task ends with; Ray's own errors begin with it."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1 if hasattr(error, "traceback_str") else 0].strip()
+    return lines[-1 if hasattr(error, "cause") else 0].strip()
 
 
 def _received(stream: Iterator[Any], row: Row) -> Outcome:

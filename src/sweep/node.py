@@ -46,8 +46,9 @@ def on_node(
             if (now := progress_of(row.name)) != last:
                 yield (last := now)
     yield (outcome := future.result())
-    if outcome.state == State.FAILED and not place.shared:
-        yield file_of(row.name, "log").read_bytes()[-CHUNK:]
+    log = file_of(row.name, "log")
+    if outcome.state == State.FAILED and not place.shared and log.is_file():
+        yield log.read_bytes()[-CHUNK:]
     if outcome.state == State.DONE and not Path(wanted.probe).is_file():
         yield from pieces(row)
 

@@ -129,3 +129,17 @@ def ready(folder: Path, data: Path, recipe: dict) -> dict:
     model = os.urandom(MIB) * 40
     name = variant_in(folder, data, card={"seconds": 60, "model": model}, **recipe)
     return bundle.read_card(folder, name)
+
+
+def test_a_file_that_a_node_cannot_open_is_named_where_the_sweep_runs(data, models, tmp_path):
+    name, home = make_variant(**TINY).name, tmp_path / "home"
+    lock = tmp_path / "a" / "sweep" / f"{name}.lock"
+    lock.mkdir(parents=True)
+    cluster = Cluster(home)
+    try:
+        cluster.change("add", "a", f"PADDY_DATA={data}", f"PADDY_WORK={tmp_path / 'a'}")
+        seen, errors = sweep(cluster.address, home, "seed=42").communicate(timeout=300)
+    finally:
+        cluster.end()
+    assert "failed, " in seen and f"Is a directory: '{lock}'" in seen, seen + errors
+    assert "Is a directory" in attempts_at(name)[-1]["reason"] and "\x1b" not in seen
