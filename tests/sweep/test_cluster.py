@@ -19,7 +19,7 @@ from src import bundle
 from src.bundle import versions
 from src.core import make_variant
 from src.sweep import Outcome, Place, Row, State, file_of, progress_of
-from src.sweep.cluster import Nodes, _received, fetch
+from src.sweep.cluster import Nodes, _reason, _received, fetch
 from src.sweep.folder import lock
 from src.sweep.node import Wanted, _row_here, data_of, on_node, pieces, unfit
 
@@ -178,6 +178,15 @@ def test_the_log_of_a_failure_comes_back(models, tmp_path):
     assert _received(iter([{"epoch": 1}, failed, b"the log\n"]), row) == failed
     assert file_of(row.name, "log").read_text() == "the log\n"
     assert progress_of(row.name) == {"epoch": 1}
+
+
+def test_of_an_error_on_a_node_the_reason_is_said_and_not_rays_header():
+    from ray.exceptions import RayTaskError
+
+    text = "\x1b[36mray::row()\x1b[39m (pid=7)\n  File ...\nOSError: [Errno 5] x.pkl"
+    error = RayTaskError("on_node", text, OSError(5, "x.pkl"))
+    for one in (error, error.as_instanceof_cause()):  # Ray raises either
+        assert _reason(one) == "OSError: [Errno 5] x.pkl"
 
 
 def test_without_ray_one_line_says_how_to_get_it(tmp_path):
