@@ -167,8 +167,9 @@ def race_command(words: list[str]) -> None:
     args.end = time.monotonic() + HOUR * args.hours
 
     def train(new: list[Row]) -> list[Outcome]:
+        """Train a round; from the second one on a card is waited for, as far as the hours go."""
         outcomes = table.train(new, args)
-        args.until = args.end  # a card that is taken between two rounds does not end the race
+        args.until = args.end
         return outcomes
 
     if failed := race(plans, folder, train, args.keep, args.hours):
