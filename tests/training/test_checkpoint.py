@@ -144,7 +144,8 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
         path.write_bytes(b"PK half of it")
         raise RuntimeError("PytorchStreamWriter failed writing file: No space left\nat 0x7f")
 
-    variant = tiny(epochs=2)
+    variant, progress = tiny(epochs=2), tmp_path / "progress.json"
+    monkeypatch.setenv("PADDY_PROGRESS", str(progress))
     interrupted(competition_once, tmp_path, variant, 1)
     path = checkpoint_path(tmp_path, variant.name)
     before = path.read_bytes()
@@ -152,6 +153,7 @@ def test_full_disk_is_one_line_and_leaves_the_last_checkpoint(
         patch.setattr(torch, "save", full)
         assert "cannot write" in refusal(train, competition_once, tmp_path, variant)
     assert path.read_bytes() == before
+    assert json.loads(progress.read_text())["epoch"] == 1  # what a sweep shows can be resumed
 
 
 # what is not resumed

@@ -6,6 +6,7 @@ import sys
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY, refusal
@@ -17,7 +18,7 @@ from torch import backends
 from src import bundle, competition, core
 from src.core import UserError, make_variant, sha256
 from src.evidence import blend, read_probs
-from src.training import export, holdout_probs, holdout_table
+from src.training import export, holdout_probs, holdout_table, plot_mistakes
 from src.training.export import full_precision
 
 LEVELS = backends.cudnn.conv, backends.cuda.matmul
@@ -191,3 +192,15 @@ def test_full_disk_while_the_model_is_written_is_one_line_and_leaves_what_was_th
     monkeypatch.setattr(torch, "save", full)
     assert "cannot write" in refusal(export, learn, VARIANT, tables, bundled)
     assert snapshot(bundled.models) == before
+
+
+def test_mistakes_are_drawn_of_a_hold_out_of_a_few_images(competition_once, tmp_path):
+    folder = shutil.copytree(competition_once, tmp_path / "few")
+    table = pd.read_csv(folder / "train.csv")
+    few = table.groupby("label").head(5)
+    for image, label in table.drop(few.index)[["image_id", "label"]].to_numpy():
+        (folder / "train_images" / label / image).unlink()
+    few.to_csv(folder / "train.csv", index=False)
+    learn = untrained(folder, tmp_path / "models", VARIANT)
+    assert 0 < len(learn.dls.valid_ds) < 6
+    plot_mistakes(learn)
