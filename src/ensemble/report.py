@@ -91,7 +91,7 @@ def holdout_text(ensemble: Ensemble) -> str:
     if weighted and ensemble.why:
         lines[0] += "; each by what was learnt from others"
     elif weighted:
-        lines += [_compared(valid, equal, labels, "these weights", "equal ones")]
+        lines += [_compared(valid, equal, labels, "these weights", "equal ones")[0]]
     return "\n".join(lines)
 
 
@@ -99,10 +99,9 @@ def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> 
     """The `ensemble` against the best single model, which these very images flatter."""
     wrong = {name: wrong_of(table, labels)[0] for name, table in tables.items()}
     best = min(sorted(wrong), key=wrong.__getitem__)
-    found = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
-                      f"{best} alone, the best single model")
+    found, gain = _compared(ensemble, tables[best], labels, f"averaging {len(tables)} models",
+                            f"{best} alone, the best single model")
     alone = evidence.error_phrase(wrong[best], len(ensemble))
-    gain, _ = evidence.compare_repeats([(ensemble, tables[best])], labels)
     remedy = "; --weights NAME=0 leaves a family or a model out, --select auto searches for weights"
     return (f"gain of the ensemble: {found}; alone {alone}"
             f"{remedy if gain.decided and gain.difference < 0 else ''}")
@@ -110,11 +109,11 @@ def gain_sentence(tables: Tables, labels: pd.Series, ensemble: pd.DataFrame) -> 
 
 def _compared(
     new: pd.DataFrame, old: pd.DataFrame, labels: pd.Series, subject: str, other: str
-) -> str:
+) -> tuple[str, evidence.Comparison]:
     """The difference of `new` and `old` in images with its verdict, and in log-loss."""
     found, log_loss = evidence.compare_repeats([(new, old)], labels)
     text = evidence.sentence(found, subject, f"against {other}")
-    return f"{text}; {evidence.log_loss_phrase(log_loss)}"
+    return f"{text}; {evidence.log_loss_phrase(log_loss)}", found
 
 
 def twins_sentence(ensemble: Ensemble) -> str:

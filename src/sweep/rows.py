@@ -99,14 +99,14 @@ def _combinations(words: list[str]) -> list[dict[str, Any]]:
     grid = {name: [_value(name, text) for text in values.split(";" if name == "sizes" else ",")]
             for name, _, values in pairs}
     combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
-    varies = {name for name in grid if len(grid[name]) > 1}
-    unnamed = [name for name in grid if name in varies and name not in NAMED]
-    shown = [name for name in ("resize", "size") if name in varies or "desc" not in grid]
-    if unnamed or (shown and "desc" in grid):
+    varies = [name for name in grid if len(grid[name]) > 1]
+    unnamed = [name for name in varies if name not in NAMED]
+    hidden = [name for name in ("resize", "size") if name in varies or "desc" not in grid]
+    if unnamed or (hidden and "desc" in grid):
         for given in combinations:
             recipe = core.load_params()["train"] | given
-            parts = [given[name] for name in ("desc",) if name in given]
-            parts += [*(recipe[name] for name in shown), *(f"{n}{given[n]}" for n in unnamed)]
+            parts = [given["desc"]] if "desc" in given else []
+            parts += [*(recipe[name] for name in hidden), *(f"{n}{given[n]}" for n in unnamed)]
             given["desc"] = re.sub(r"[^\w+-]", "_", "_".join(map(str, parts)))
     return combinations
 
