@@ -5,6 +5,7 @@ import shutil
 import sys
 import zipfile
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -203,4 +204,8 @@ def test_mistakes_are_drawn_of_a_hold_out_of_a_few_images(competition_once, tmp_
     few.to_csv(folder / "train.csv", index=False)
     learn = untrained(folder, tmp_path / "models", VARIANT)
     assert 0 < len(learn.dls.valid_ds) < 6
+    before = plt.get_fignums()
     plot_mistakes(learn)
+    drawn = [number for number in plt.get_fignums() if number not in before]
+    plt.close("all")
+    assert len(drawn) == 2
